@@ -1,0 +1,33 @@
+"""mtbench: an extensible benchmark harness for multitask optimizers in dense retrieval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mtbench.execution.api import run
+    from mtbench.optimizer import MultitaskOptimizer
+    from mtbench.registry import get_optimizer, get_suite
+    from mtbench.suite import Suite, Task
+
+__all__ = ["MultitaskOptimizer", "Suite", "Task", "get_optimizer", "get_suite", "run"]
+
+_HOMES = {
+    "MultitaskOptimizer": "mtbench.optimizer",
+    "Suite": "mtbench.suite",
+    "Task": "mtbench.suite",
+    "get_optimizer": "mtbench.registry",
+    "get_suite": "mtbench.registry",
+    "run": "mtbench.execution.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names on first use: ``import mtbench`` and the command line's help need no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mtbench' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""Readers of raw formats and the prepared form."""

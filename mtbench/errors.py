@@ -1,0 +1,72 @@
+"""Errors that a user can cause, each with what is wrong, where, and what to do.
+
+Everything derived from :class:`MtbenchError` reaches the terminal as one message without a traceback. The exit
+code is a property of the class: 2 for usage, configuration and data, 1 for a run that failed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from os import PathLike
+
+
+class MtbenchError(Exception):
+    """Base of all errors that are shown as one message. ``exit_code`` is the process's exit status."""
+
+    exit_code = 2
+
+
+class ConfigError(MtbenchError):
+    """A setting or hyperparameter is unknown, of the wrong type or out of its range."""
+
+
+class UsageError(MtbenchError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+
+class PluginError(MtbenchError):
+    """A plugin cannot be loaded, or two plugins claim one name."""
+
+
+class EnvironmentMismatchError(MtbenchError):
+    """The installation is not usable: a missing library, a shadowed package, two FAISS builds."""
+
+
+class DataError(MtbenchError):
+    """A data file is missing or malformed. The message starts with ``file:line:`` where a line is known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | PathLike[str] | None = None,
+        line: int | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.path, self.line, self.remedy = path, line, remedy
+        place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+        super().__init__(place + message + (f"\n  {remedy}" if remedy else ""))
+
+
+class StoreError(MtbenchError):
+    """The store cannot be written or read (full disk, permissions, a damaged stage that cannot be rebuilt)."""
+
+    exit_code = 1
+
+
+class RunError(MtbenchError):
+    """A run failed while computing: a non-finite loss, no memory, a dead worker."""
+
+    exit_code = 1
+
+
+class UnknownNameError(MtbenchError):
+    """A name is not in a registry. The message gives the closest names, all names and the command that lists them."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], command: str) -> None:
+        self.name, self.known = name, sorted(known)
+        self.closest = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(c) for c in self.closest)}?" if self.closest else ""
+        listing = ", ".join(self.known) or "none"
+        super().__init__(f"unknown {kind} {name!r}.{hint}\n  Known: {listing}.\n  List them with: {command}")

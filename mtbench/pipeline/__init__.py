@@ -1,0 +1,1 @@
+"""The stages, the plan and the store."""

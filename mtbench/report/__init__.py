@@ -1,0 +1,1 @@
+"""Records, leaderboards, statistics, figures and exports."""

@@ -1,0 +1,1 @@
+"""BM25, encoding, search and negatives."""

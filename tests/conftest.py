@@ -1,0 +1,33 @@
+"""Shared fixtures. One thread: on small tensors and shared cores two are slower than one."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("real data (../shared/data) is not present")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def specs() -> Path:
+    """The folder of worked examples beside the checkout; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "specs"
+    if not folder.is_dir():
+        pytest.skip("worked examples (../shared/specs) are not present")
+    return folder
