@@ -8,13 +8,32 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mtbench.execution.api import run
+    from mtbench.hyperparameters import hyper
     from mtbench.optimizer import MultitaskOptimizer
     from mtbench.registry import get_optimizer, get_suite
-    from mtbench.suite import Suite, Task
+    from mtbench.suite import Suite, SuiteDefinition, Task
+    from mtbench.weighting import GradientCombining, GramWeighting, LossWeighting
 
-__all__ = ["MultitaskOptimizer", "Suite", "Task", "get_optimizer", "get_suite", "run"]
+__all__ = [
+    "GradientCombining",
+    "GramWeighting",
+    "LossWeighting",
+    "MultitaskOptimizer",
+    "Suite",
+    "SuiteDefinition",
+    "Task",
+    "get_optimizer",
+    "get_suite",
+    "hyper",
+    "run",
+]
 
 _HOMES = {
+    "GradientCombining": "mtbench.weighting",
+    "GramWeighting": "mtbench.weighting",
+    "LossWeighting": "mtbench.weighting",
+    "SuiteDefinition": "mtbench.suite",
+    "hyper": "mtbench.hyperparameters",
     "MultitaskOptimizer": "mtbench.optimizer",
     "Suite": "mtbench.suite",
     "Task": "mtbench.suite",

@@ -1,0 +1,115 @@
+"""Typed hyperparameters: the annotated fields of a multitask optimizer, with ranges that are checked.
+
+``tau: float = hyper(2.0, help="temperature", nonzero=True)`` in a class body declares one. Everything that shows,
+parses or checks hyperparameters (``mtbench info``, ``--set``, sweeps, plugins' conformance) reads these declarations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal
+
+from mtbench.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameter:
+    """One declared hyperparameter: its type, default, range and one line of help."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str = ""
+    choices: tuple[Any, ...] = ()
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    nonzero: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, such as ``float in [0, 1)`` or ``one of 'mean', 'sum'``."""
+        if self.choices:
+            return "one of " + ", ".join(repr(c) for c in self.choices)
+        if self.kind is bool:
+            return "true or false"
+        low = f"[{self.ge:g}" if self.ge is not None else f"({self.gt:g}" if self.gt is not None else "(-inf"
+        high = f"{self.le:g}]" if self.le is not None else f"{self.lt:g})" if self.lt is not None else "inf)"
+        text = self.kind.__name__
+        if (self.ge, self.gt, self.le, self.lt) != (None, None, None, None):
+            text += f" in {low}, {high}"
+        return text + (" except 0" if self.nonzero else "")
+
+    def check(self, value: Any, owner: str) -> Any:
+        """``value`` in this hyperparameter's type, or ConfigError naming the field, the range and the value."""
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        typed = isinstance(value, self.kind) and not (self.kind is int and isinstance(value, bool))
+        if not typed or not self._in_range(value):
+            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {value!r}")
+        return value
+
+    def _in_range(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        if self.kind not in (int, float):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+            and not (self.nonzero and value == 0)
+        )
+
+    def parse(self, text: str, owner: str) -> Any:
+        """The value written as ``text`` on a command line, checked; ConfigError if it cannot be one."""
+        value: Any = text
+        try:
+            if self.kind is bool:
+                value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+            elif self.kind is int or (self.kind is float):
+                value = self.kind(text)
+        except (KeyError, ValueError):
+            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {text!r}") from None
+        return self.check(value, owner)
+
+
+def hyper(
+    default: Any,
+    *,
+    help: str = "",
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    nonzero: bool = False,
+) -> Any:
+    """Declare a hyperparameter with its default, help and range (``ge``/``gt`` below, ``le``/``lt`` above)."""
+    limits = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero}
+    return dataclasses.field(default=default, metadata={"mtbench": limits})
+
+
+def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
+    """The declared hyperparameters of an optimizer class, by name, in the order of declaration (base class last)."""
+    hints = typing.get_type_hints(cls)
+    found = {f.name: _declared(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init}
+    own = [n for n in found if n != "scale"]
+    return {n: found[n] for n in [*own, *(n for n in found if n == "scale")]}
+
+
+def _declared(field: dataclasses.Field[Any], hint: Any) -> Hyperparameter:
+    limits = dict(field.metadata.get("mtbench", {}))
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        return Hyperparameter(field.name, type(choices[0]), field.default, choices=choices, **limits)
+    if isinstance(hint, types.UnionType) or hint not in (int, float, bool, str):
+        raise ConfigError(
+            f"hyperparameter {field.name!r} has the type {hint!r}; allowed are int, float, bool, str and Literal[...]"
+        )
+    return Hyperparameter(field.name, hint, field.default, **limits)

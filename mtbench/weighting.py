@@ -1,0 +1,180 @@
+"""The three ways to write a multitask optimizer, from the cheapest to the most general."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtbench.optimizer import MultitaskOptimizer
+
+CHUNK = 1 << 16
+"""Columns per chunk of the Gram matrix: a chunk of K rows stays in the processor's cache."""
+
+
+class LossWeighting(MultitaskOptimizer):
+    """Weights from the losses. Override :meth:`weights_from_losses`, or :meth:`weights_before` if the weights are
+    known before the step (then :meth:`observe` sees the losses afterwards).
+
+    Where the weights are known in time, which the training loop sees to, no gradient row is kept: each task's
+    gradient is added to one accumulator of d numbers as it arrives.
+    """
+
+    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "losses"
+
+    def weights_from_losses(self, losses: np.ndarray) -> np.ndarray | Sequence[float]:
+        """Weights (n,) in mean form (they sum to 1 if nothing is rescaled) for the losses (n,) of the present tasks.
+
+        ``self.tasks`` names the tasks that are present: all K of them, but for a step that misses one.
+        """
+        raise NotImplementedError
+
+    def observe(self, losses: np.ndarray) -> None:
+        """Update the state from the losses (n,) of the present tasks; called once for each step that counts."""
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether all losses must be known before the first gradient, to keep no rows."""
+        return self.weights_before() is None
+
+    def open_step(self, losses: Sequence[float] | None) -> None:
+        self._weights = self.weights_before()
+        if self._weights is None and losses is not None:
+            self.tasks = list(range(self.num_tasks))
+            self._weights = [float(w) for w in self.weights_from_losses(np.asarray(losses, dtype=np.float64))]
+        self._rows: dict[int, Tensor] = {}
+        self._sum: Tensor | None = None
+
+    def add_task(self, k: int, gradient: Tensor) -> None:
+        if self._weights is None:
+            self._rows[k] = gradient.clone()
+        elif self._sum is None:
+            self._sum = gradient * self._weights[k]
+        else:
+            self._sum.add_(gradient, alpha=self._weights[k])
+
+    def write_update(self, out: Tensor) -> None:
+        self.tasks = sorted(self.present)
+        losses = np.asarray([self.losses[k] for k in self.tasks])
+        if self._weights is None:
+            weights = np.asarray(self.weights_from_losses(losses), dtype=np.float64)
+            out.zero_()
+            for k, w in zip(self.tasks, weights, strict=True):
+                out.add_(self._rows[k], alpha=float(w))
+        else:
+            weights = np.asarray([self._weights[k] for k in self.tasks])
+            assert self._sum is not None, "a step that counts has at least one task"
+            out.copy_(self._sum)
+            if len(self.tasks) < self.num_tasks and weights.sum() > 0:
+                # a missing task leaves the rest in mean form: their shares are taken up by the others
+                rest = sum(self._weights) / weights.sum()
+                out.mul_(rest)
+                weights = weights * rest
+        self.set_report(weights)
+        self.observe(losses)
+        self.discard_step()
+
+    def discard_step(self) -> None:
+        self._rows, self._sum = {}, None
+
+
+class _RowKeeping(MultitaskOptimizer):
+    """Keeps the K rows of a step in one ``(K, d)`` buffer that is reused from step to step."""
+
+    def open_step(self, losses: Sequence[float] | None) -> None:
+        if not hasattr(self, "_buffer") or self._buffer is None:
+            self._buffer: Tensor | None = None
+
+    def combine(self, gradients: Tensor, losses: Tensor) -> Tensor:
+        """As :meth:`MultitaskOptimizer.combine`, reading the caller's rows in place instead of copying them."""
+        self._given: Tensor | None = gradients
+        try:
+            return super().combine(gradients, losses)
+        finally:
+            self._given = None
+
+    def add_task(self, k: int, gradient: Tensor) -> None:
+        if getattr(self, "_given", None) is not None:
+            return
+        if self._buffer is None or self._buffer.dtype != gradient.dtype or self._buffer.device != gradient.device:
+            self._buffer = torch.empty(self.num_tasks, gradient.numel(), dtype=gradient.dtype, device=gradient.device)
+        self._buffer[k].copy_(gradient)
+
+    def present_rows(self) -> Tensor:
+        """The rows ``(n, d)`` of the present tasks, in the order of the tasks; read only."""
+        self.tasks = sorted(self.present)
+        rows = getattr(self, "_given", None)
+        rows = self._buffer if rows is None else rows
+        assert rows is not None, "a step that counts has at least one row"
+        return rows if len(self.tasks) == self.num_tasks else rows[self.tasks]
+
+    def present_losses(self) -> np.ndarray:
+        """The losses (n,) of the present tasks, float64."""
+        return np.asarray([self.losses[k] for k in sorted(self.present)])
+
+
+class GramWeighting(_RowKeeping):
+    """Weights from the Gram matrix. Override :meth:`weights_from_gram`; the mathematics is K x K, in float64."""
+
+    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "gram"
+
+    def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray | Sequence[float]:
+        """Weights (n,) in mean form from ``gram`` (n, n), with entries <g_i, g_j>, and the ``losses`` (n,).
+
+        ``gram`` is scaled by one positive number so that its largest diagonal entry lies between 1 and 4 (or is 0):
+        a method whose weights depend on the gradients' absolute size multiplies by ``self.gram_scale``.
+        ``self.tasks`` names the present tasks.
+        """
+        raise NotImplementedError
+
+    def write_update(self, out: Tensor) -> None:
+        rows = self.present_rows()
+        gram, self.gram_scale = gram_matrix(rows, self.reduce_sum)
+        numbers: dict[str, Any] = {}
+        self.notes = numbers
+        weights = np.asarray(self.weights_from_gram(gram, self.present_losses()), dtype=np.float64)
+        torch.mv(rows.t(), torch.as_tensor(weights, dtype=rows.dtype, device=rows.device), out=out)
+        self.set_report(weights, **numbers)
+
+
+class GradientCombining(_RowKeeping):
+    """Full freedom. Override :meth:`combine_gradients`."""
+
+    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "elementwise"
+
+    def combine_gradients(self, gradients: Tensor, losses: np.ndarray) -> Tensor:
+        """The mean-form update (d,) from ``gradients`` (n, d), which must not be changed, and ``losses`` (n,).
+
+        Call ``self.set_report(weights)`` with the n effective weights, if the method has any.
+        """
+        raise NotImplementedError
+
+    def write_update(self, out: Tensor) -> None:
+        rows = self.present_rows()
+        self.set_report([1.0 / len(self.tasks)] * len(self.tasks))
+        out.copy_(self.combine_gradients(rows, self.present_losses()))
+
+
+def gram_matrix(rows: Tensor, reduce_sum: Any = lambda t: t) -> tuple[np.ndarray, float]:
+    """The Gram matrix of ``rows`` (n, d) in float64, scaled, and the scale: ``G @ G.T == gram * scale``.
+
+    The scale is a power of four near the largest squared norm, so that neither 1e-20 nor 1e15 leaves the range and
+    no threshold is absolute. Accumulated chunk by chunk in float64; no temporary of the size of ``rows``.
+    ``reduce_sum`` adds the partial matrices of several ranks.
+    """
+    n, d = rows.shape
+    total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
+    largest = float(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max())
+    shift = 2.0 ** -np.floor(np.log2(largest)) if largest > 0 else 1.0
+    for start in range(0, d, CHUNK):
+        block = rows[:, start : start + CHUNK].to(torch.float64) * shift
+        total.addmm_(block, block.t())
+    gram = reduce_sum(total).cpu().numpy()
+    top = float(np.diag(gram).max()) if n else 0.0
+    if top <= 0:
+        return gram, 1.0
+    scale = 4.0 ** np.floor(np.log2(top) / 2)
+    return gram / scale, float(scale / shift**2)
