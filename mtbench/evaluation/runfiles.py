@@ -1,0 +1,217 @@
+"""Run files: TREC runs and judgements, KILT predictions. Reading forgives white space, not broken data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mtbench.errors import DataError
+
+StrPath = str | PathLike[str]
+Run = dict[str, dict[str, float]]
+"""Query id -> passage id -> score, in the order of the file."""
+Qrels = dict[str, dict[str, int]]
+"""Query id -> passage id -> grade; 0 and below are judged and not relevant."""
+
+_LFS = "version https://git-lfs.github.com/spec/"
+
+
+def number_lines(path: StrPath) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank with their numbers from 1, without line end and byte order mark; ``.gz`` is unpacked.
+
+    Raises :class:`DataError` if the file is missing, not UTF-8, a truncated gzip or a Git LFS pointer.
+    """
+    try:
+        opened = gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")  # noqa: SIM115
+        line = 0
+        with opened as stream:
+            for line, raw in enumerate(stream, start=1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                if line == 1 and text.startswith(_LFS):
+                    raise DataError(
+                        "this is a Git LFS pointer, not the data",
+                        path=path,
+                        line=1,
+                        remedy="Fetch it: git lfs pull",
+                    )
+                if text.strip():
+                    yield line, text
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=line) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"the gzip file is damaged or cut short ({error})", path=path, line=line + 1
+        ) from error
+
+
+def parse_json_object(text: str, path: StrPath, line: int) -> dict[str, Any]:
+    """The JSON object on one line; :class:`DataError` with file, line and column if it is not one."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "the file must have one JSON object per line"
+        raise DataError(
+            f"not valid JSON: {error.msg} (column {error.colno})", path=path, line=line, remedy=hint
+        ) from error
+    if not isinstance(value, dict):
+        kind = "array" if isinstance(value, list) else type(value).__name__
+        raise DataError(
+            f"a JSON object was expected on each line, this is a JSON {kind}", path=path, line=line
+        )
+    return value
+
+
+def read_trec_run(path: StrPath) -> Run:
+    """A TREC run: ``query Q0 passage rank score tag`` with tabs or spaces; the tag may be absent.
+
+    The rank column is ignored, as trec_eval ignores it. Raises :class:`DataError` for a wrong number of columns, a
+    score that is no finite number, or a passage that stands twice under one query.
+    """
+    run: Run = {}
+    for line, text in number_lines(path):
+        columns = text.split()
+        if len(columns) not in (5, 6):
+            raise DataError(
+                f"a run line has 6 columns (query Q0 passage rank score tag), this has {len(columns)}",
+                path=path,
+                line=line,
+            )
+        query, _, passage, _, score = columns[:5]
+        results = run.setdefault(query, {})
+        if passage in results:
+            raise DataError(f"passage {passage!r} stands twice for query {query!r}", path=path, line=line)
+        results[passage] = _finite(score, path, line)
+    if not run:
+        raise DataError("the run has no lines", path=path)
+    return run
+
+
+def read_qrels(path: StrPath) -> Qrels:
+    """Judgements: trec_eval's four columns (``query 0 passage grade``) or BEIR's three with a header line.
+
+    Raises :class:`DataError` for a wrong number of columns, a grade that is no whole number, a pair judged twice with
+    different grades, or a file without judgements.
+    """
+    qrels: Qrels = {}
+    for line, text in number_lines(path):
+        columns = text.split()
+        if line == 1 and len(columns) == 3 and columns[0].lower() in ("query-id", "query_id", "qid"):
+            continue
+        if len(columns) not in (3, 4):
+            raise DataError(
+                f"a judgement has 4 columns (query 0 passage grade), or 3 in BEIR's form; this has {len(columns)}",
+                path=path,
+                line=line,
+            )
+        query, passage, grade = columns[0], columns[-2], columns[-1]
+        try:
+            value = int(grade)
+        except ValueError:
+            raise DataError(
+                f"the grade must be a whole number, not {grade!r}", path=path, line=line
+            ) from None
+        judged = qrels.setdefault(query, {})
+        if judged.get(passage, value) != value:
+            raise DataError(
+                f"query {query!r} and passage {passage!r} are judged twice, {judged[passage]} and {value}",
+                path=path,
+                line=line,
+            )
+        judged[passage] = value
+    if not qrels:
+        raise DataError("the file has no judgements", path=path)
+    return qrels
+
+
+class _Ranking(Protocol):
+    @property
+    def indices(self) -> np.ndarray: ...
+    @property
+    def scores(self) -> np.ndarray: ...
+
+
+class _Queries(Protocol):
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def text(self, i: int, /) -> str: ...
+
+
+class _Corpus(Protocol):
+    @property
+    def pages(self) -> np.ndarray: ...
+    @property
+    def page_names(self) -> Sequence[str]: ...
+    def id(self, i: int, /) -> str: ...
+    def title(self, i: int, /) -> str: ...
+
+
+def trec_lines(
+    ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag: str = "mtbench"
+) -> Iterator[str]:
+    """Lines of a TREC run. Nine digits carry a float32 score exactly, so ties stay ties when it is read back."""
+    for query, rows, scores in zip(query_ids, ranking.indices, ranking.scores, strict=True):
+        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):
+            if row < 0:
+                break
+            yield f"{query}\tQ0\t{corpus.id(int(row))}\t{rank}\t{score:.9g}\t{tag}\n"
+
+
+def kilt_lines(ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Iterator[str]:
+    """Lines of a KILT prediction file: each page once, best first, with the title of its best passage."""
+    for i, rows in enumerate(ranking.indices):
+        best: dict[int, int] = {}
+        for row in rows[rows >= 0]:
+            best.setdefault(int(corpus.pages[row]), int(row))
+        provenance = [
+            {"wikipedia_id": corpus.page_names[page], "title": corpus.title(row)}
+            for page, row in best.items()
+        ]
+        record = {
+            "id": queries.ids[i],
+            "input": queries.text(i),
+            "output": [{"answer": "", "provenance": provenance}],
+        }
+        yield json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def write_lines(path: StrPath, lines: Iterable[str]) -> Path:
+    """Write ``lines`` as UTF-8 with ``\\n`` ends, beside the target first and renamed when whole."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.part")
+    with open(draft, "w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(lines)
+    draft.replace(target)
+    return target
+
+
+def write_trec_run(
+    path: StrPath, ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag: str = "mtbench"
+) -> Path:
+    """Write a ranking as a TREC run file (see :func:`trec_lines`)."""
+    return write_lines(path, trec_lines(ranking, query_ids, corpus, tag))
+
+
+def write_kilt_predictions(path: StrPath, ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Path:
+    """Write a ranking as a KILT prediction file (see :func:`kilt_lines`)."""
+    return write_lines(path, kilt_lines(ranking, queries, corpus))
+
+
+def _finite(text: str, path: StrPath, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"the score must be a finite number, not {text!r}", path=path, line=line)
+    return value
