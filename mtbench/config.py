@@ -1,0 +1,222 @@
+"""The pipeline's settings: typed sections, profiles in TOML, and ``--set KEY=VALUE``.
+
+A profile is a TOML file with the sections below; ``extends = "mini"`` starts from another one. Settings that are not
+given have the defaults that stand here. Hyperparameters of optimizers are not settings of the pipeline: they are
+declared by the optimizers themselves (see ``mtbench.hyperparameters``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mtbench.errors import ConfigError, UsageError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, frozen=True)
+
+
+class EncoderConfig(_Section):
+    """Which encoder is trained. ``path="tiny"`` makes a small random T5 and a tokenizer from the suite's own text."""
+
+    path: str = Field("tiny", description="'tiny', a folder, or a Hugging Face hub name")
+    pooling: Literal["auto", "t5", "cls", "mean", "last"] = Field("auto", description="auto: t5 for T5, else cls")
+    sharing: Literal["shared", "untied", "per-task-query"] = "shared"
+    normalize: bool = Field(False, description="scale vectors to length 1")
+    reparametrise_t5: bool = Field(False, description="divide T5 v1.0's residual stream by 100, as the authors do")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of autocast; weights stay fp32")
+    gradient_checkpointing: bool = False
+    dropout: float | None = Field(None, ge=0, lt=1, description="None: the model's own")
+    hidden: int = Field(64, ge=8, description="tiny: model dimension")
+    layers: int = Field(1, ge=1, description="tiny: encoder and decoder layers")
+    feed_forward: int = Field(128, ge=8, description="tiny: inner dimension")
+    heads: int = Field(4, ge=1, description="tiny: attention heads")
+    vocabulary: int = Field(4096, ge=64, le=65535, description="tiny: tokens of the trained tokenizer")
+
+
+class DataConfig(_Section):
+    """How texts become token ids."""
+
+    prompt: Literal["task", "family", "none"] = Field("task", description="what stands before a query")
+    passage_max_length: int | None = Field(None, ge=8, description="None: the suite's own")
+    query_max_length: int | None = Field(None, ge=4, description="None: each task's own; else at most this")
+    selection_queries: int = Field(64, ge=0, description="train queries a task kept for choosing settings (<= 10 %)")
+
+
+class Bm25Config(_Section):
+    """First-stage retrieval: first negatives, and the BM25 row."""
+
+    k1: float = Field(0.9, ge=0)
+    b: float = Field(0.4, ge=0, le=1)
+    stemmer: str = "english"
+    depth: int = Field(100, ge=1, description="passages per query")
+
+
+class NegativesConfig(_Section):
+    """Hard negatives, from BM25 for the warm-up and from the model's own ranking for the episodes."""
+
+    depth: tuple[int, int] = Field((0, 110), description="ranks [first, last) that negatives are taken from")
+    per_query: int = Field(32, ge=1, description="kept per query; training samples from these")
+    exclude: Literal["passage", "page"] = Field("passage", description="page: other passages of a gold page too")
+    sampling: Literal["top", "random"] = "random"
+
+    @field_validator("depth")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= value[0] < value[1]:
+            raise ValueError("needs 0 <= first < last")
+        return value
+
+
+class TrainConfig(_Section):
+    """The training loop. One step has one batch of every task; lengths are in epochs unless steps are given."""
+
+    batch_size: int = Field(64, ge=1, description="queries per step, over all tasks and ranks")
+    task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c)")
+    hard_negatives: int = Field(1, ge=0, description="hard negatives per query")
+    positive: Literal["first", "random"] = "random"
+    warmup_lr: float = Field(5e-3, gt=0)
+    lr: float = Field(5e-3, gt=0, description="of the episodes")
+    warmup_epochs: float = Field(1, gt=0)
+    warmup_steps: int | None = Field(None, ge=1, description="instead of warmup_epochs")
+    epochs: float = Field(1, gt=0, description="per episode")
+    steps: int | None = Field(None, ge=1, description="per episode, instead of epochs")
+    episodes: int = Field(3, ge=0)
+    start_episode: int | Literal["last", "warmup"] = Field("last", description="the optimizer acts from here on")
+    lr_warmup: float = Field(0.1, ge=0, lt=1, description="share of linear warm-up of the learning rate")
+    weight_decay: float = Field(0.0, ge=0)
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_eps: float = Field(1e-8, gt=0)
+    clip_norm: float = Field(1.0, ge=0, description="of the combined gradient; 0: no clipping")
+    micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
+    log_every: int = Field(10, ge=1)
+    cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")
+    checkpoint_every: int = Field(50, ge=1, description="steps")
+
+    @field_validator("start_episode")
+    @classmethod
+    def _episode(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("episodes count from 1; use 'warmup' to act from the first step")
+        return value
+
+
+class SearchConfig(_Section):
+    """Nearest passages of queries."""
+
+    backend: Literal["exact", "flat", "ivf", "hnsw"] = "exact"
+    depth: int = Field(200, ge=1, description="passages per dev query")
+    shard_size: int = Field(500_000, ge=1, description="passages per shard of vectors")
+    encode_tokens: int = Field(16_384, ge=256, description="tokens per encoding batch")
+
+
+class Config(_Section):
+    """All settings of the pipeline."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    data: DataConfig = DataConfig()
+    bm25: Bm25Config = Bm25Config()
+    negatives: NegativesConfig = NegativesConfig()
+    train: TrainConfig = TrainConfig()
+    search: SearchConfig = SearchConfig()
+
+    @property
+    def first_acting_episode(self) -> int:
+        """The number of the first episode in which the optimizer acts; 0 is the warm-up."""
+        start = self.train.start_episode
+        if start == "warmup":
+            return 0
+        return self.train.episodes if start == "last" else int(start)
+
+
+PROFILE_FOLDER = Path(__file__).parent / "profiles"
+
+
+def profiles() -> list[str]:
+    """The names of the profiles that come with mtbench."""
+    return sorted(f.stem for f in PROFILE_FOLDER.glob("*.toml"))
+
+
+def load_profile(name: str) -> dict[str, Any]:
+    """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown."""
+    path = PROFILE_FOLDER / f"{name}.toml" if name in profiles() else Path(name).expanduser()
+    if not path.is_file():
+        close = difflib.get_close_matches(name, profiles(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"no profile {name!r}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    base = values.pop("extends", None)
+    return merge(load_profile(base), values) if base else values
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid on top, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def build_config(values: dict[str, Any], place: str) -> Config:
+    """A checked :class:`Config`; ConfigError naming every wrong setting, its range and the value."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"] if part not in ("int", "str"))
+            if item["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(key, setting_names(), n=1, cutoff=0.5)
+                lines.append(f"unknown setting {key!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+            else:
+                lines.append(f"{key}: {item['msg']}, got {item['input']!r}")
+        raise ConfigError(f"{place}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def setting_names() -> list[str]:
+    """All settings as ``section.key``."""
+    return [f"{s}.{k}" for s, f in Config.model_fields.items() for k in f.annotation.model_fields]  # type: ignore[union-attr]
+
+
+def split_assignments(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Split ``--set`` items into settings of the pipeline (nested) and hyperparameters (name to text).
+
+    ``train.lr=5e-6`` is a setting; ``tau=2`` or ``tsage.tau=2`` a hyperparameter. UsageError for ``KEY=VALUE`` that
+    is not one.
+    """
+    settings: dict[str, Any] = {}
+    hyperparameters: dict[str, str] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set {item!r}: expected KEY=VALUE, such as tau=2 or train.lr=5e-6")
+        section, dot, field = key.partition(".")
+        if dot and section in Config.model_fields:
+            if key not in setting_names():
+                close = difflib.get_close_matches(key, setting_names(), n=3, cutoff=0.4)
+                raise ConfigError(
+                    f"unknown setting {key!r}; close: {', '.join(close) or 'none'}. All: mtbench ls settings"
+                )
+            settings.setdefault(section, {})[field] = parse_value(text)
+        else:
+            hyperparameters[key] = text.strip()
+    return settings, hyperparameters
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML reads it (numbers, true, lists, quoted strings), a bare word as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text.strip().lower() == "none" else text.strip()
