@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
+from mtbench.data.files import iter_json_lines
 from mtbench.errors import DataError, UsageError
-from mtbench.evaluation.runfiles import number_lines, parse_json_object
 
 RANK_KEYS = ("wikipedia_id",)
 DEFAULT_KS = (1, 5, 10, 20)
@@ -156,8 +157,7 @@ def rank_points(
 def read_records(path: str | PathLike[str], check: Check) -> dict[str, Record]:
     """The lines of a KILT file by id (as stripped text), each passed through ``check(record, path, line)``."""
     records: dict[str, Record] = {}
-    for line, text in number_lines(path):
-        record = parse_json_object(text, path, line)
+    for line, record in iter_json_lines(Path(path)):
         if "id" not in record:
             raise DataError('the record has no "id"', path=path, line=line)
         key = str(record["id"]).strip()

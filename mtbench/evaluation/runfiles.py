@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from mtbench.data.files import iter_lines
 from mtbench.errors import DataError
 
 StrPath = str | PathLike[str]
@@ -21,54 +21,7 @@ Run = dict[str, dict[str, float]]
 Qrels = dict[str, dict[str, int]]
 """Query id -> passage id -> grade; 0 and below are judged and not relevant."""
 
-_LFS = "version https://git-lfs.github.com/spec/"
-
-
-def number_lines(path: StrPath) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank with their numbers from 1, without line end and byte order mark; ``.gz`` is unpacked.
-
-    Raises :class:`DataError` if the file is missing, not UTF-8, a truncated gzip or a Git LFS pointer.
-    """
-    try:
-        opened = gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")  # noqa: SIM115
-        line = 0
-        with opened as stream:
-            for line, raw in enumerate(stream, start=1):
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
-                if line == 1 and text.startswith(_LFS):
-                    raise DataError(
-                        "this is a Git LFS pointer, not the data",
-                        path=path,
-                        line=1,
-                        remedy="Fetch it: git lfs pull",
-                    )
-                if text.strip():
-                    yield line, text
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=line) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"the gzip file is damaged or cut short ({error})", path=path, line=line + 1
-        ) from error
-
-
-def parse_json_object(text: str, path: StrPath, line: int) -> dict[str, Any]:
-    """The JSON object on one line; :class:`DataError` with file, line and column if it is not one."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        hint = "the file must have one JSON object per line"
-        raise DataError(
-            f"not valid JSON: {error.msg} (column {error.colno})", path=path, line=line, remedy=hint
-        ) from error
-    if not isinstance(value, dict):
-        kind = "array" if isinstance(value, list) else type(value).__name__
-        raise DataError(
-            f"a JSON object was expected on each line, this is a JSON {kind}", path=path, line=line
-        )
-    return value
+QRELS_HEADER = ("query-id", "corpus-id", "score")
 
 
 def read_trec_run(path: StrPath) -> Run:
@@ -78,8 +31,7 @@ def read_trec_run(path: StrPath) -> Run:
     score that is no finite number, or a passage that stands twice under one query.
     """
     run: Run = {}
-    for line, text in number_lines(path):
-        columns = text.split()
+    for line, columns in _columns(path):
         if len(columns) not in (5, 6):
             raise DataError(
                 f"a run line has 6 columns (query Q0 passage rank score tag), this has {len(columns)}",
@@ -103,10 +55,7 @@ def read_qrels(path: StrPath) -> Qrels:
     different grades, or a file without judgements.
     """
     qrels: Qrels = {}
-    for line, text in number_lines(path):
-        columns = text.split()
-        if line == 1 and len(columns) == 3 and columns[0].lower() in ("query-id", "query_id", "qid"):
-            continue
+    for line, columns in _columns(path, QRELS_HEADER):
         if len(columns) not in (3, 4):
             raise DataError(
                 f"a judgement has 4 columns (query 0 passage grade), or 3 in BEIR's form; this has {len(columns)}",
@@ -114,12 +63,9 @@ def read_qrels(path: StrPath) -> Qrels:
                 line=line,
             )
         query, passage, grade = columns[0], columns[-2], columns[-1]
-        try:
-            value = int(grade)
-        except ValueError:
-            raise DataError(
-                f"the grade must be a whole number, not {grade!r}", path=path, line=line
-            ) from None
+        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", grade):
+            raise DataError(f"the grade must be a whole number, not {grade!r}", path=path, line=line)
+        value = int(float(grade))
         judged = qrels.setdefault(query, {})
         if judged.get(passage, value) != value:
             raise DataError(
@@ -131,6 +77,16 @@ def read_qrels(path: StrPath) -> Qrels:
     if not qrels:
         raise DataError("the file has no judgements", path=path)
     return qrels
+
+
+def _columns(path: StrPath, header: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
+    """Fields of every line that is not blank; below a header in tabs, fields end at tabs and ids may hold spaces."""
+    separator: str | None = None
+    for line, text in iter_lines(Path(path)):
+        if line == 1 and header and text.split() == list(header):
+            separator = "\t" if "\t" in text else None
+        elif text.strip():
+            yield line, [column.strip() for column in text.split(separator)]
 
 
 class _Ranking(Protocol):

@@ -1,0 +1,122 @@
+"""trec_eval's figures: names, ties, missing queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import pytrec_eval
+
+from mtbench.errors import DataError, UsageError
+from mtbench.evaluation.runfiles import read_qrels, read_trec_run
+from mtbench.evaluation.trec import parse_metric, score_run
+
+QRELS = {"a": {"d1": 1, "d2": 0, "d3": 2}, "b": {"d4": 1}}
+
+
+@pytest.mark.parametrize(
+    ("qrels", "run"),
+    [("ir_measures_compat.qrels", "ir_measures_compat.run"), ("ranx_qrels.test", "ranx_results.test")],
+)
+def test_real_files_give_pytrec_evals_figures(shared_data: Path, qrels: str, run: str) -> None:
+    folder = shared_data / "formats" / "trec"
+    with open(folder / qrels) as stream:
+        their_qrels = pytrec_eval.parse_qrel(stream)
+    with open(folder / run) as stream:
+        their_run = pytrec_eval.parse_run(stream)
+    names = {
+        "Rprec": "Rprec",
+        "recall@100": "recall_100",
+        "ndcg@10": "ndcg_cut_10",
+        "P@5": "P_5",
+        "map": "map",
+    }
+    requests = {"Rprec", "recall.100", "ndcg_cut.10", "P.5", "map"}
+    theirs = pytrec_eval.RelevanceEvaluator(their_qrels, requests).evaluate(their_run)
+    ours = score_run(read_qrels(folder / qrels), read_trec_run(folder / run), list(names))
+    for name, key in names.items():
+        assert dict(zip(ours.ids, ours.per_query[name], strict=True)) == {
+            q: v[key] for q, v in theirs.items()
+        }
+        assert ours.metrics[name] == pytest.approx(sum(v[key] for v in theirs.values()) / len(their_qrels))
+
+
+def test_known_figures_of_a_real_run(shared_data: Path) -> None:
+    folder = shared_data / "formats" / "trec"
+    scores = score_run(
+        read_qrels(folder / "ir_measures_compat.qrels"),
+        read_trec_run(folder / "ir_measures_compat.run"),
+        ["Rprec", "recall@100", "mrr@10", "recip_rank"],
+    )
+    assert scores.metrics["Rprec"] == pytest.approx(0.2533197139938713)
+    assert scores.metrics["recall@100"] == pytest.approx(0.27841821100248065)
+    assert scores.metrics["mrr@10"] == 0.5  # the second query's first hit is at rank 26
+    assert scores.metrics["recip_rank"] == pytest.approx((1 + 1 / 26) / 2)
+
+
+def test_a_query_without_results_counts_zero() -> None:
+    scores = score_run(QRELS, {"a": {"d1": 2.0, "d3": 1.0}, "unjudged": {"d1": 1.0}}, ["Rprec", "recall@20"])
+    assert scores.per_query["Rprec"] == [1.0, 0.0]
+    assert scores.metrics == {"Rprec": 0.5, "recall@20": 0.5}
+    assert (scores.missing, scores.unused) == (1, 1)
+
+
+def test_ties_go_by_id_descending_whatever_the_order_given() -> None:
+    tied = {"a": {"d1": 1.0, "d2": 1.0, "d3": 1.0}}
+    assert score_run({"a": {"d3": 1}}, tied, ["mrr"]).metrics["mrr"] == 1.0
+    assert score_run({"a": {"d1": 1}}, tied, ["mrr"]).metrics["mrr"] == pytest.approx(1 / 3)
+    # Ids compare as bytes: "d10" comes before "d9".
+    assert score_run({"a": {"d10": 1}}, {"a": {"d10": 1.0, "d9": 1.0}}, ["mrr"]).metrics["mrr"] == 0.5
+
+
+def test_scores_that_are_equal_in_float32_tie() -> None:
+    run = {"a": {"d1": 1.0 + 1e-12, "d2": 1.0}}
+    assert score_run({"a": {"d2": 1}}, run, ["mrr"]).metrics["mrr"] == 1.0
+
+
+@pytest.mark.parametrize("rank", [1, 3, 9, 10, 11, 12])
+def test_reciprocal_rank_is_cut_at_its_depth(rank: int) -> None:
+    run = {"a": {f"x{i:02}": float(-i) for i in range(20)}}
+    run["a"]["d1"] = -rank + 1 + 0.5
+    got = score_run({"a": {"d1": 1}}, run, ["mrr@10", "recip_rank.10", "recip_rank"]).metrics
+    assert got["mrr@10"] == got["recip_rank.10"] == pytest.approx(1 / rank if rank <= 10 else 0.0)
+    assert got["recip_rank"] == pytest.approx(1 / rank)
+
+
+@pytest.mark.parametrize(
+    ("names", "request_"),
+    [
+        (("recall@100", "recall_100", "recall.100"), "recall.100"),
+        (("ndcg@10", "ndcg_cut_10", "ndcg_cut.10", "NDCG@10"), "ndcg_cut.10"),
+        (("P@5", "P_5", "precision@5"), "P.5"),
+        (("Rprec", "rprecision_passage"), "Rprec"),
+        (("map",), "map"),
+        (("map@20",), "map_cut.20"),
+        (("mrr", "recip_rank", "mrr@10"), "recip_rank"),
+        (("success@1",), "success.1"),
+    ],
+)
+def test_metric_names(names: tuple[str, ...], request_: str) -> None:
+    assert {parse_metric(name).request for name in names} == {request_}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "recal@5", "recall", "Rprec@5", "recall@0", "P", "recall@-1", "recall@5@6"]
+)
+def test_an_unknown_metric_is_named_with_those_there_are(name: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown metric .*\n.*recall@K"):
+        score_run(QRELS, {"a": {"d1": 1.0}}, [name])
+
+
+def test_files_without_a_common_query_are_refused() -> None:
+    with pytest.raises(DataError, match="shares no query"):
+        score_run(QRELS, {"z": {"d1": 1.0}})
+
+
+def test_a_judged_query_without_relevant_passages_counts_zero() -> None:
+    assert (
+        score_run({"a": {"d1": 1}, "b": {"d1": 0}}, {"a": {"d1": 1.0}, "b": {"d1": 1.0}}, ["P@1"]).metrics[
+            "P@1"
+        ]
+        == 0.5
+    )
