@@ -1,0 +1,1 @@
+"""Generators of the ``mini`` profiles: small invented worlds, written in the data sets' own raw formats."""
