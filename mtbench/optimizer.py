@@ -131,10 +131,10 @@ class MultitaskOptimizer:
         A ``LossWeighting`` that is told the losses here keeps no gradient rows.
         """
         self._require_started()
-        self.step = step
+        self.step_index = step
         self.losses = [math.nan] * self.num_tasks
         self.present: list[int] = []
-        self._extremes: list[Tensor] = []
+        self._probes: list[Tensor] = []
         self.open_step(losses)
 
     def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
@@ -143,13 +143,14 @@ class MultitaskOptimizer:
             raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
         self.losses[k] = float(loss)
         self.present.append(k)
-        # min and max carry NaN and infinities; they are read on the host once, in finish
-        self._extremes.append(torch.stack(torch.aminmax(gradient)))
+        probe = self.watch(gradient)
+        if probe is not None:
+            self._probes.append(probe)
         self.add_task(k, gradient)
 
     def finish(self, out: Tensor) -> bool:
         """Write the update into ``out`` (d,). False: a gradient or loss was not finite; ``out`` is 0, skip the step."""
-        self._next_step = self.step + 1
+        self._next_step = self.step_index + 1
         if not self.present or not self._all_finite():
             out.zero_()
             self.skipped_steps += 1
@@ -175,6 +176,17 @@ class MultitaskOptimizer:
     def add_task(self, k: int, gradient: Tensor) -> None:
         """Take one task's gradient; copy what is needed, ``gradient`` is overwritten by the next task."""
         raise NotImplementedError
+
+    def watch(self, gradient: Tensor) -> Tensor | None:
+        """A small tensor that is finite exactly if ``gradient`` is. None: :meth:`probes` will tell.
+
+        Minimum and maximum carry NaN and infinities. They stay on the device until :meth:`finish` reads them.
+        """
+        return torch.stack(torch.aminmax(gradient))
+
+    def probes(self) -> list[Tensor]:
+        """Small tensors that are all finite exactly if this step's gradients are; asked once, by :meth:`finish`."""
+        return self._probes
 
     def write_update(self, out: Tensor) -> None:
         """Write the mean-form update into ``out`` and call :meth:`set_report`."""
@@ -237,7 +249,9 @@ class MultitaskOptimizer:
     def _all_finite(self) -> bool:
         if not all(math.isfinite(self.losses[k]) for k in self.present):
             return False
-        return bool(torch.isfinite(torch.stack(self._extremes)).all())
+        bad = sum((~torch.isfinite(probe)).sum() for probe in self.probes())
+        # where the coordinates are sharded, all ranks skip the step or none
+        return not isinstance(bad, Tensor) or not bool(self.reduce_sum(bad))
 
 
 def reset_field() -> Any:

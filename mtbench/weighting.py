@@ -103,6 +103,13 @@ class _RowKeeping(MultitaskOptimizer):
             self._buffer = torch.empty(self.num_tasks, gradient.numel(), dtype=gradient.dtype, device=gradient.device)
         self._buffer[k].copy_(gradient)
 
+    def row(self, k: int) -> Tensor:
+        """The gradient (d,) of task ``k``, which must be present; read only."""
+        rows = getattr(self, "_given", None)
+        rows = self._buffer if rows is None else rows
+        assert rows is not None, "the task is present"
+        return rows[k]
+
     def present_rows(self) -> Tensor:
         """The rows ``(n, d)`` of the present tasks, in the order of the tasks; read only."""
         self.tasks = sorted(self.present)
