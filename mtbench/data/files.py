@@ -1,0 +1,254 @@
+"""Opening and splitting raw files: gzip or not, one line or one JSON value at a time, errors with file and line.
+
+Nothing here holds more than a line or one element in memory, whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mtbench.errors import DataError
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+GZIP_MAGIC = b"\x1f\x8b"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_LINE = 1 << 28
+MAX_ELEMENT = 1 << 28
+_CHUNK = 1 << 20
+
+
+def find_file(root: Path, name: str, what: str = "file", remedy: str | None = None) -> Path:
+    """``root/name``, or the same file with ``.gz`` added or taken away; DataError if there is none."""
+    for candidate in (name, f"{name}.gz", name.removesuffix(".gz")):
+        if (root / candidate).is_file():
+            return root / candidate
+    if (root / name).is_dir():
+        raise DataError(f"{what} expected, but this is a folder", path=root / name)
+    raise DataError(f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file.")
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """``path`` opened for reading, unpacked if its first bytes are gzip's, whatever its name."""
+    try:
+        stream: BinaryIO = open(path, "rb", buffering=_CHUNK)  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=path) from error
+    head = stream.read(len(LFS_POINTER))
+    stream.seek(0)
+    if head.startswith(LFS_POINTER):
+        stream.close()
+        raise DataError(
+            "is a Git LFS pointer, not the data", path=path, line=1, remedy="Fetch the content: git lfs pull"
+        )
+    if head.startswith(GZIP_MAGIC):
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _CHUNK)  # type: ignore[return-value,arg-type]
+    return stream
+
+
+def broken_gzip(path: Path, line: int, error: Exception) -> DataError:
+    """The error for compressed data that end early or do not check."""
+    truncated = isinstance(error, EOFError)
+    what = "the gzip data end in the middle" if truncated else f"the gzip data are damaged ({error})"
+    return DataError(what, path=path, line=line, remedy="The download was cut off or damaged; fetch it again.")
+
+
+def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines as ``(number from 1, text without line end)``; LF and CRLF, final newline optional.
+
+    Raises DataError with the line for bytes that are not UTF-8, a NUL byte, damaged gzip or an endless line.
+    """
+    number = 0
+    with open_binary(path) as stream:
+        try:
+            while raw := stream.readline(MAX_LINE):
+                number += 1
+                yield number, _decode(raw, path, number)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise broken_gzip(path, number + 1, error) from error
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    if number == 1 and raw.startswith(BYTE_ORDER_MARK):
+        raw = raw[len(BYTE_ORDER_MARK) :]
+    if b"\0" in raw:
+        raise DataError("contains a NUL byte", path=path, line=number, remedy="The file is damaged; fetch it again.")
+    if len(raw) >= MAX_LINE:
+        raise DataError(f"a line longer than {MAX_LINE >> 20} MiB", path=path, line=number)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not UTF-8 (byte {error.start + 1} of the line)",
+            path=path,
+            line=number,
+            remedy="Convert it, e.g. iconv -f latin1 -t utf-8, or fetch the file again.",
+        ) from error
+    return text.rstrip("\n").removesuffix("\r")
+
+
+def iter_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file as ``(line, object)``; blank lines are passed over."""
+    for number, line in iter_lines(path):
+        if line and not line.isspace():
+            yield number, parse_object(line, path, number)
+
+
+def parse_object(line: str, path: Path, number: int) -> dict[str, Any]:
+    """One line of a JSON-lines file; DataError that tells the usual mistakes apart."""
+    if number == 1 and line.lstrip().startswith("["):
+        raise DataError(
+            "is a JSON array, not one JSON object per line",
+            path=path,
+            line=number,
+            remedy=f"Convert it: jq -c '.[]' {path.name} > lines.jsonl",
+        )
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise _not_json(error, path, number) from error
+    except RecursionError as error:
+        raise DataError("JSON nested too deeply", path=path, line=number) from error
+    if not isinstance(value, dict):
+        raise DataError(f"a JSON object expected, found {type(value).__name__}", path=path, line=number)
+    if "\\u" in line:
+        _refuse_lone_surrogates(value, path, number)
+    return value
+
+
+def _not_json(error: json.JSONDecodeError, path: Path, number: int) -> DataError:
+    if error.msg == "Extra data" and error.doc[error.pos] == "{":
+        return DataError(
+            "several JSON objects on one line, without newlines between them",
+            path=path,
+            line=number,
+            remedy=f"Put each on its own line: jq -c . {path.name} > lines.jsonl",
+        )
+    return DataError(f"not valid JSON: {error.msg} (column {error.colno})", path=path, line=number)
+
+
+def _refuse_lone_surrogates(value: Any, path: Path, number: int) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError("half of a surrogate pair (\\ud8xx) in a string", path=path, line=number) from error
+
+
+def iter_json_array(path: Path, key: str | None = None) -> Iterator[tuple[int, Any]]:
+    """Elements of a JSON array as ``(line where it starts, element)``, parsed one at a time.
+
+    ``key`` names the member that holds the array if the file is an object (``{"Data": [...]}``). Memory is that of
+    the largest element. Raises DataError with the line for anything that is not such an array, or that ends early.
+    """
+    scanner = _Scanner(path)
+    with scanner.stream:
+        try:
+            _enter_array(scanner, key)
+            while True:
+                scanner.skip(" \t\r\n")
+                if scanner.peek() == "]":
+                    return
+                line = scanner.line
+                yield line, scanner.value()
+                scanner.skip(" \t\r\n")
+                if scanner.peek() not in ",]":
+                    raise DataError("',' or ']' expected between the elements", path=path, line=scanner.line)
+                if scanner.peek() == ",":
+                    scanner.advance(1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise broken_gzip(path, scanner.line, error) from error
+
+
+def _enter_array(scanner: _Scanner, key: str | None) -> None:
+    scanner.skip(" \t\r\n\ufeff")
+    if key is not None:
+        scanner.find(re.compile(rf'"{re.escape(key)}"\s*:\s*'))
+    if scanner.peek() != "[":
+        name = f"the array {key!r}" if key else "a JSON array"
+        raise DataError(
+            f"{name} expected", path=scanner.path, line=scanner.line, remedy="Is this the right file?"
+        )
+    scanner.advance(1)
+
+
+class _Scanner:
+    """A window over a text file that grows only until the value at its start is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.stream, self.line = path, open_binary(path), 1
+        self._decode = codecs.getincrementaldecoder("utf-8")()
+        self._json = json.JSONDecoder()
+        self._text, self._start, self._ended = "", 0, False
+
+    def _more(self, size: int = _CHUNK) -> bool:
+        """Read on; False at the end of the file."""
+        if self._ended:
+            return False
+        raw = self.stream.read(size)
+        self._ended = not raw
+        try:
+            text = self._decode.decode(raw, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise DataError("is not UTF-8", path=self.path, line=self._last_line()) from error
+        if "\0" in text:
+            raise DataError("contains a NUL byte", path=self.path, line=self._last_line())
+        self._text, self._start = self._text[self._start :] + text, 0
+        return not self._ended
+
+    def _last_line(self) -> int:
+        return self.line + self._text.count("\n", self._start)
+
+    def advance(self, count: int) -> None:
+        """Step over ``count`` characters that are in the window."""
+        self.line += self._text.count("\n", self._start, self._start + count)
+        self._start += count
+
+    def peek(self) -> str:
+        """The next character; DataError at the end of the file, where a value was expected."""
+        while self._start >= len(self._text):
+            if not self._more():
+                raise DataError(
+                    "ends in the middle of a JSON array",
+                    path=self.path,
+                    line=self.line,
+                    remedy="The download was cut off; fetch the file again.",
+                )
+        return self._text[self._start]
+
+    def skip(self, characters: str) -> None:
+        """Step over ``characters``."""
+        while self.peek() in characters:
+            self.advance(1)
+
+    def find(self, pattern: re.Pattern[str]) -> None:
+        """Step behind the first match of ``pattern``."""
+        while (match := pattern.search(self._text, self._start)) is None:
+            # A match could straddle two chunks: keep a tail that is longer than any key.
+            self.advance(max(0, len(self._text) - self._start - 256))
+            if not self._more():
+                raise DataError(f"no {pattern.pattern} in the file", path=self.path, line=self.line)
+        self.advance(match.end() - self._start)
+
+    def value(self) -> Any:
+        """The JSON value at the start of the window."""
+        size = _CHUNK
+        while True:
+            try:
+                value, end = self._json.raw_decode(self._text, self._start)
+            except json.JSONDecodeError as error:
+                left = len(self._text) - self._start
+                if left > MAX_ELEMENT or not self._more(size):
+                    line = self.line + self._text.count("\n", self._start, error.pos)
+                    raise DataError(f"not valid JSON: {error.msg}", path=self.path, line=line) from error
+                size *= 2  # so that a large element costs a few attempts, not one per chunk
+            else:
+                if end < len(self._text) or isinstance(value, (dict, list, str)) or not self._more():
+                    self.advance(end - self._start)
+                    return value

@@ -1,0 +1,213 @@
+"""Building the prepared form: queries of every task first (a mistake there shows in seconds), then the corpora."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtbench.data.corpus_build import CorpusBuild, Progress
+from mtbench.data.query_files import write_judgements, write_texts
+from mtbench.data.reading import locate_judgement, read_task, suite_files
+from mtbench.data.tables import read_json, sha256_file, write_json
+from mtbench.data.tokenizing import PromptMode, TokenEncoder, query_prefix, separator
+from mtbench.data.types import Notes, QuerySplit
+from mtbench.errors import DataError, StoreError
+from mtbench.suite import Corpus, Suite, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from mtbench.data.prepared import PreparedCorpus
+
+FORMAT = 1
+
+
+def build_prepared(
+    suite: Suite,
+    out: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    prompt: PromptMode = "task",
+    passage_max_length: int | None = None,
+    query_max_length: int | None = None,
+    limit: int | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Write the prepared form of ``suite`` to the folder ``out``; ``prepared.json`` comes last.
+
+    The lengths override the suite's own. ``limit`` keeps the first N train and dev queries of each task. A call for
+    the same inputs goes on where an interrupted one stopped; other inputs start anew. The result does not depend on
+    ``workers``. Raises DataError for malformed data, StoreError for a disk that is full.
+    """
+    build = _Build(suite, out, tokenizer, prompt, passage_max_length, query_max_length, limit, workers, progress)
+    with _disk_errors(out):
+        build.run()
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise StoreError(
+            f"{out}: cannot be written: {error.strerror}\n"
+            "  Free space (mtbench clean) or choose another --store; the same command then goes on."
+        ) from error
+
+
+@dataclass
+class _Build:
+    suite: Suite
+    out: Path
+    tokenizer: PreTrainedTokenizerFast
+    prompt: PromptMode
+    passage_max_length: int | None
+    query_max_length: int | None
+    limit: int | None
+    workers: int
+    progress: Progress | None
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        self.encoder = TokenEncoder.of(self.tokenizer)
+        self.separator = separator(self.tokenizer)
+        settings = self._settings()
+        self.out.mkdir(parents=True, exist_ok=True)
+        kept = self.out / "building.json"
+        if not (kept.is_file() and read_json(kept) == settings):
+            for name in ("corpora", "tasks"):
+                shutil.rmtree(self.out / name, ignore_errors=True)
+            (self.out / "prepared.json").unlink(missing_ok=True)
+            write_json(kept, settings)
+        elif (self.out / "prepared.json").is_file():
+            return
+        splits = {task.name: self._read(task) for task in self.suite.tasks}
+        corpora = {name: self._corpus(self.suite.corpus(name)) for name in self._used()}
+        for task in self.suite.tasks:
+            self._resolve(task, splits.pop(task.name), corpora)
+        self._finish()
+
+    def _settings(self) -> dict[str, Any]:
+        """What an interrupted build must share with this call to be continued."""
+        stats = {str(p.relative_to(self.suite.root)): p.stat() for p in suite_files(self.suite)}
+        declaration = {**asdict(self.suite), "root": ""}
+        values = {
+            "format": FORMAT,
+            "suite": declaration,
+            "files": {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()},
+            "tokenizer": self.encoder.definition,
+            "options": [self.separator, self.prompt, self.passage_max_length, self.query_max_length, self.limit],
+        }
+        text = json.dumps(values, sort_keys=True, default=str)
+        return {"format": FORMAT, "inputs": hashlib.sha256(text.encode()).hexdigest()}
+
+    def _used(self) -> list[str]:
+        used = {name for task in self.suite.tasks for name in (task.corpus, task.dev_corpus or task.corpus)}
+        return [corpus.name for corpus in self.suite.corpora if corpus.name in used]
+
+    def _say(self, what: str, done: int, total: int | None) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)
+
+    def _read(self, task: Task) -> dict[str, QuerySplit]:
+        """Read a task, write its texts and tokens, keep the judgements until the corpora are there."""
+        self._say(f"task {task.name}", 0, None)
+        notes = Notes()
+        data = read_task(self.suite, task, notes)
+        self.notes[f"task {task.name}"] = notes.counts
+        prefix = query_prefix(task, self.prompt, self.separator)
+        length = self.query_max_length or task.query_max_length
+        splits = {"train": data.train.first(self.limit), "dev": data.dev.first(self.limit)}
+        for name, split in splits.items():
+            write_texts(self.out / "tasks" / task.name / name, split, self.encoder, prefix, self.separator, length)
+            split.texts = []
+        return splits
+
+    def _corpus(self, corpus: Corpus) -> PreparedCorpus:
+        from mtbench.data.prepared import PreparedCorpus
+
+        folder = self.out / "corpora" / corpus.name
+        length = self.passage_max_length or corpus.passage_max_length
+        CorpusBuild(self.suite, corpus, folder, self.encoder, length, self.workers, self.progress).run()
+        prepared = PreparedCorpus(folder)
+        self.notes[f"corpus {corpus.name}"] = prepared.notes
+        return prepared
+
+    def _resolve(self, task: Task, splits: dict[str, QuerySplit], corpora: dict[str, PreparedCorpus]) -> None:
+        """Judgements as rows and page numbers of the prepared corpora."""
+        for name, split in splits.items():
+            corpus = corpora[task.dev_corpus or task.corpus if name == "dev" else task.corpus]
+
+            def row_of(passage: str, split_name: str = name, corpus: PreparedCorpus = corpus) -> int:
+                row = corpus.index_of(passage)
+                if row < 0:
+                    raise self._unknown_passage(task, split_name, passage, corpus.name)
+                return row
+
+            groups = {group: number for number, group in enumerate(corpus.group_names or [])}
+            whole_pages = task.options.get("positives") == "page" and name == "train"
+            write_judgements(
+                self.out / "tasks" / task.name / name, split, row_of, corpus.page_of, lambda g, known=groups: known.get(g, -1),
+                _PageRows(corpus) if whole_pages else None,
+            )  # fmt: skip
+
+    def _unknown_passage(self, task: Task, split: str, passage: str, corpus: str) -> DataError:
+        place = locate_judgement(self.suite, task, split, passage)
+        return DataError(
+            f"passage {passage!r} is not in corpus {corpus!r}",
+            path=place[0],
+            line=place[1],
+            remedy="Judgements and corpus must be of the same version; remove the judgement or add the passage.",
+        )
+
+    def _finish(self) -> None:
+        tasks = [
+            {
+                "name": task.name,
+                "title": task.title or task.name,
+                "family": task.family,
+                "corpus": task.corpus,
+                "dev_corpus": task.dev_corpus or task.corpus,
+            }
+            for task in self.suite.tasks
+        ]
+        paths = sorted(p for top in ("corpora", "tasks") for p in (self.out / top).rglob("*") if p.is_file())
+        files = {}
+        for number, path in enumerate(paths):
+            self._say("checksums", number, len(paths))
+            name = path.relative_to(self.out).as_posix()
+            files[name] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
+        description = {
+            "format": FORMAT, "suite": self.suite.name, "version": self.suite.version, "metric": self.suite.metric,
+            "dtype": self.encoder.dtype.name, "corpora": self._used(), "tasks": tasks, "notes": self.notes,
+            "files": files,
+        }  # fmt: skip
+        write_json(self.out / "prepared.json", description)
+
+
+class _PageRows:
+    """All rows of the pages that given rows lie on."""
+
+    def __init__(self, corpus: PreparedCorpus) -> None:
+        self._pages, self._size = corpus.pages, corpus.num_pages
+
+    def __call__(self, rows: set[int]) -> dict[int, np.ndarray]:
+        wanted = np.zeros(self._size, bool)
+        wanted[self._pages[np.fromiter(rows, np.int64, len(rows))]] = True
+        found = np.flatnonzero(wanted[self._pages])
+        found = found[np.argsort(self._pages[found], kind="stable")]
+        numbers = self._pages[found]
+        starts, stops = (np.searchsorted(numbers, np.arange(self._size), side) for side in ("left", "right"))
+        return {row: found[starts[self._pages[row]] : stops[self._pages[row]]] for row in rows}

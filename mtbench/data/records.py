@@ -1,0 +1,38 @@
+"""Fields of raw records: taken with a check, so that a wrong one is reported with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mtbench.data.types import Passage
+from mtbench.errors import DataError
+
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
+Located = tuple[Path, int, Passage]
+"""File and line of a passage, and the passage."""
+
+
+def is_blank(text: str) -> bool:
+    """Nothing to read: only white space and zero-width characters."""
+    return not text.strip().strip(_ZERO_WIDTH)
+
+
+def identifier(record: dict[str, Any], key: str, path: Path, line: int) -> str:
+    """``record[key]`` as a string id (whole numbers are accepted); DataError without one."""
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        found = "missing" if key not in record else f"{value!r}"
+        raise DataError(f"{key!r} must be a non-empty string or a whole number, found {found}", path=path, line=line)
+    return str(value)
+
+
+def string(record: dict[str, Any], key: str, path: Path, line: int, default: str | None = None) -> str:
+    """``record[key]`` as text; ``default`` if the key is absent or null, DataError without a default."""
+    value = record.get(key)
+    if value is None:
+        value = default
+    if not isinstance(value, str):
+        found = "missing" if key not in record else type(record[key]).__name__
+        raise DataError(f"{key!r} must be a string, found {found}", path=path, line=line)
+    return value

@@ -1,0 +1,74 @@
+"""One shard of a corpus: tokenised and written by one process, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mtbench.data.tokenizing import TokenEncoder, passage_text
+
+SHARD_SIZE = 50_000
+
+
+@dataclass(slots=True)
+class Shard:
+    """Columns of consecutive passages; ``ids`` stays empty where ids are the row numbers."""
+
+    number: int
+    titles: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def shard_folder(parts: Path, number: int) -> Path:
+    """Where the finished shard ``number`` lies."""
+    return parts / f"shard-{number:05d}"
+
+
+def write_shard(parts: Path, shard: Shard, encoder: TokenEncoder, max_length: int) -> int:
+    """Tokenise ``shard`` and write its columns to ``parts``; the folder is renamed when it is whole."""
+    partial = parts / f".shard-{shard.number:05d}.{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write_tokens(partial, shard, encoder, max_length)
+    both = [part for pair in zip(shard.titles, shard.texts, strict=True) for part in pair]
+    _write_bytes(partial, "texts", [text.encode("utf-8") for text in both])
+    names = [page.encode("utf-8") for page in shard.pages]
+    unique = sorted(set(names))
+    number_of = {name: number for number, name in enumerate(unique)}
+    _write_bytes(partial, "page_names", unique)
+    np.asarray([number_of[name] for name in names], np.int32).tofile(partial / "pages")
+    np.asarray(shard.groups, np.int32).tofile(partial / "groups")
+    ids = [name.encode("utf-8") for name in shard.ids]
+    _write_bytes(partial, "ids", ids)
+    np.asarray(sorted(range(len(ids)), key=ids.__getitem__), np.int32).tofile(partial / "id_order")
+    os.rename(partial, shard_folder(parts, shard.number))
+    return shard.number
+
+
+def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length: int) -> None:
+    """Token ids in pieces of some thousand passages, so that no shard's lists stand in memory together."""
+    lengths: list[int] = []
+    with open(folder / "tokens", "wb") as stream:
+        for start in range(0, len(shard), 2000):
+            stop = start + 2000
+            texts = [passage_text(*pair) for pair in zip(shard.titles[start:stop], shard.texts[start:stop], strict=True)]
+            ids = encoder.encode(texts, max_length)
+            lengths.extend(map(len, ids))
+            stream.write(np.fromiter((i for row in ids for i in row), encoder.dtype).tobytes())
+    np.asarray(lengths, np.int32).tofile(folder / "lengths")
+
+
+def _write_bytes(folder: Path, name: str, strings: Sequence[bytes]) -> None:
+    (folder / name).write_bytes(b"".join(strings))
+    np.fromiter(map(len, strings), np.uint32, len(strings)).tofile(folder / f"{name}_lengths")
