@@ -1,0 +1,54 @@
+"""``mtbench leaderboard``: tables from finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtbench.errors import UsageError
+
+_FORMATS = ("terminal", "md", "csv", "tex", "html", "json")
+
+
+def command(
+    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
+    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
+    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
+    baseline: Annotated[str, typer.Option(help="Row that gains are measured against.")] = "naive",
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(_FORMATS)}.")] = "terminal",
+    published: Annotated[bool, typer.Option("--published", help="Add the papers' rows.")] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
+    ] = False,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    readme: Annotated[Path, typer.Option(help="File whose leaderboard block --write updates.")] = Path(
+        "README.md"
+    ),
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Rank the finished runs of a suite, with intervals, tests and costs."""
+    from mtbench.cli.common import err_console, out_console
+    from mtbench.report.leaderboard import load_board
+    from mtbench.report.tables import print_board, render
+
+    format = "json" if json else format
+    if format not in _FORMATS:
+        raise UsageError(f"unknown format {format!r}: one of {', '.join(_FORMATS)}")
+    if plugin:
+        from mtbench.registry import add_plugin_files
+
+        add_plugin_files([str(file) for file in plugin])
+    board = load_board(results, suite, profile, metric=metric, baseline=baseline, published=published)
+    if write:
+        from mtbench.report.writing import write_board
+
+        for path in write_board(board, results, readme):
+            err_console().print(f"wrote {path}", markup=False, highlight=False)
+    if format == "terminal":
+        print_board(board, out_console())
+    else:
+        typer.echo(render(board, format), nl=False)

@@ -1,0 +1,129 @@
+"""How numbers look in every table: percent with two decimals, units that fit, a reason where a number is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtbench.report.leaderboard import Board
+from mtbench.report.rows import Row
+from mtbench.report.statistics import Estimate, Test
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its key in CSV and JSON, its header, and whether it belongs to the scores or to the costs."""
+
+    key: str
+    header: str
+    part: str = "scores"
+
+
+def columns(board: Board) -> list[Column]:
+    """Columns of a printed board after the method's name."""
+    scores = [Column(f"task:{name}", name) for name in board.tasks]
+    scores += [
+        Column("average", "average"),
+        Column("interval", "±"),
+        Column("gain", f"gain over {board.baseline}"),
+        Column("seeds", "seeds"),
+    ]
+    costs = [
+        Column("step", "ms/step", "costs"),
+        Column("ratio", f"× {board.baseline}", "costs"),
+        Column("memory", "peak memory", "costs"),
+        Column("state", "state", "costs"),
+        Column("hours", "hours", "costs"),
+        Column("trials", "trials", "costs"),
+    ]
+    return scores + costs
+
+
+def cell(row: Row, column: Column) -> str:
+    """The text of one cell."""
+    if column.key.startswith("task:"):
+        task = column.key.removeprefix("task:")
+        return score(row.tasks[task], row.task_gains.get(task))
+    if column.key == "average":
+        return score(row.average) + (" •" if row.best_tier else "")
+    if column.key == "interval":
+        return interval(row.average)
+    if column.key == "gain":
+        return gain(row.gain)
+    if column.key == "seeds":
+        return seeds(row)
+    return cost(row, column.key)
+
+
+def percent(value: float) -> str:
+    """A fraction of 1 as percent with two decimals."""
+    return f"{100 * value:.2f}"
+
+
+def score(estimate: Estimate, test: Test | None = None) -> str:
+    """A score, with a star if ``test`` earned one, or why there is none."""
+    if estimate.mean is None:
+        return estimate.reason or "missing"
+    return percent(estimate.mean) + ("*" if test is not None and test.star else "")
+
+
+def interval(estimate: Estimate) -> str:
+    """Half the width of the interval in points; empty where there is none."""
+    if estimate.mean is None or estimate.high is None:
+        return ""
+    return f"{100 * (estimate.high - estimate.mean):.2f}"
+
+
+def gain(test: Test | None) -> str:
+    """A signed difference in points with its star."""
+    if test is None or test.difference is None:
+        return ""
+    return f"{100 * test.difference:+.2f}" + ("*" if test.star else "")
+
+
+def seeds(row: Row) -> str:
+    """``3``, or ``2/3`` if a run did not finish; the papers' rows are labelled."""
+    if row.kind == "reported":
+        return "reported"
+    done, known = len(row.seeds_done), len(row.seeds_known)
+    return str(done) if done == known else f"{done}/{known}"
+
+
+def cost(row: Row, key: str) -> str:
+    """A cost with its unit; ``–`` where none was measured."""
+    value: float | None
+    if key == "trials":
+        return "–" if row.trials is None else str(row.trials)
+    if key == "step":
+        value = row.costs.get("step_ms")
+        return "–" if value is None else f"{value:.1f}"
+    if key == "ratio":
+        value = row.costs.get("step_ratio")
+        return "–" if value is None else f"{value:.2f}"
+    if key == "hours":
+        value = row.costs.get("hours")
+        return "–" if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
+    return size(row.costs.get("peak_memory_bytes" if key == "memory" else "optimizer_state_bytes"))
+
+
+def size(value: float | None) -> str:
+    """Bytes in the unit that gives one to four digits."""
+    if value is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def why(board: Board) -> list[str]:
+    """Every line that explains a row: failed seeds, missing tasks, remarks on reported systems."""
+    lines = [f"{row.name}: {note}" for row in board.rows for note in row.notes]
+    return lines + board.problems
+
+
+def caption(board: Board) -> str:
+    """``kilt@1, profile mini, page R-precision in percent``."""
+    from mtbench.report.notes import metric_title
+
+    return f"{board.label}, profile {board.profile}, {metric_title(board.metric)} in percent"

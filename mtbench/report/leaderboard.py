@@ -1,0 +1,237 @@
+"""The leaderboard of one suite and profile: rows of runs, ranked, with the evidence for their differences.
+
+Everything comes from records; nothing is computed from models. Rendering is in ``tables`` and ``page``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mtbench.errors import UsageError
+from mtbench.report.notes import statistics_notes
+from mtbench.report.published import reported_systems
+from mtbench.report.records import Loaded, load_records
+from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles
+from mtbench.report.statistics import Estimate, Test, correct, detectable_difference, paired_t, pooled_sd
+
+
+@dataclass(slots=True)
+class Board:
+    """A ranked table; rows best first, rows without an average after those with one, reported rows last."""
+
+    suite: str
+    version: int
+    profile: str
+    metric: str
+    baseline: str
+    tasks: dict[str, str]
+    """Task name -> title, in column order."""
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    detectable: dict[int, float] = field(default_factory=dict)
+    """Number of seeds -> smallest gain that as many seeds show four times out of five, fraction of 1."""
+
+    @property
+    def label(self) -> str:
+        """``NAME@VERSION``."""
+        return f"{self.suite}@{self.version}"
+
+    @property
+    def measured(self) -> list[Row]:
+        """Rows from records."""
+        return [row for row in self.rows if row.kind != "reported"]
+
+
+def load_board(
+    results: Path,
+    suite: str,
+    profile: str,
+    *,
+    metric: str | None = None,
+    baseline: str = "naive",
+    published: bool = False,
+) -> Board:
+    """Read the records of one suite and profile and rank them. UsageError if there are none to rank."""
+    loaded = load_records(results, suite=suite, profile=profile, summary=True)
+    if not loaded:
+        raise UsageError(
+            f"no runs of the suite {suite!r} in the profile {profile!r} below {results}/runs.\n"
+            f"  Make some: mtbench run --optimizer naive,tsage --suite {suite} --profile {profile}"
+        )
+    return build_board(loaded, metric=metric, baseline=baseline, published=published)
+
+
+def build_board(
+    loaded: Sequence[Loaded], *, metric: str | None = None, baseline: str = "naive", published: bool = False
+) -> Board:
+    """The board of the newest suite version among ``loaded`` (records of one suite and profile).
+
+    ``metric`` defaults to the suite's own. Raises UsageError for a metric that no record has.
+    """
+    readable = [i for i in loaded if i.usable]
+    problems = [f"{_short_path(i.path)} {i.problem}" for i in loaded if i.problem and i.kind != "incomplete"]
+    if not readable:
+        raise UsageError("no record can be read:\n  " + "\n  ".join(problems[:10]))
+    notes: list[str] = []
+    version = max(i.record["spec"].get("suite_version", 1) for i in readable)
+    ranked = _select(readable, version, notes)
+    spec = (ranked or readable)[0].record["spec"]
+    metric = metric or _suite_metric(ranked or readable)
+    tasks, undefined = task_titles(ranked, metric)
+    _check_metric(ranked, metric, tasks)
+    if undefined and tasks:
+        names = ", ".join(undefined)
+        notes.append(f"{metric} is not defined for {names}: the average is over the other tasks.")
+    board = Board(spec["suite"], version, spec["profile"], metric, baseline, tasks, [], notes, problems)
+    board.rows = _rows(ranked, board)
+    _compare(board)
+    board.rows.sort(key=_rank_key)
+    if published:
+        board.rows += _reported_rows(board)
+    board.notes += statistics_notes(board.rows, board.baseline, board.detectable, board.profile)
+    return board
+
+
+def _select(readable: Sequence[Loaded], version: int, notes: list[str]) -> list[Loaded]:
+    """Records of this version that ran on all queries; what is left out goes to ``notes``."""
+    older = sum(i.record["spec"].get("suite_version", 1) != version for i in readable)
+    current = [i for i in readable if i.record["spec"].get("suite_version", 1) == version]
+    limited = [i for i in current if i.record["spec"].get("limit") is not None]
+    if older:
+        notes.append(f"{_runs(older)} of older suite versions left out.")
+    if limited:
+        notes.append(f"{_runs(len(limited))} with --limit kept off.")
+    return [i for i in current if i.record["spec"].get("limit") is None]
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
+def _suite_metric(loaded: Sequence[Loaded]) -> str:
+    metrics = Counter(i.record.get("metric") for i in loaded if i.record.get("metric"))
+    return str(metrics.most_common(1)[0][0]) if metrics else "rprecision_page"
+
+
+def _check_metric(ranked: Sequence[Loaded], metric: str, tasks: dict[str, str]) -> None:
+    available = {m for i in ranked for task in i.record.get("tasks", {}).values() for m in task["metrics"]}
+    if available and not tasks:
+        raise UsageError(f"no record has the metric {metric!r}; there are {', '.join(sorted(available))}")
+
+
+def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
+    groups = group_runs(ranked)
+    main_key = main_variant(groups, board.baseline)
+    main = next((next(iter(g.runs.values()))["spec"] for g in groups if g.key[2] == main_key), None)
+    rows = [make_row(group, list(board.tasks), board.metric, main) for group in groups]
+    variants = {row.variant for row in rows if row.variant}
+    if variants:
+        board.notes.append(
+            f"{len(variants)} other configuration{'s' if len(variants) > 1 else ''} than the table's own: such rows"
+            " name the difference in brackets and are compared only with a baseline of their own configuration."
+        )
+    return rows
+
+
+def _compare(board: Board) -> None:
+    """Gains over the baseline of the same configuration, corrected families, tiers and what was detectable."""
+    variants = {row.variant for row in board.rows}
+    for variant in variants:
+        rows = [r for r in board.rows if r.variant == variant or (not variant and r.kind != "optimizer")]
+        base = _baseline_row(rows, board.baseline)
+        if base is None:
+            if not variant:
+                board.notes.append(f"No finished run of the baseline {board.baseline}: no gains.")
+            continue
+        for row in rows:
+            if row is not base and row.seeds_done:
+                _against(row, base, list(board.tasks))
+        tested = [r.gain for r in rows if r.gain is not None and r.kind == "optimizer"]
+        correct(tested)
+        if not variant:
+            _detectable(board, rows, tested)
+        step = base.costs.get("step_ms")
+        for row in rows:
+            own = row.costs.get("step_ms")
+            row.costs["step_ratio"] = own / step if own is not None and step else None
+    _tiers([r for r in board.rows if r.kind == "optimizer" and not r.variant and r.seeds_done])
+
+
+def _baseline_row(rows: Sequence[Row], baseline: str) -> Row | None:
+    """The row called ``baseline``: by its whole label, else the optimizer with its default parameters."""
+    finished = [r for r in rows if r.seeds_done]
+    for wanted in (
+        lambda r: r.label == baseline,
+        lambda r: r.optimizer == baseline and not r.params,
+        lambda r: r.optimizer == baseline,
+    ):
+        found = next((r for r in finished if wanted(r)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _against(row: Row, base: Row, tasks: list[str]) -> None:
+    if row.kind != "optimizer":
+        # One figure of another system has no seed to be paired with: its distance is shown, not tested.
+        pair = row.average.mean, base.average.mean
+        if pair[0] is not None and pair[1] is not None:
+            row.gain = Test(pair[0] - pair[1], reason="not tested: no seeds of its own")
+        return
+    row.gain = paired_t(row.average.seeds, base.average.seeds)
+    row.task_gains = {t: paired_t(row.tasks[t].seeds, base.tasks[t].seeds) for t in tasks}
+    correct(list(row.task_gains.values()))
+
+
+def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Test]) -> None:
+    spread = pooled_sd(tested)
+    for n in sorted({t.n for t in tested if t.n > 1}):
+        difference = detectable_difference(spread, n)
+        if difference is not None:
+            board.detectable[n] = difference
+
+
+def _tiers(rows: Sequence[Row]) -> None:
+    """Mark the rows that a paired t-test over seeds, Holm-corrected, cannot tell from the best one."""
+    best = max(rows, key=lambda r: r.average.mean or 0.0, default=None)
+    if best is None or len(best.seeds_done) < 2 or len(rows) < 2:
+        return
+    others = [r for r in rows if r is not best]
+    tests = [paired_t(r.average.seeds, best.average.seeds) for r in others]
+    correct(tests)
+    best.best_tier = True
+    for row, test in zip(others, tests, strict=True):
+        row.best_tier = None if test.p_holm is None else not test.star
+
+
+def _rank_key(row: Row) -> tuple[bool, float, str]:
+    return row.average.mean is None, -(row.average.mean or 0.0), row.name
+
+
+def _reported_rows(board: Board) -> list[Row]:
+    rows = []
+    for system in reported_systems(board.suite, board.metric, list(board.tasks)):
+        tasks = {
+            t: Estimate(system.tasks[t]) if t in system.tasks else Estimate(None, reason="not reported")
+            for t in board.tasks
+        }
+        average = (
+            Estimate(system.average) if system.average is not None else Estimate(None, reason="not reported")
+        )
+        row = Row(
+            system.system, system.system, "reported", tasks=tasks, average=average, source=system.source
+        )
+        row.notes = [system.note] if system.note else []
+        rows.append(row)
+    if not rows:
+        board.notes.append(f"No published figures are comparable with {board.label} in {board.metric}.")
+    return rows
+
+
+def _short_path(path: Path) -> str:
+    """The last parts of a path: PROFILE/OPTIMIZER/FILE, enough to find it below RESULTS/runs/SUITE."""
+    return "/".join(path.parts[-3:])

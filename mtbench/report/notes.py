@@ -1,0 +1,79 @@
+"""The sentences under a leaderboard: which test, which correction, how many seeds, what could have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mtbench.report.rows import Row
+
+METRIC_TITLES = {
+    "rprecision_page": "page R-precision",
+    "rprecision_passage": "passage R-precision",
+    "recall@20": "recall@20",
+    "recall@100": "recall@100",
+    "mrr@10": "MRR@10",
+    "ndcg@10": "nDCG@10",
+}
+
+
+def metric_title(metric: str) -> str:
+    """A metric as running text calls it."""
+    return METRIC_TITLES.get(metric, metric)
+
+
+def statistics_notes(
+    rows: Sequence[Row], baseline: str, detectable: Mapping[int, float], profile: str
+) -> list[str]:
+    """Sentences about intervals, tests, tiers and power, each only where the table has what it speaks of."""
+    notes: list[str] = []
+    optimizers = [r for r in rows if r.kind == "optimizer" and r.seeds_done]
+    seeds = sorted({len(r.seeds_done) for r in optimizers})
+    if any(n > 1 for n in seeds):
+        notes.append(f"±: half the 95 % t-interval of the average over seeds (n = {_counts(seeds)}).")
+    tests = [r.gain for r in optimizers if r.gain is not None and r.gain.p is not None]
+    if tests:
+        notes.append(
+            f"*: differs from {baseline}, p < .05: two-sided paired t-test over seed-level averages"
+            f" (n = {_counts(sorted({t.n for t in tests}))} seeds), Holm-corrected over {_many(len(tests))}."
+            f" On a task: the same test, Holm-corrected over the tasks of that optimizer."
+        )
+        notes.append(
+            "Tests over queries speak of these checkpoints, not of the method, and earn no star;"
+            " they are printed by `mtbench compare`."
+        )
+    single = [r.name for r in optimizers if len(r.seeds_done) == 1]
+    if single:
+        few = ", ".join(single[:4]) + (" and others" if len(single) > 4 else "")
+        notes.append(f"One seed ({few}): no interval, no star; one seed cannot tell a method from its noise.")
+    if any(r.best_tier for r in optimizers):
+        notes.append(
+            "•: best tier: the best average and the optimizers that the same test, Holm-corrected, cannot tell"
+            " from it."
+        )
+    if detectable:
+        found = "; ".join(
+            f"{100 * difference:.2f} points with {n} seeds" for n, difference in detectable.items()
+        )
+        notes.append(
+            "Smallest true gain that would be found four times out of five, at the spread of the paired differences"
+            f" seen here and before Holm: {found}."
+        )
+    if any(r.kind == "reported" for r in rows):
+        notes.append(f"reported: figures printed in papers, not measured here{_warning(profile)}.")
+    return notes
+
+
+def _warning(profile: str) -> str:
+    if profile == "paper":
+        return ""
+    return (
+        f"; they are on the real data, the profile {profile!r} is not: don't compare them with the rows above"
+    )
+
+
+def _counts(counts: Sequence[int]) -> str:
+    return " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
+
+
+def _many(count: int) -> str:
+    return "1 optimizer" if count == 1 else f"{count} optimizers"

@@ -1,0 +1,110 @@
+"""What distinguishes two runs: the optimizer's setting, and everything else in the specification.
+
+Runs that differ in anything but optimizer and seed are never averaged together; they become rows of their own that
+name the difference.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+from typing import Any
+
+from mtbench.errors import MtbenchError
+from mtbench.report.records import Record, optimizer_params
+
+BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
+"""Records that no optimizer made: name -> how tables call them."""
+
+_NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit"})
+
+
+def kind_of(record: Record) -> str:
+    """``baseline``, ``external`` or ``optimizer``."""
+    if record.get("external"):
+        return "external"
+    return "baseline" if record["spec"]["optimizer"]["name"] in BASELINES else "optimizer"
+
+
+def default_params(name: str) -> dict[str, Any]:
+    """Defaults of the registered optimizer ``name``, read from its source (a table needs no torch).
+
+    Empty if no such optimizer is installed any more; a default that is not written as a literal is left out.
+    """
+    from mtbench.registry import entries
+
+    try:
+        entry = entries("optimizer").get(name)
+    except MtbenchError:
+        return {}
+    if entry is None or entry.file is None:
+        return {}
+    found: dict[str, Any] = {"scale": "mean"}
+    for node in ast.parse(entry.file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == entry.class_name:
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
+                    with contextlib.suppress(ValueError):
+                        found[item.target.id] = _literal_default(item.value)
+    return found
+
+
+def _literal_default(node: ast.expr) -> Any:
+    """The default in ``hyper(2.0, ...)``, ``reset_field()`` or a plain literal; ValueError for anything else."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id == "reset_field":
+            return True
+        if node.func.id == "hyper" and node.args:
+            return ast.literal_eval(node.args[0])
+    return ast.literal_eval(node)
+
+
+def changed_params(record: Record, defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The parameters of a record that differ from its optimizer's defaults (``defaults``: name -> defaults)."""
+    known = defaults.get(record["spec"]["optimizer"]["name"], {})
+    return {k: v for k, v in sorted(optimizer_params(record).items()) if k not in known or known[k] != v}
+
+
+def variant_of(spec: Record) -> dict[str, Any]:
+    """Everything in ``spec`` that must be equal for two runs to be comparable, flattened to dotted keys."""
+    rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
+    config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
+    return flatten({**rest, **config})
+
+
+def variant_key(spec: Record) -> str:
+    """A string that is equal for comparable runs (cheap: ten thousand are made for a table)."""
+    rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
+    config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
+    return json.dumps([rest, config], sort_keys=True)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one dictionary with dotted keys."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat.update(flatten(inner, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def describe_difference(variant: dict[str, Any], main: dict[str, Any], most: int = 3) -> str:
+    """``train.lr=5e-06, model.kind=bert``: how ``variant`` differs from ``main``, shortened to ``most`` keys."""
+    keys = sorted(k for k in {*variant, *main} if variant.get(k) != main.get(k))
+    named = [f"{k}={show_value(variant.get(k, 'unset'))}" for k in keys[:most]]
+    return ", ".join(named) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def describe_params(params: dict[str, Any]) -> str:
+    """``tau=4, beta=0.9``; empty for no parameters."""
+    return ", ".join(f"{k}={show_value(v)}" for k, v in params.items())
+
+
+def show_value(value: Any) -> str:
+    """A setting as a user would type it: 2.0 as ``2``, a hash by its first characters."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "…"

@@ -1,0 +1,48 @@
+"""Leaderboards as files: every format below ``RESULTS/leaderboards``, and the block in the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mtbench.errors import DataError
+from mtbench.report.leaderboard import Board
+from mtbench.report.records import write_atomically
+from mtbench.report.tables import FORMATS, render, to_markdown
+
+
+def write_board(board: Board, results: Path, readme: Path | None = None) -> list[Path]:
+    """Write the board in all file formats and, where ``readme`` has a block for its suite, there; the paths."""
+    folder = Path(results) / "leaderboards"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{board.label}-{board.profile}"
+    own = board.metric.replace("@", "")
+    written = []
+    for format, suffix in FORMATS.items():
+        if format != "terminal":
+            path = folder / f"{stem}-{own}.{suffix}"
+            write_atomically(path, render(board, format))
+            written.append(path)
+    if readme is not None and readme.is_file() and update_block(readme, board):
+        written.append(readme)
+    return written
+
+
+def update_block(readme: Path, board: Board) -> bool:
+    """Replace what stands between ``<!-- leaderboard:SUITE:begin -->`` and ``:end``; False if there is no block.
+
+    Raises DataError if one of the two marks is missing or they are in the wrong order.
+    """
+    text = readme.read_text(encoding="utf-8")
+    begin, end = (f"<!-- leaderboard:{board.suite}:{mark} -->" for mark in ("begin", "end"))
+    start, stop = text.find(begin), text.find(end)
+    if start < 0 and stop < 0:
+        return False
+    if start < 0 or stop < start:
+        raise DataError(
+            f"the marks of the leaderboard block are not a pair: {begin} ... {end}",
+            path=readme,
+            remedy="Write both, in this order, each on a line of its own.",
+        )
+    block = f"{begin}\n\n{to_markdown(board)}\n{end}"
+    write_atomically(readme, text[:start] + block + text[stop + len(end) :])
+    return True
