@@ -91,18 +91,22 @@ def sort_keys(scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     return (bits << 32) | ranks.astype(np.int64)
 
 
+def key_scores(keys: np.ndarray) -> np.ndarray:
+    """The float32 scores in ``keys``; -inf for ``NO_KEY``."""
+    bits = keys >> 32
+    scores = np.where(bits < 0, bits ^ _FLIP, bits).astype(np.int32).view(np.float32)
+    return np.where(keys == NO_KEY, np.float32(-np.inf), scores)
+
+
 def ranking_from_keys(keys: np.ndarray, row_of_rank: np.ndarray) -> Ranking:
     """The ranking whose sort keys are the rows of ``keys`` (int64[Q, k], in any order, ``NO_KEY`` for none)."""
     keys = np.sort(keys, axis=1)[:, ::-1]
     empty = keys == NO_KEY
-    bits = keys >> 32
-    bits = np.where(bits < 0, bits ^ _FLIP, bits).astype(np.int32)
-    scores = np.where(empty, np.float32(-np.inf), bits.view(np.float32))
     ranks = np.where(empty, 0, keys & 0xFFFFFFFF)
     indices = np.full(keys.shape, -1, dtype=np.int32)
     if len(row_of_rank):
         indices = np.where(empty, -1, row_of_rank[ranks])
-    return Ranking(indices.astype(np.int32), scores.astype(np.float32))
+    return Ranking(indices.astype(np.int32), key_scores(keys))
 
 
 def rows_by_rank(id_rank: np.ndarray) -> np.ndarray:

@@ -186,7 +186,7 @@ class _State:
         self.device = torch.device(device)
         on_gpu = self.device.type == "cuda"
         self.default_chunk_rows = 65536 if on_gpu else 8192
-        self.k, self.dimension, self.num_queries = k, queries.shape[1], len(queries)
+        self.k, self.dimension, self.num_queries = int(k), queries.shape[1], len(queries)
         self.id_rank = id_rank
         self.groups = groups
         norms = checked_norms(np.asarray(queries, dtype=np.float32), "query")
