@@ -1,0 +1,141 @@
+"""Lower medians of the sensitivities |theta * gradient|, without sorting and without storing them.
+
+The exact median is a radix selection on the bits of the floats (for numbers >= 0 their order is the order of the
+bits): one histogram for each 16 bits, so two passes in float32 and four in float64, each recomputing the
+sensitivities chunk by chunk. Counting is in integers: the result is exact, deterministic and the same on every rank,
+also where the coordinates are sharded, since only histograms and counts are summed over ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK = 1 << 20
+"""Coordinates per chunk: large against the 65,536 bins that each chunk's histogram adds to the total."""
+SAMPLES = 1 << 20
+"""Coordinates that :func:`sampled_median` looks at."""
+_BINS = 1 << 16
+
+Reduce = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Median:
+    """The lower median of one task's sensitivities; 0-dimensional tensors on the device, so that nothing waits."""
+
+    value: Tensor
+    """The median; where it is 0 the median over the entries that are not 0; 0 only if all entries are."""
+    is_zero: Tensor
+    """Whether the median over all entries was 0."""
+    bad: Tensor
+    """How many sensitivities are NaN or infinite."""
+
+    @property
+    def divisor(self) -> Tensor:
+        """What to divide by: the median, or infinity (so that 0 / divisor is 0) where all entries are 0."""
+        return torch.where(self.value > 0, self.value, torch.inf)
+
+
+def sensitivity(theta: Tensor, gradient: Tensor, start: int, stop: int) -> Tensor:
+    """|theta * gradient| of the coordinates ``start:stop``, at least in float32."""
+    value = torch.mul(theta[start:stop], gradient[start:stop]).abs_()
+    return value if value.dtype in (torch.float32, torch.float64) else value.float()
+
+
+def exact_median(
+    theta: Tensor,
+    gradient: Tensor,
+    *,
+    nonzero: bool = False,
+    reduce_sum: Reduce = lambda t: t,
+    total: int | None = None,
+) -> Median:
+    """The exact lower median of |theta * gradient| over all entries, or over those that are not 0.
+
+    ``theta``, ``gradient``: (d,), or this rank's shards of them; then ``reduce_sum`` adds a tensor over the ranks and
+    ``total`` is the d of all ranks together.
+    """
+    total = theta.numel() if total is None else total
+    top, zeros, bad = _first_histogram(theta, gradient)
+    top, zeros, bad = reduce_sum(top), reduce_sum(zeros), reduce_sum(bad)
+    is_zero = zeros > (total - 1) // 2
+    among_nonzero = zeros + (total - zeros - 1).clamp(min=0) // 2
+    rank = among_nonzero if nonzero else torch.where(is_zero, among_nonzero, (total - 1) // 2)
+    rank = rank.clamp(max=total - 1)
+    prefix, rank = _select(top, rank)
+    double = torch.promote_types(theta.dtype, gradient.dtype) == torch.float64
+    for shift in (32, 16, 0) if double else (0,):
+        prefix, rank = _refine(theta, gradient, shift, prefix, rank, reduce_sum)
+    value = prefix.view(torch.float64) if double else prefix.to(torch.int32).view(torch.float32)
+    return Median(value, is_zero, bad)
+
+
+def sampled_median(
+    theta: Tensor, gradient: Tensor, *, nonzero: bool = False, reduce_sum: Reduce = lambda t: t
+) -> Median:
+    """The lower median of about a million evenly spread coordinates: some 0.1 % off, at a fraction of the cost.
+
+    The stride is odd, so that it does not walk down one column of a weight matrix.
+    """
+    stride = theta.numel() // SAMPLES | 1
+    sample = theta[::stride]
+    total = int(reduce_sum(torch.tensor(sample.numel(), device=theta.device)))
+    median = exact_median(sample, gradient[::stride], nonzero=nonzero, reduce_sum=reduce_sum, total=total)
+    infinite = ~torch.isfinite(torch.stack(torch.aminmax(gradient)))  # the sample may have missed it
+    return Median(median.value, median.is_zero, reduce_sum(infinite.sum()))
+
+
+def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Histogram of the top 16 bits, the number of zeros, and the number of entries that are not finite."""
+    histogram = torch.zeros(_BINS, dtype=torch.int64, device=gradient.device)
+    nonzeros = torch.zeros((), dtype=torch.int64, device=gradient.device)
+    infinite = 0
+    for values in _chunks(theta, gradient):
+        bits, shift, infinite = _bits(values)
+        histogram += _histogram(bits >> shift)
+        nonzeros += torch.count_nonzero(values)
+    # the largest exponent marks infinities and NaN; its bins follow those of all finite numbers
+    return histogram, theta.numel() - nonzeros, histogram[infinite:].sum()
+
+
+def _refine(
+    theta: Tensor, gradient: Tensor, shift: int, prefix: Tensor, rank: Tensor, reduce_sum: Reduce
+) -> tuple[Tensor, Tensor]:
+    """The next 16 bits of the number of that ``rank`` among those whose higher bits are ``prefix``."""
+    histogram = torch.zeros(_BINS, dtype=torch.int64, device=gradient.device)
+    for values in _chunks(theta, gradient):
+        bits, _, _ = _bits(values)
+        inside = bits[(bits >> (shift + 16)) == prefix]
+        histogram += _histogram((inside >> shift) & (_BINS - 1))
+    low, rank = _select(reduce_sum(histogram), rank)
+    return (prefix << 16) | low, rank
+
+
+def _chunks(theta: Tensor, gradient: Tensor) -> Iterator[Tensor]:
+    for start in range(0, theta.numel(), CHUNK):
+        yield sensitivity(theta, gradient, start, start + CHUNK)
+
+
+def _bits(values: Tensor) -> tuple[Tensor, int, int]:
+    """The bits of floats >= 0 as integers, the shift to their top 16, and the first bin of what is not finite."""
+    if values.dtype == torch.float64:
+        return values.view(torch.int64), 48, 0x7FF0
+    return values.view(torch.int32), 16, 0x7F80
+
+
+def _histogram(indices: Tensor) -> Tensor:
+    if indices.device.type == "cpu":
+        return torch.bincount(indices, minlength=_BINS)
+    counts = torch.zeros(_BINS, dtype=torch.int64, device=indices.device)  # bincount would wait for the device
+    return counts.scatter_add_(0, indices.long(), counts.new_ones(()).expand(indices.shape))
+
+
+def _select(histogram: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
+    """The bin that holds the entry of ``rank`` (0-based), and its rank inside that bin."""
+    cumulated = histogram.cumsum(0)
+    chosen = torch.searchsorted(cumulated, rank, right=True).clamp(max=_BINS - 1)
+    return chosen, rank - (cumulated[chosen] - histogram[chosen])

@@ -1,0 +1,353 @@
+"""T-SAGE against worked numbers, its definition, and its own other forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from optimizer_cases import examples, random_gradients, steps_of
+from torch import Tensor
+
+from mtbench.errors import ConfigError
+from optimizers.naive import Naive
+from optimizers.tsage import TSage, memory_size
+
+FORMS = ["dense", "fused", "stream"]
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    torch.manual_seed(0)
+
+
+def started(theta: Tensor, num_tasks: int, total_steps: int = 1, **params: Any) -> TSage:
+    opt = TSage(**{"burn_in": 0.0, "implementation": "dense", **params})
+    opt.start(theta, num_tasks, total_steps)
+    return opt
+
+
+def definition(theta: Tensor, rows: list[Tensor], beta: float, tau: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """(I, update) of each step, written without looking at the implementation."""
+    average = torch.zeros_like(rows[0])
+    for gradients in rows:
+        sensitivity = (theta * gradients).abs()
+        median = sensitivity.median(dim=1, keepdim=True).values
+        average = beta * average + (1 - beta) * sensitivity / median
+        yield average, (torch.softmax(average / tau, 0) * gradients).sum(0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_worked_example_of_one_step(form: str, specs: Any) -> None:
+    case = examples(specs)["tsage_1"]
+    inputs, expected = case["inputs"], case["expected"]
+    theta, gradients = inputs["theta"], inputs["G"]
+    for options, key in [
+        ({}, "update_paper"),
+        ({"scale": "sum"}, "update_times_K"),
+        ({"compat": "taco"}, "update_taco_code"),
+    ]:
+        opt = started(theta, 3, beta=0.9, tau=0.5, implementation=form, **options)
+        torch.testing.assert_close(opt.combine(gradients, inputs["losses"]), expected[key], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.stack(opt.sensitivities), expected["I"], rtol=1e-9, atol=1e-12)
+        assert opt.report()["medians"] == pytest.approx(expected["median"].tolist(), rel=1e-12)
+        assert opt.report()["weights"] == pytest.approx(expected["U"].mean(1).tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("compat", ["none", "taco"])
+def test_worked_example_with_burn_in(form: str, compat: str, specs: Any) -> None:
+    case = examples(specs)["tsage_2"]
+    opt = started(case["inputs"]["theta"], 3, 20, beta=0.9, tau=0.5, burn_in=0.1, implementation=form, compat=compat)
+    key = "update_taco_code" if compat == "taco" else "update_default"
+    for gradients, expected in zip(case["inputs"]["G_seq"], case["expected"]["steps"], strict=True):
+        update = opt.combine(gradients, torch.ones(3))
+        torch.testing.assert_close(update, expected[key], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.stack(opt.sensitivities), expected["I"], rtol=1e-9, atol=1e-12)
+        if expected["burn_in"]:
+            assert opt.report()["weights"] == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_bias_correction_divides_the_average(form: str, specs: Any) -> None:
+    case = examples(specs)["tsage_7"]
+    opt = started(case["inputs"]["theta"], 3, beta=0.9, tau=0.5, bias_correction=True, implementation=form)
+    for gradients in case["inputs"]["G_seq"]:
+        update = opt.combine(gradients, torch.ones(3))
+    torch.testing.assert_close(torch.stack(opt.sensitivities), case["expected"]["I_algorithm1"], rtol=1e-9, atol=0)
+    shares = torch.softmax(case["expected"]["I_bias_corrected"] / 0.5, dim=0)
+    torch.testing.assert_close(update, (shares * case["inputs"]["G_seq"][-1]).sum(0), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tau", [2.0, 0.05, -1.0])
+def test_every_form_is_the_definition(form: str, tau: float) -> None:
+    theta = torch.randn(70_001, dtype=torch.float64)  # several chunks, the last one short
+    rows = [random_gradients(4, theta.numel(), seed) for seed in range(5)]
+    opt = started(theta, 4, beta=0.8, tau=tau, implementation=form)
+    for gradients, (average, update) in zip(rows, definition(theta, rows, 0.8, tau), strict=True):
+        torch.testing.assert_close(opt.combine(gradients, torch.ones(4)), update, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.stack(opt.sensitivities), average, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_task_by_task_equals_dense_in_any_order(form: str, order: tuple[int, ...]) -> None:
+    theta = torch.randn(40_000, dtype=torch.float64)
+    rows = [random_gradients(4, theta.numel(), seed) for seed in range(4)]
+    oracle = started(theta, 4, total_steps=4, burn_in=0.25)
+    opt = started(theta, 4, total_steps=4, burn_in=0.25, implementation=form)
+    flat = torch.empty_like(theta)
+    for step, gradients in enumerate(rows):
+        expected = oracle.combine(gradients, torch.ones(4))
+        opt.begin_step(step)
+        for k in order:
+            flat.copy_(gradients[k])  # one buffer for all tasks, as the training loop has it
+            opt.task(k, flat, 1.0)
+        assert opt.finish(flat)
+        torch.testing.assert_close(flat, expected, rtol=1e-9, atol=1e-12)
+        assert opt.report()["weights"] == pytest.approx(oracle.report()["weights"], rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_huge_temperature_is_naive_and_a_negative_one_discourages(form: str) -> None:
+    theta = torch.ones(101, dtype=torch.float64)
+    gradients = random_gradients(3, 101, 0)
+    naive = Naive()
+    naive.start(theta, 3, 1)
+    mean = naive.combine(gradients, torch.ones(3))
+    update = {
+        t: started(theta, 3, tau=t, beta=0.5, implementation=form).combine(gradients, torch.ones(3))
+        for t in (1e12, 1.0, -1.0)
+    }
+    torch.testing.assert_close(update[1e12], mean, rtol=1e-9, atol=1e-12)
+    top = (theta * gradients).abs().div((theta * gradients).abs().median(1, keepdim=True).values).argmax(0)
+    strongest = gradients.gather(0, top[None])[0]
+    toward = ((update[1.0] - mean) * (strongest - mean)).sum()
+    away = ((update[-1.0] - mean) * (strongest - mean)).sum()
+    assert toward > 0 > away
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("factor", [1e-10, 1e-5, 1e15])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scaling_all_gradients_changes_nothing_else(form: str, factor: float, dtype: torch.dtype) -> None:
+    theta = torch.randn(999, dtype=dtype)
+    plain, scaled = (started(theta, 3, tau=0.1, beta=0.5, implementation=form) for _ in range(2))
+    for seed in range(3):
+        gradients = random_gradients(3, 999, seed).to(dtype)
+        expected = plain.combine(gradients, torch.ones(3))
+        got = scaled.combine(gradients * factor, torch.ones(3)) / factor
+        torch.testing.assert_close(got, expected, rtol=0, atol=3e-5 if dtype == torch.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_median_zero_falls_back_to_the_nonzero_entries(form: str) -> None:
+    theta = torch.ones(9, dtype=torch.float64)
+    gradients = torch.zeros(3, 9, dtype=torch.float64)
+    gradients[0, :4] = torch.tensor([1.0, 2.0, 3.0, 4.0])  # 5 of 9 are zero: the median of the others is 2
+    gradients[1] = torch.arange(1.0, 10.0)  # median 5; gradients[2] is zero everywhere
+    opt = started(theta, 3, beta=0.0, implementation=form)
+    update = opt.combine(gradients, torch.ones(3))
+    assert torch.isfinite(update).all()
+    assert opt.report()["zero_medians"] == 2
+    assert opt.report()["medians"] == [2.0, 5.0, 0.0]
+    torch.testing.assert_close(opt.sensitivities[0][:4], torch.tensor([0.5, 1.0, 1.5, 2.0], dtype=torch.float64))
+    assert not opt.sensitivities[2].any()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_median_over_nonzero(form: str) -> None:
+    theta = torch.ones(5, dtype=torch.float64)
+    gradients = torch.tensor([[0.0, 0.0, 1.0, 2.0, 3.0]] * 2, dtype=torch.float64)
+    for over, median in [("all", 1.0), ("nonzero", 2.0)]:
+        opt = started(theta, 2, median_over=over, implementation=form)
+        opt.combine(gradients, torch.ones(2))
+        assert opt.report()["medians"] == [median, median]
+        assert opt.report()["zero_medians"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_extreme_sensitivities_stay_finite(form: str) -> None:
+    theta = torch.ones(5)
+    gradients = torch.tensor([[1e-38, 1e-38, 1e-38, 1e30, 0.0], [1.0, 1e-30, 1e-42, 1e-43, 1e-44]])
+    opt = started(theta, 2, tau=1e-3, beta=0.0, implementation=form)
+    for _ in range(3):
+        update = opt.combine(gradients, torch.ones(2))
+        assert torch.isfinite(update).all()
+        assert torch.isfinite(torch.stack(opt.sensitivities)).all()
+    assert update[3] == 1e30  # task 0 owns it
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_missing_task_stays_out_and_keeps_its_state(form: str) -> None:
+    theta = torch.randn(50, dtype=torch.float64)
+    gradients = random_gradients(3, 50, 1)
+    opt = started(theta, 3, tau=0.2, beta=0.5, implementation=form)
+    opt.combine(gradients, torch.ones(3))
+    before = opt.sensitivities[1].clone()
+    out = torch.empty(50, dtype=torch.float64)
+    steps_of(opt, 1, {2: gradients[2], 0: gradients[0]}, out)
+    assert torch.equal(opt.sensitivities[1], before) and opt.updates == [2, 1, 2]
+    shares = torch.softmax(torch.stack([opt.sensitivities[0], opt.sensitivities[2]]) / 0.2, 0)
+    torch.testing.assert_close(out, shares[0] * gradients[0] + shares[1] * gradients[2], rtol=1e-9, atol=1e-12)
+    assert opt.report()["weights"][1] == 0.0 and sum(opt.report()["weights"]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("median", ["exact", "sampled"])
+def test_a_gradient_that_is_not_finite_skips_the_step(form: str, bad: float, median: str) -> None:
+    theta = torch.randn(50, dtype=torch.float64)
+    gradients = random_gradients(3, 50, 1)
+    opt = started(theta, 3, implementation=form, median=median)
+    opt.combine(gradients, torch.ones(3))
+    before = [i.clone() for i in opt.sensitivities]
+    broken = gradients.clone()
+    broken[1, 7] = bad
+    assert not opt.combine(broken, torch.ones(3)).any()
+    assert opt.skipped_steps == 1
+    # the tasks after the broken one, and the broken one, are as before; in stream the earlier one has moved, soundly
+    assert [torch.equal(a, b) for a, b in zip(opt.sensitivities, before, strict=True)] == [form != "stream", True, True]
+    assert torch.isfinite(torch.stack(opt.sensitivities)).all()
+    assert torch.isfinite(opt.combine(gradients, torch.ones(3))).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bit_averages_are_unbiased(form: str, dtype: str) -> None:
+    theta = torch.randn(20_000).exp()
+    opt, exact = (started(theta, 2, state_dtype=t, implementation=form) for t in (dtype, "float32"))
+    for seed in range(150):
+        gradients = random_gradients(2, 20_000, seed % 7).float()
+        opt.combine(gradients, torch.ones(2))
+        exact.combine(gradients, torch.ones(2))
+    assert opt.sensitivities[0].dtype == getattr(torch, dtype)
+    ratio = torch.stack(opt.sensitivities).float().mean() / torch.stack(exact.sensitivities).mean()
+    assert ratio == pytest.approx(1.0, abs=2e-3)
+    assert opt.state_bytes() < 0.51 * exact.state_bytes()
+
+
+def test_sixteen_bit_averages_are_the_same_in_every_form() -> None:
+    theta = torch.randn(40_000)
+    opts = [started(theta, 2, state_dtype="bfloat16", implementation=f) for f in FORMS]
+    for seed in range(3):
+        gradients = random_gradients(2, 40_000, seed).float()
+        for opt in opts:
+            opt.combine(gradients, torch.ones(2))
+    for other in opts[1:]:
+        # a rounding of the value before it is rounded to 16 bits may differ: rarely, and by one unit
+        same = (torch.stack(other.sensitivities) == torch.stack(opts[0].sensitivities)).float().mean()
+        assert same > 0.999
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_resume_in_the_middle_is_bit_exact(form: str, dtype: str) -> None:
+    theta = torch.randn(500)
+    rows = [random_gradients(3, 500, seed).float() for seed in range(6)]
+    first, second = (started(theta, 3, 6, burn_in=0.3, state_dtype=dtype, implementation=form) for _ in range(2))
+    for gradients in rows[:3]:
+        first.combine(gradients, torch.ones(3))
+    second.load_state_dict(first.state_dict())
+    for gradients in rows[3:]:
+        expected = first.combine(gradients, torch.ones(3))
+        assert torch.equal(second.combine(gradients, torch.ones(3)), expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_shards_give_what_the_whole_gives(form: str) -> None:
+    """Two ranks with half of the coordinates each, run in lock step by adding their integer counts."""
+    theta, gradients = torch.randn(4001, dtype=torch.float64), random_gradients(2, 4001, 3)
+    whole = started(theta, 2, implementation=form)
+    expected = whole.combine(gradients, torch.ones(2))
+    cuts = [slice(0, 1500), slice(1500, 4001)]
+    recorded: list[list[Tensor]] = [[], []]
+    for round_ in range(12):  # each run learns one more of the sums; the last one knows all of them
+        for rank, cut in enumerate(cuts):
+            calls = iter(range(10_000))
+            mine: list[Tensor] = []
+
+            def reduce(value: Tensor, rank: int = rank, calls: Any = calls, mine: list[Tensor] = mine) -> Tensor:
+                number = next(calls)
+                mine.append(value.clone())
+                others = recorded[1 - rank]
+                return value + others[number] if number < len(others) else value
+
+            opt = TSage(burn_in=0.0, implementation=form)
+            opt.reduce_sum = reduce
+            opt.start(theta[cut], 2, 1)
+            update = opt.combine(gradients[:, cut], torch.ones(2))
+            recorded[rank] = mine
+            if round_ == 11:
+                torch.testing.assert_close(update, expected[cut], rtol=1e-12, atol=1e-12)
+
+
+def test_streaming_keeps_no_gradient_rows() -> None:
+    theta = torch.randn(1000)
+    opt = started(theta, 8, implementation="stream")
+    opt.combine(torch.randn(8, 1000), torch.ones(8))
+    kept = {id(v.untyped_storage()): v.untyped_storage().nbytes() for v in tensors_in(vars(opt))}
+    assert sum(kept.values()) <= (8 + 3 + 1) * 1000 * 4 + 1000  # averages, three vectors of scratch, theta, scalars
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from tensors_in(v)
+    elif isinstance(value, list | tuple):
+        for v in value:
+            yield from tensors_in(v)
+    elif hasattr(value, "__dict__"):
+        yield from tensors_in(vars(value))
+
+
+def test_halving_schedule_follows_the_episode() -> None:
+    theta = torch.randn(10)
+    for episode, tau in [(0, 64.0), (4, 4.0), (7, 0.5)]:
+        for sign in (1.0, -1.0):
+            opt = TSage(tau=2.0 * sign, tau_schedule="halving", burn_in=0.0)
+            opt.start(theta, 2, 1, episode=episode)
+            opt.combine(torch.randn(2, 10), torch.ones(2))
+            assert opt.report()["tau"] == tau * sign
+
+
+def test_episodes_reset_or_carry_the_state() -> None:
+    theta = torch.randn(10)
+    for reset in (True, False):
+        opt = started(theta, 2, reset_on_episode=reset)
+        opt.combine(torch.randn(2, 10), torch.ones(2))
+        opt.start(theta, 2, 1, episode=1)
+        assert bool(opt.sensitivities[0].any()) is not reset
+    with pytest.raises(ConfigError, match="other tasks or another model"):
+        opt.start(theta, 3, 1, episode=2)
+
+
+def test_auto_streams_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    import optimizers.tsage as module
+
+    theta = torch.zeros(1000)
+    for size, form in [(2 * 2 * 4 * 8000, "fused"), (2 * 2 * 4 * 8000 - 1, "stream")]:
+        monkeypatch.setattr(module, "memory_size", lambda device, size=size: size)
+        assert started(theta, 8, implementation="auto")._form == form
+    assert memory_size(torch.device("cpu")) > 1 << 20
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"tau": 0.0}, {"beta": 1.0}, {"beta": -0.1}, {"burn_in": 1.0}, {"median_over": "some"}, {"tau": float("nan")}],
+)
+def test_bad_hyperparameters_are_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(params))):
+        TSage(**params)
+
+
+def test_commitment_counts_the_coordinates_that_one_task_owns() -> None:
+    theta = torch.ones(3, dtype=torch.float64)
+    gradients = torch.tensor([[100.0, 1.0, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
+    opt = started(theta, 2, beta=0.0, tau=1.0)
+    opt.combine(gradients, torch.ones(2))
+    assert opt.report()["commitment"] == pytest.approx(1 / 3)
