@@ -48,7 +48,7 @@ def score_files(
     repeated id, a gold line without outputs, a prediction with no or several outputs that carry provenance.
     """
     references = read_records(gold, _check_gold)
-    predictions = read_records(guess, _check_guess)
+    predictions = read_predictions(guess)
     if not references:
         raise DataError(
             "the gold file has no lines", path=gold, remedy="Give a KILT file with one query per line."
@@ -165,6 +165,11 @@ def read_records(path: str | PathLike[str], check: Check) -> dict[str, Record]:
             raise DataError(f"id {key!r} stands twice in the file", path=path, line=line)
         records[key] = check(record, path, line)
     return records
+
+
+def read_predictions(path: str | PathLike[str]) -> dict[str, Record]:
+    """The lines of a prediction file by id, each with its one output that carries provenance."""
+    return read_records(path, _check_guess)
 
 
 def _joined(item: Mapping[str, Any], rank_keys: Sequence[str]) -> str:

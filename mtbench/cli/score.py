@@ -1,0 +1,158 @@
+"""``mtbench score``: KILT's and trec_eval's figures of files, and outside systems for the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtbench.errors import UsageError
+
+
+def command(
+    gold: Annotated[Path | None, typer.Option(help="KILT gold file (JSON lines).")] = None,
+    guess: Annotated[Path | None, typer.Option(help="KILT prediction file; with --as also a folder.")] = None,
+    ks: Annotated[str, typer.Option(help="Cut-offs of precision, recall and success rate.")] = "1,5,10,20",
+    rank_keys: Annotated[
+        str, typer.Option(help="Provenance keys that identify what is ranked.")
+    ] = "wikipedia_id",
+    qrels: Annotated[Path | None, typer.Option(help="Judgements in TREC's or BEIR's form.")] = None,
+    run: Annotated[Path | None, typer.Option(help="TREC run file; with --as also a folder.")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="trec_eval's metrics: Rprec, map, recall@K, P@K, ndcg@K, mrr@K...")
+    ] = "Rprec,recall@20,recall@100,mrr@10,ndcg@10",
+    name: Annotated[
+        str | None, typer.Option("--as", help="Enter the files as an outside system of this name.")
+    ] = None,
+    suite: Annotated[str | None, typer.Option(help="With --as: suite or folder with a suite.toml.")] = None,
+    task: Annotated[str | None, typer.Option(help="With --as: the task of a single file.")] = None,
+    profile: Annotated[str, typer.Option(help="With --as: mini, paper or a TOML file.")] = "mini",
+    seed: Annotated[int, typer.Option(help="With --as: seed of the system's run.")] = 0,
+    results: Annotated[Path, typer.Option(help="With --as: where records stand.")] = Path("results"),
+    store: Annotated[Path | None, typer.Option(help="With --as: where per-query scores are kept.")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Score a prediction or run file, or enter an outside system into the leaderboard.
+
+    The files of an outside system are one file with --task, or a folder of TASK.trec (passage ids) and TASK.jsonl
+    (KILT predictions).
+    """
+    if name is not None or suite is not None:
+        if name is None or suite is None:
+            raise UsageError("--as NAME and --suite S go together")
+        if plugin:
+            from mtbench.registry import add_plugin_files
+
+            add_plugin_files([str(file) for file in plugin])
+        if gold or qrels or (run is None) == (guess is None):
+            raise UsageError(
+                "--as takes its files from --run or --guess (one of them), its judgements from the suite"
+            )
+        _enter(name, suite, run or guess or Path(), task, profile, seed, results, store, json_)
+    elif gold and guess and not (qrels or run):
+        _score_kilt(gold, guess, ks, rank_keys, json_)
+    elif qrels and run and not (gold or guess):
+        _score_trec(qrels, run, metrics, json_)
+    else:
+        raise UsageError(
+            "give --gold and --guess (KILT files), or --qrels and --run (TREC files), "
+            "or --as NAME --suite S with --run or --guess"
+        )
+
+
+def _score_kilt(gold: Path, guess: Path, ks: str, rank_keys: str, json_: bool) -> None:
+    from mtbench.evaluation.kilt import parse_ks, score_files
+
+    keys = [key.strip() for key in rank_keys.split(",") if key.strip()]
+    if not keys:
+        raise UsageError("--rank-keys needs at least one key, for instance wikipedia_id")
+    scores = score_files(gold, guess, parse_ks(ks), keys)
+    _note(scores.unused, f"predictions have ids that {gold} does not have and were left out")
+    _show(scores.metrics, len(scores.ids), json_)
+
+
+def _score_trec(qrels: Path, run: Path, metrics: str, json_: bool) -> None:
+    from mtbench.evaluation.runfiles import read_qrels, read_trec_run
+    from mtbench.evaluation.trec import score_run
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--metrics needs at least one metric, for instance Rprec")
+    scores = score_run(read_qrels(qrels), read_trec_run(run), names)
+    _note(scores.missing, "judged queries have no results; each counts 0")
+    _note(scores.unused, f"queries of the run are not judged in {qrels} and were left out")
+    _show(scores.metrics, len(scores.ids), json_)
+
+
+def _enter(
+    name: str,
+    suite_name: str,
+    source: Path,
+    task: str | None,
+    profile: str,
+    seed: int,
+    results: Path,
+    store_root: Path | None,
+    json_: bool,
+) -> None:
+    from mtbench.cli.common import emit_json, err_console
+    from mtbench.data.loading import load_suite, suite_fingerprint
+    from mtbench.pipeline.store import Store, default_root
+    from mtbench.registry import entries
+    from mtbench.report.outside import check_name, enter_system, task_files
+
+    check_name(name, entries("optimizer"))
+    root = store_root or default_root()
+    suite = load_suite(suite_name, profile, home=root)
+    record, path = enter_system(
+        name,
+        suite,
+        suite_fingerprint(suite),
+        task_files(suite, source, task),
+        profile=Path(profile).stem,
+        results=results,
+        store=Store(root),
+        seed=seed,
+    )
+    values = {
+        t.name: record["tasks"].get(t.name, {"metrics": {}})["metrics"].get(suite.metric) for t in suite.tasks
+    }
+    missing = [task_name for task_name, value in values.items() if value is None]
+    if missing:
+        text = f"No {suite.metric} for {', '.join(missing)}: the row has no average yet."
+        err_console().print(text, highlight=False)
+    err_console().print(f"Entered {name} into {path}", highlight=False)
+    average = record.get("average")
+    if json_:
+        emit_json({"record": str(path), "run_id": path.stem, "tasks": record["tasks"], "average": average})
+    else:
+        _table(suite.metric, {**values, "average": average})
+
+
+def _note(count: int, text: str) -> None:
+    if count:
+        from mtbench.cli.common import err_console
+
+        err_console().print(f"Note: {count} {text}.", highlight=False)
+
+
+def _show(metrics: Mapping[str, float], num_queries: int, json_: bool) -> None:
+    from mtbench.cli.common import emit_json
+
+    if json_:
+        emit_json({"metrics": dict(metrics), "num_queries": num_queries})
+    else:
+        _table(f"{num_queries} queries", metrics)
+
+
+def _table(title: str, values: Mapping[str, float | None]) -> None:
+    from mtbench.cli.common import out_console
+
+    width = max(map(len, values))
+    out_console().print(title, markup=False, highlight=False)
+    for name, value in values.items():
+        shown = "-" if value is None else f"{value:.4f}"
+        out_console().print(f"{name:<{width}}  {shown}", markup=False, highlight=False)
