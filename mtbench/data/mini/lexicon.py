@@ -25,7 +25,7 @@ SURNAMES = _words(
     "Palmer Quinn Reyes Sutton Thorne Underhill Vargas Walsh Yates Zimmer Andersen Bellini Conrad Duarte Engström "
     "Fontaine Grant Hoffmann Iversen Jordan Kowalski Lindgren Müller Norton Ortega"
 )
-PLACE_HEADS = _words("Port Lake Mount Saint New Upper Lower Castle")
+PLACE_HEADS = _words("Port Lake Mount Saint New Upper Lower Castle Fort East")
 PLACE_STEMS = _words(
     "Arden Brook Corwen Dunmore Elster Farrow Glenn Haven Inver Kestrel Lorne Marsh Nairn Orchard Preston Rowan "
     "Selby Tarn Vale Wick"

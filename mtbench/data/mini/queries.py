@@ -48,12 +48,12 @@ def claim(world: World, rng: random.Random) -> Query:
     fact = rng.choice(rng.choice(world.pages).facts)
     value, verdict = fact.value_text, "SUPPORTS"
     if rng.random() < 0.4:
-        value, verdict = _other_value(world, fact, rng), "REFUTES"
+        value, verdict = other_value(world, fact, rng), "REFUTES"
     text = fact.relation.claim.format(s=fact.page.mention, v=value)
     return Query(text[0].upper() + text[1:], [(verdict, [fact])])
 
 
-def _other_value(world: World, fact: Fact, rng: random.Random) -> str:
+def other_value(world: World, fact: Fact, rng: random.Random) -> str:
     choices: list[str] = (
         list(LITERALS[fact.relation.values])
         if fact.relation.literal
@@ -81,13 +81,13 @@ def mention(world: World, rng: random.Random) -> Query:
     """AIDA: an ambiguous name in context; only the topic of the context tells which page is meant."""
     page = rng.choice(world.pages)
     left, right = rng.choice(_CONTEXTS)
-    words = dict(zip("abc", _topic_words(page.topic, rng, 3), strict=True))
+    words = dict(zip("abc", topic_words(page.topic, rng, 3), strict=True))
     left, right = left.format(**words), right.format(**words)
     meta = {"left_context": left, "mention": page.key, "right_context": right}
     return Query(f"{left} [START_ENT] {page.key} [END_ENT] {right}", [(page.title, [page])], meta)
 
 
-def _topic_words(topic: lexicon.Topic, rng: random.Random, count: int, shared: float = 0.06) -> list[str]:
+def topic_words(topic: lexicon.Topic, rng: random.Random, count: int, shared: float = 0.06) -> list[str]:
     """Nouns of a topic as queries use them; with probability ``shared`` one that passages use, too."""
     words = rng.sample(topic.query_words, count)
     return [rng.choice(topic.passage_words) if rng.random() < shared else word for word in words]
@@ -129,7 +129,7 @@ _COMPARED = {
     "award": "Did {a} and {b} win the same trophy?",
     "year": "Which was published first, {a} or {b}?",
 }
-_BRIDGES = {
+BRIDGES = {
     "teacher": "the person who taught {s}",
     "birthplace": "the town where {s} was born",
     "employer": "the association that {s} worked for",
@@ -167,14 +167,14 @@ def _comparison(world: World, rng: random.Random) -> Query | None:
 
 def _bridge(world: World, rng: random.Random) -> Query | None:
     fact = rng.choice(rng.choice(world.pages).facts)
-    if fact.relation.key not in _BRIDGES or isinstance(fact.value, str):
+    if fact.relation.key not in BRIDGES or isinstance(fact.value, str):
         return None
     hop = rng.choice(fact.value.facts)
-    asked = hop.relation.question.format(s=_BRIDGES[fact.relation.key].format(s=fact.page.mention))
+    asked = hop.relation.question.format(s=BRIDGES[fact.relation.key].format(s=fact.page.mention))
     return Query(f"{asked[0].upper()}{asked[1:]}?", [(hop.answer, [fact, hop])])
 
 
-_KIND_NAMES = {"place": "town", "group": "association", "work": "book"}
+KIND_NAMES = {"place": "town", "group": "association", "work": "book"}
 
 
 def trivia(world: World, rng: random.Random) -> Query:
@@ -183,8 +183,8 @@ def trivia(world: World, rng: random.Random) -> Query:
     linked = [f for f in page.facts if not f.relation.literal]
     plain = [f for f in page.facts if f.relation.literal]
     facts = [rng.choice(linked)] if rng.random() < 0.35 else rng.sample(plain, 2)
-    known = _topic_words(page.topic, rng, 2, shared=0.0)
-    who = page.topic.alias if page.kind == "person" else _KIND_NAMES[page.kind]
+    known = topic_words(page.topic, rng, 2, shared=0.0)
+    who = page.topic.alias if page.kind == "person" else KIND_NAMES[page.kind]
     clues = " and ".join(f.relation.clue.format(v=_demonym(f)) for f in facts)
     text = f"Which {who} from the world of the {known[0]} and the {known[1]} {clues}?"
     fitting = [p for p in world.of_kind(page.kind) if p.topic is page.topic and _fits(p, facts)]
@@ -225,7 +225,7 @@ def dialogue(world: World, rng: random.Random) -> Query:
     """Wizard of Wikipedia: three turns that give the topic, an incomplete name and what is asked."""
     page = rng.choice(world.pages)
     fact = rng.choice(page.facts)
-    a, b = _topic_words(page.topic, rng, 2)
+    a, b = topic_words(page.topic, rng, 2)
     asked = fact.relation.question.format(s=page.pronoun)
     asked = asked[0].upper() + asked[1:]
     turns = (

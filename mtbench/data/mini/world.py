@@ -7,6 +7,7 @@ word alone is ambiguous and becomes unique only with the topic.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtbench.data.mini import lexicon
@@ -77,12 +78,16 @@ class World:
         return [fact for page in self.pages for fact in page.facts]
 
 
-def build_world(rng: random.Random, topics: tuple[lexicon.Topic, ...] = lexicon.TOPICS) -> World:
-    """Draw a world of 40 pages a topic; the same generator state gives the same world."""
+def build_world(
+    rng: random.Random,
+    topics: Sequence[lexicon.Topic] = lexicon.TOPICS,
+    per_topic: Mapping[str, int] = PER_TOPIC,
+) -> World:
+    """Draw a world of ``per_topic`` pages of each kind a topic; the same generator state gives the same world."""
     pages: list[Page] = []
     used: set[str] = set()
     for topic in topics:
-        for kind, count in PER_TOPIC.items():
+        for kind, count in per_topic.items():
             for key in rng.sample(_keys(kind), count):
                 pages.append(_page(rng, len(pages), kind, topic, key, used))
     rng.shuffle(pages)
@@ -90,7 +95,7 @@ def build_world(rng: random.Random, topics: tuple[lexicon.Topic, ...] = lexicon.
     for number, (page, wikipedia_id) in enumerate(zip(pages, wikipedia_ids, strict=True)):
         page.number, page.wikipedia_id = number, str(wikipedia_id)
     world = World(pages)
-    by_kind = {kind: world.of_kind(kind) for kind in PER_TOPIC}
+    by_kind = {kind: world.of_kind(kind) for kind in per_topic}
     for page in pages:
         page.facts = [Fact(page, r, _value(rng, r, page, by_kind)) for r in relations_of(page.kind)]
     return world
