@@ -1,6 +1,6 @@
 """FAISS indexes behind the same result: ``flat`` (exact), ``ivf`` and ``hnsw`` (approximate), on CPU or GPU.
 
-What FAISS returns are candidates. They are scored again by the fixed computation of ``search.dot_products`` and
+What FAISS returns are candidates. They are scored again by the fixed computation of ``products.dot_products`` and
 ordered by the one tie rule, so that ``flat`` equals ``exact`` to the last bit. FAISS orders equal scores arbitrarily;
 where passages beyond the candidates could still belong to the k best, ``flat`` asks for more, and in the end searches
 the few remaining queries exactly.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import EnvironmentMismatchError
+from mtbench.retrieval.products import checked_norms, dot_products, error_bound
 from mtbench.retrieval.ranking import (
     NO_KEY,
     Ranking,
@@ -25,7 +26,7 @@ from mtbench.retrieval.ranking import (
     rows_by_rank,
     sort_keys,
 )
-from mtbench.retrieval.search import checked_norms, dot_products, error_bound, search
+from mtbench.retrieval.search import search
 
 if TYPE_CHECKING:
     import torch

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mtbench.errors import ConfigError, RunError
+from mtbench.retrieval.products import checked_norms, dot_products, error_bound, tensor_keys, tensor_scores
 from mtbench.retrieval.ranking import NO_KEY, Ranking, ranking_from_keys, rows_by_rank
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("exact", "flat", "ivf", "hnsw")
 Backend = Literal["exact", "flat", "ivf", "hnsw"]
-_UNIT_ROUNDOFF = 2.0**-24
-_FLIP = 0x7FFFFFFF
 _PAIR_ELEMENTS = 2**22
 """Numbers that exact scoring holds at once (float64, and as many again)."""
 
@@ -70,45 +69,6 @@ def search(
     return state.ranking()
 
 
-def dot_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Dot products of paired rows, float32[P], as a pure function of each pair.
-
-    ``left`` and ``right`` are [P, d]. Products in float64 (exact for float32 times float16) are added by halves:
-    only elementwise operations, whose results depend neither on P nor on the device.
-    """
-    import torch
-
-    terms = left.to(torch.float64) * right.to(torch.float64)
-    while terms.shape[1] > 1:
-        half = (terms.shape[1] + 1) // 2
-        upper = terms[:, half:]
-        terms = terms[:, :half].contiguous()
-        terms[:, : upper.shape[1]] += upper
-    return terms.sum(dim=1).to(torch.float32)
-
-
-def error_bound(query_norms: np.ndarray, passage_norm: float, dimension: int) -> np.ndarray:
-    """How far a float32 product in any order of summation may lie from :func:`dot_products`: float64[Q].
-
-    Twice the bound of this module's docstring, plus the rounding of the exact score itself and of comparisons.
-    """
-    return 2 * (dimension + 4) * _UNIT_ROUNDOFF * query_norms * passage_norm + 1e-30
-
-
-def checked_norms(vectors: np.ndarray, what: str, first_row: int = 0) -> np.ndarray:
-    """Euclidean norms float64[n]; raises RunError that names the first row with a NaN or an infinity."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    bad = np.flatnonzero(~np.isfinite(norms))
-    if len(bad):
-        raise RunError(
-            f"the embedding of {what} {first_row + int(bad[0])} is not finite ({len(bad)} in this block).\n"
-            "  The model has diverged or overflowed in half precision: lower the learning rate, or encode in bf16 or "
-            "fp32."
-        )
-    return norms
-
-
 def _check_shapes(
     queries: np.ndarray,
     shards: Sequence[np.ndarray],
@@ -139,7 +99,7 @@ def _chunks(shards: Sequence[np.ndarray], rows: int) -> Iterator[tuple[int, np.n
     start = 0
     for shard in shards:
         for offset in range(0, len(shard), rows):
-            yield start + offset, np.ascontiguousarray(shard[offset : offset + rows])
+            yield start + offset, np.array(shard[offset : offset + rows])
         start += len(shard)
 
 
@@ -244,11 +204,11 @@ class _State:
         if seen is not None:
             fast.masked_fill_(~seen, -torch.inf)
         margin = error_bound(block.norms.cpu().numpy(), largest, self.dimension)
-        nominated = _nominate(fast, block.keys[:, -1], torch.from_numpy(margin).to(self.device), self.k)
-        rows, columns = nominated.nonzero(as_tuple=True)
+        margin_of = torch.from_numpy(margin).to(self.device)
+        rows, columns = _nominate(fast, block.keys[:, -1], margin_of, self.k)
         if len(rows):
             scores = _exact_scores(block.queries, passages, rows, columns)
-            new = _pad_rows(_sort_keys(scores, ranks[columns]), rows, len(block.keys))
+            new = _pad_rows(tensor_keys(scores, ranks[columns]), rows, len(block.keys))
             merged = torch.cat([block.keys, new], dim=1)
             block.keys = merged.topk(self.k, dim=1).values
 
@@ -260,8 +220,10 @@ class _State:
         return ranking_from_keys(keys, rows_by_rank(self.id_rank))
 
 
-def _nominate(fast: torch.Tensor, worst_keys: torch.Tensor, margin: torch.Tensor, k: int) -> torch.Tensor:
-    """Which scores of a block may belong to the k best: bool[Q, C].
+def _nominate(
+    fast: torch.Tensor, worst_keys: torch.Tensor, margin: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs (query, passage of this block) that may belong to the k best, sorted by query.
 
     The exact k-th best score is at least that of the worst key kept so far, and at least the k-th fast score of this
     block less the margin; a passage with that score has a fast score at most one margin lower.
@@ -269,15 +231,18 @@ def _nominate(fast: torch.Tensor, worst_keys: torch.Tensor, margin: torch.Tensor
     import torch
 
     lowest = torch.finfo(torch.float32).min
-    kept = _scores_of(worst_keys).to(torch.float64) - margin
-    threshold = torch.where(worst_keys == NO_KEY, torch.full_like(kept, -torch.inf), kept)
-    nominated = fast >= threshold.clamp(min=lowest).to(torch.float32)[:, None]
-    # The k-th best of the block costs more than a comparison: look for it only where it can save exact scores.
-    if fast.shape[1] > k and int(nominated.sum()) > 4 * k * len(fast):
-        best = fast.topk(k, dim=1).values[:, -1].to(torch.float64) - 2 * margin
-        threshold = torch.maximum(threshold, best).clamp(min=lowest)
-        nominated = fast >= threshold.to(torch.float32)[:, None]
-    return nominated
+    kept = tensor_scores(worst_keys).to(torch.float64) - margin
+    threshold = torch.where(worst_keys == NO_KEY, torch.full_like(kept, -torch.inf), kept).clamp(min=lowest)
+    crowded = fast.shape[1] > k and bool((worst_keys == NO_KEY).any())
+    if not crowded:
+        rows, columns = (fast >= threshold.to(torch.float32)[:, None]).nonzero(as_tuple=True)
+        if fast.shape[1] <= k or len(rows) <= 4 * k * len(fast):
+            return rows, columns
+    # The k-th best of the block costs more than a comparison: it is sought only where it saves exact scores.
+    best = fast.topk(k, dim=1).values[:, -1].to(torch.float64) - 2 * margin
+    threshold = torch.maximum(threshold, best)
+    rows, columns = (fast >= threshold.to(torch.float32)[:, None]).nonzero(as_tuple=True)
+    return rows, columns
 
 
 def _exact_scores(
@@ -304,20 +269,3 @@ def _pad_rows(values: torch.Tensor, rows: torch.Tensor, num_rows: int) -> torch.
     padded = torch.full((num_rows, int(counts.max())), NO_KEY, dtype=torch.int64, device=values.device)
     padded[rows, torch.arange(len(rows), device=values.device) - starts[rows]] = values
     return padded
-
-
-def _sort_keys(scores: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
-    """As :func:`mtbench.retrieval.ranking.sort_keys`, in torch."""
-    import torch
-
-    bits = (scores + 0.0).view(torch.int32).to(torch.int64)
-    bits = torch.where(bits < 0, bits ^ _FLIP, bits)
-    return (bits << 32) | ranks
-
-
-def _scores_of(keys: torch.Tensor) -> torch.Tensor:
-    """The float32 scores inside ``keys``; NaN for ``NO_KEY``."""
-    import torch
-
-    bits = keys >> 32
-    return torch.where(bits < 0, bits ^ _FLIP, bits).to(torch.int32).view(torch.float32)
