@@ -7,6 +7,8 @@ unparsed.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import json
 import math
@@ -29,6 +31,8 @@ _UPGRADES: dict[int, Callable[[Record], Record]] = {}
 
 _HEAVY = ("training", "analysis", "history", "selection", "stages", "environment")
 """Keys that ``summary=True`` leaves out: nothing in a leaderboard comes from them."""
+
+_HEAVY_STARTS = tuple(f'{key}":' for key in _HEAVY)
 
 
 @dataclass(slots=True)
@@ -106,7 +110,8 @@ def load_records(
     ``suite`` is a name or ``NAME@VERSION``. ``summary=True`` leaves out learning curves, analyses and the
     like, which makes ten thousand records a matter of seconds. Nothing is raised for a bad file, or for none.
     """
-    loaded = [read_record(path, summary=summary) for path in _record_files(Path(results), suite, profile)]
+    with _no_garbage_collection():
+        loaded = [read_record(path, summary=summary) for path in _record_files(Path(results), suite, profile)]
     _mark_duplicates(loaded, Path(results))
     return loaded
 
@@ -173,13 +178,27 @@ def _record_files(results: Path, suite: str | None, profile: str | None) -> Iter
         for profile_folder in _folders(suite_folder):
             if profile not in (None, profile_folder.name):
                 continue
-            yield from sorted(p for p in profile_folder.glob("*/*.json") if not p.name.startswith("."))
+            for folder in _folders(profile_folder):
+                names = sorted(n for n in os.listdir(folder) if n.endswith(".json") and not n.startswith("."))
+                yield from (folder / name for name in names)
 
 
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of new objects and no garbage: the collector would only walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _mark_duplicates(loaded: list[Loaded], results: Path) -> None:
@@ -202,9 +221,8 @@ def _mark_duplicates(loaded: list[Loaded], results: Path) -> None:
 
 def _parse(text: str, summary: bool) -> Any:
     if summary and text.startswith('{\n"') and text.endswith("\n}\n"):
-        blocks = re.split(r',\n(?=")', text[2:-3])
-        light = [b for b in blocks if not b[1:].startswith(tuple(f'{key}":' for key in _HEAVY))]
-        return json.loads("{" + ",".join(light) + "}")
+        light = [block for block in text[3:-3].split(',\n"') if not block.startswith(_HEAVY_STARTS)]
+        return json.loads('{"' + ',"'.join(light) + "}")
     return json.loads(text)
 
 

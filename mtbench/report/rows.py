@@ -68,7 +68,7 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
     records = [item.record for item in loaded if item.usable]
     if defaults is None:
         names = {r["spec"]["optimizer"]["name"] for r in records if kind_of(r) == "optimizer"}
-        defaults = {name: default_params(name) for name in names}
+        defaults = default_params(names)
     groups: dict[tuple[str, str, str], Group] = {}
     for record in records:
         setting = json.dumps(changed_params(record, defaults), sort_keys=True)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import MtbenchError
 from mtbench.report.records import Record, optimizer_params
+
+if TYPE_CHECKING:
+    from mtbench.registry import Entry
 
 BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
 """Records that no optimizer made: name -> how tables call them."""
@@ -27,18 +31,22 @@ def kind_of(record: Record) -> str:
     return "baseline" if record["spec"]["optimizer"]["name"] in BASELINES else "optimizer"
 
 
-def default_params(name: str) -> dict[str, Any]:
-    """Defaults of the registered optimizer ``name``, read from its source (a table needs no torch).
+def default_params(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Name -> defaults of the registered optimizers ``names``, read from their sources (a table needs no torch).
 
-    Empty if no such optimizer is installed any more; a default that is not written as a literal is left out.
+    Empty for one that is not installed any more; a default that is not written as a literal is left out.
     """
     from mtbench.registry import entries
 
     try:
-        entry = entries("optimizer").get(name)
-    except MtbenchError:
-        return {}
-    if entry is None or entry.file is None:
+        known = entries("optimizer")
+    except MtbenchError:  # a broken plugin must not hide the results of the others
+        known = {}
+    return {name: _declared_defaults(known[name]) if name in known else {} for name in names}
+
+
+def _declared_defaults(entry: Entry) -> dict[str, Any]:
+    if entry.file is None:
         return {}
     found: dict[str, Any] = {"scale": "mean"}
     for node in ast.parse(entry.file.read_text(encoding="utf-8")).body:
