@@ -119,3 +119,9 @@ class Download:
     sha256: str | None = None
     unpack: bool = False
     """An archive (zip, tar.gz) that is unpacked beside itself."""
+    members: tuple[str, ...] = ()
+    """Members of the archive that are needed, as they are called after unpacking; empty: all of them."""
+    optional: bool = False
+    """Not needed by the suite's tasks; checked if it is there, never fetched."""
+    manual: str = ""
+    """How to get a file that no program can fetch (a page with a form, a shared drive)."""

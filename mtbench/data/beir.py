@@ -44,7 +44,9 @@ def read_queries(path: Path) -> dict[str, str]:
     for line, record in iter_json_lines(path):
         name = identifier(record, "_id", path, line)
         if name in queries:
-            raise DataError(f"query id {name!r} occurs twice", path=path, line=line, remedy="Make the ids unique.")
+            raise DataError(
+                f"query id {name!r} occurs twice", path=path, line=line, remedy="Make the ids unique."
+            )
         queries[name] = string(record, "text", path, line)
     if not queries:
         raise DataError("no query in the file", path=path)
@@ -148,7 +150,9 @@ def _add_pages(dev: QuerySplit, path: Path, queries: dict[str, str], dev_path: P
     missing = next((name for name in dev.ids if name not in pages), None)
     if missing is not None:
         raise DataError(
-            f"no record for query {missing!r}, which {dev_path.name} judges", path=path, remedy="Add the record."
+            f"no record for query {missing!r}, which {dev_path.name} judges",
+            path=path,
+            remedy="Add the record.",
         )
     dev.gold_pages = [pages[name] for name in dev.ids]
 

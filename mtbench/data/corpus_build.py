@@ -53,7 +53,9 @@ class CorpusBuild:
                 self._finish_shard(files, shard.number, self._write(files, shard))
         if not files.passages:
             raise DataError(
-                f"corpus {self.corpus.name!r} is empty", path=self.suite.root / self.corpus.path, remedy="Fetch it again."
+                f"corpus {self.corpus.name!r} is empty",
+                path=self.suite.root / self.corpus.path,
+                remedy="Fetch it again.",
             )
         decimal = self.corpus.format in DECIMAL_FORMATS
         grouped = set(self._groups) != {""}

@@ -59,7 +59,9 @@ class CorpusFiles:
 
     def _cut(self) -> None:
         sizes = self.state["sizes"]
-        lost = any(not (self.folder / n).is_file() or (self.folder / n).stat().st_size < s for n, s in sizes.items())
+        lost = any(
+            not (self.folder / n).is_file() or (self.folder / n).stat().st_size < s for n, s in sizes.items()
+        )
         if lost:  # a crash of the machine can lose what a finished write had promised
             self.state = {"passages": [], "pages": [], "sizes": {}}
             sizes = {}
@@ -119,7 +121,9 @@ class CorpusFiles:
         rank = np.memmap(self.folder / "id_rank", np.int32, "w+", shape=(self.passages,))
         order = np.memmap(self.folder / "id_order", np.int32, "w+", shape=(self.passages,))
         previous: tuple[bytes, int] = (b"", -1)
-        for position, item in enumerate(heapq.merge(*(run(a, b) for a, b in _bounds(self.state["passages"])))):
+        for position, item in enumerate(
+            heapq.merge(*(run(a, b) for a, b in _bounds(self.state["passages"])))
+        ):
             if item[0] == previous[0] and previous[1] >= 0:
                 raise DuplicateIdError(item[0].decode("utf-8"), (previous[1], item[1]))
             rank[item[1]], order[position] = position, item[1]
@@ -136,7 +140,10 @@ class CorpusFiles:
             return ((names.raw(index), index) for index in range(start, stop))
 
         number, previous, position = -1, None, 0
-        with open(self.folder / "page_names", "wb") as blob, open(self.folder / "page_name_offsets", "wb") as ends:
+        with (
+            open(self.folder / "page_names", "wb") as blob,
+            open(self.folder / "page_name_offsets", "wb") as ends,
+        ):
             ends.write(np.zeros(1, np.uint64).tobytes())
             for name, index in heapq.merge(*(run(a, b) for a, b in _bounds(self.state["pages"]))):
                 if name != previous:

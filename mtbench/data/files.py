@@ -32,7 +32,9 @@ def find_file(root: Path, name: str, what: str = "file", remedy: str | None = No
             return root / candidate
     if (root / name).is_dir():
         raise DataError(f"{what} expected, but this is a folder", path=root / name)
-    raise DataError(f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file.")
+    raise DataError(
+        f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file."
+    )
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -57,7 +59,9 @@ def broken_gzip(path: Path, line: int, error: Exception) -> DataError:
     """The error for compressed data that end early or do not check."""
     truncated = isinstance(error, EOFError)
     what = "the gzip data end in the middle" if truncated else f"the gzip data are damaged ({error})"
-    return DataError(what, path=path, line=line, remedy="The download was cut off or damaged; fetch it again.")
+    return DataError(
+        what, path=path, line=line, remedy="The download was cut off or damaged; fetch it again."
+    )
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -79,7 +83,9 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
     if number == 1 and raw.startswith(BYTE_ORDER_MARK):
         raw = raw[len(BYTE_ORDER_MARK) :]
     if b"\0" in raw:
-        raise DataError("contains a NUL byte", path=path, line=number, remedy="The file is damaged; fetch it again.")
+        raise DataError(
+            "contains a NUL byte", path=path, line=number, remedy="The file is damaged; fetch it again."
+        )
     if len(raw) >= MAX_LINE:
         raise DataError(f"a line longer than {MAX_LINE >> 20} MiB", path=path, line=number)
     try:

@@ -18,7 +18,14 @@ from mtbench.data.query_files import PreparedQueries
 from mtbench.data.tables import DecimalIds, StringTable, map_array, read_json, sha256_file
 from mtbench.errors import StoreError
 
-__all__ = ["PreparedCorpus", "PreparedQueries", "PreparedSuite", "PreparedTask", "build_prepared", "verify_prepared"]
+__all__ = [
+    "PreparedCorpus",
+    "PreparedQueries",
+    "PreparedSuite",
+    "PreparedTask",
+    "build_prepared",
+    "verify_prepared",
+]
 
 
 class PreparedCorpus:
@@ -100,7 +107,9 @@ class PreparedSuite:
         for name, entry in description["files"].items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != entry["size"]:
-                raise StoreError(f"{path}: missing or not {entry['size']} bytes long\n  Remove {folder} and prepare again.")
+                raise StoreError(
+                    f"{path}: missing or not {entry['size']} bytes long\n  Remove {folder} and prepare again."
+                )
         self.folder = folder
         self.name: str = description["suite"]
         self.version: int = description["version"]
@@ -110,7 +119,10 @@ class PreparedSuite:
         self.corpora = {name: PreparedCorpus(folder / "corpora" / name) for name in description["corpora"]}
         self.tasks: dict[str, PreparedTask] = {}
         for entry in description["tasks"]:
-            splits = {s: PreparedQueries(folder / "tasks" / entry["name"] / s, description["dtype"]) for s in ("train", "dev")}
+            splits = {
+                s: PreparedQueries(folder / "tasks" / entry["name"] / s, description["dtype"])
+                for s in ("train", "dev")
+            }
             self.tasks[entry["name"]] = PreparedTask(**entry, **splits)
 
     @classmethod

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from mtbench.data import beir
+from mtbench.data import beir, kilt_task, msmarco, wikipedia, zeshel
 from mtbench.data.files import find_file
 from mtbench.data.records import Located
 from mtbench.data.types import Notes, Passage, TaskData
 from mtbench.suite import Corpus, Suite, Task
 
 
+class _TaskReader(Protocol):
+    def read_task(self, suite: Suite, task: Task, notes: Notes) -> TaskData: ...
+    def locate_judgement(
+        self, suite: Suite, task: Task, split: str, passage: str
+    ) -> tuple[Path, int | None]: ...
+
+
+_CORPORA: dict[str, Callable[[Suite, Corpus, Notes], Iterator[Located]]] = {
+    "beir": beir.iter_corpus,
+    "psgs_w100": wikipedia.iter_psgs_w100,
+    "kilt_knowledge": wikipedia.iter_knowledge_passages,
+    "msmarco": msmarco.iter_corpus,
+    "zeshel": zeshel.iter_corpus,
+}
+_TASKS: dict[str, _TaskReader] = {"beir": beir, "kilt": kilt_task, "msmarco": msmarco, "zeshel": zeshel}
+
+
 def read_corpus(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Located]:
     """Passages as ``(file, line, passage)``, streamed; DataError with the place of anything malformed."""
-    return beir.iter_corpus(suite, corpus, notes)
+    return _CORPORA[corpus.format](suite, corpus, notes)
 
 
 def iter_passages(suite: Suite, corpus: Corpus, notes: Notes | None = None) -> Iterator[Passage]:
@@ -33,12 +50,12 @@ def locate_passage(suite: Suite, corpus: Corpus, row: int) -> tuple[Path, int]:
 
 def read_task(suite: Suite, task: Task, notes: Notes | None = None) -> TaskData:
     """Train and dev queries of a task with their judgements."""
-    return beir.read_task(suite, task, notes or Notes())
+    return _TASKS[task.format].read_task(suite, task, notes or Notes())
 
 
 def locate_judgement(suite: Suite, task: Task, split: str, passage: str) -> tuple[Path, int | None]:
     """File and line where ``passage`` is first judged; only for messages."""
-    return beir.locate_judgement(suite, task, split, passage)
+    return _TASKS[task.format].locate_judgement(suite, task, split, passage)
 
 
 def suite_files(suite: Suite) -> list[Path]:
@@ -58,7 +75,13 @@ def corpus_file_names(corpus: Corpus) -> list[str]:
 
 def task_file_names(task: Task) -> list[str]:
     """Files of a task, relative to the suite's root."""
-    names = [task.queries, task.train_qrels, task.dev_qrels, task.kilt_dev or "", *_option_files(task.options)]
+    names = [
+        task.queries,
+        task.train_qrels,
+        task.dev_qrels,
+        task.kilt_dev or "",
+        *_option_files(task.options),
+    ]
     return [name for name in dict.fromkeys(names) if name]
 
 
