@@ -88,6 +88,14 @@ def seeds(row: Row) -> str:
     return str(done) if done == known else f"{done}/{known}"
 
 
+def seeds_text(estimate: Estimate) -> str:
+    """``seed 0: 61.20`` a line, then the interval."""
+    lines = [f"seed {seed}: {percent(value)}" for seed, value in sorted(estimate.seeds.items())]
+    if estimate.low is not None and estimate.high is not None:
+        lines.append(f"95 % interval {percent(estimate.low)} to {percent(estimate.high)}")
+    return "\n".join(lines)
+
+
 def cost(row: Row, key: str) -> str:
     """A cost with its unit; ``–`` where none was measured."""
     value: float | None
