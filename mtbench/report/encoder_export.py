@@ -1,0 +1,132 @@
+"""A trained encoder as a folder that sentence-transformers loads and that gives the same vectors.
+
+``cls``, ``mean`` and ``last`` pooling are modules that sentence-transformers has. T5's first decoder state is not:
+its module, :mod:`mtbench.report.first_decoder_state`, goes into the folder, which is then loaded with
+``trust_remote_code=True``. sentence-transformers itself is not needed to write the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mtbench.errors import DataError
+
+SETTINGS_FILE = "mtbench.json"
+POOLING = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
+_POOLING_MODES = (*POOLING.values(), "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
+_MODULES = "sentence_transformers.models"
+_USAGE = """---
+library_name: sentence-transformers
+tags: [sentence-transformers, dense-retrieval, mtbench]
+---
+# {title}
+
+Dense retrieval encoder trained with mtbench; similarity is the dot product.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH-OF-THIS-FOLDER"{trust})
+queries = model.encode(["who wrote it"]{prompt})
+passages = model.encode(["Title: Alpha Text: Alpha was written by Ann."])
+scores = queries @ passages.T
+```
+
+Prompts stand before queries only: {prompts}. A passage is `Title: <title> Text: <text>`, and `Text: <text>` without
+a title.
+"""
+
+
+def export_encoder(
+    checkpoint: Path, target: Path, *, max_length: int = 160, title: str = "mtbench encoder"
+) -> list[Path]:
+    """Write the encoder in ``checkpoint`` (a folder with ``mtbench.json``) as sentence-transformers folders.
+
+    A shared encoder gives ``target`` itself; several (``untied``, ``per-task-query``) give one subfolder each, named
+    as the backbones are (``query``, ``passage``, ``query_0``...). Texts are cut at ``max_length`` tokens. Returns the
+    folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or ``target`` holds other things.
+    """
+    settings = _settings(checkpoint)
+    if (checkpoint / "config.json").is_file():
+        backbones = {target: checkpoint}
+    else:
+        backbones = {
+            target / d.name: d for d in sorted(checkpoint.iterdir()) if (d / "config.json").is_file()
+        }
+    if not backbones:
+        raise DataError("no config.json: the weights of this encoder are missing", path=checkpoint)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(
+            "the target exists and is not an empty folder", path=target, remedy="Choose another --to."
+        )
+    for folder, backbone in backbones.items():
+        draft = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns(SETTINGS_FILE, "manifest.json", ".*"))
+        _write_modules(draft, settings, max_length)
+        (draft / "README.md").write_text(_card(settings, title), encoding="utf-8")
+        if folder.is_dir():
+            folder.rmdir()
+        draft.rename(folder)
+    return list(backbones)
+
+
+def _settings(checkpoint: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"not a trained mtbench encoder: no readable {SETTINGS_FILE}", path=checkpoint
+        ) from error
+    if settings.get("pooling") not in ("t5", *POOLING):
+        raise DataError(f"unknown pooling {settings.get('pooling')!r}", path=checkpoint / SETTINGS_FILE)
+    return dict(settings)
+
+
+def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if settings["pooling"] == "t5":
+        from mtbench.report import first_decoder_state
+
+        source = Path(str(first_decoder_state.__file__))
+        shutil.copyfile(source, folder / source.name)
+        _write(folder / first_decoder_state.SETTINGS_FILE, {"max_seq_length": max_length})
+        modules = [("", f"{source.stem}.{first_decoder_state.FirstDecoderState.__name__}")]
+    else:
+        # The keys of every version since 2; the newest reads them too.
+        pooling = {f"pooling_mode_{mode}": mode == POOLING[settings["pooling"]] for mode in _POOLING_MODES}
+        dimension = config.get("d_model") or config["hidden_size"]
+        _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dimension, **pooling})
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+        modules = [("", f"{_MODULES}.Transformer"), ("1_Pooling", f"{_MODULES}.Pooling")]
+    if settings.get("normalize"):
+        (folder / f"{len(modules)}_Normalize").mkdir()
+        modules.append((f"{len(modules)}_Normalize", f"{_MODULES}.Normalize"))
+    _write(
+        folder / "modules.json",
+        [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)],
+    )
+    _write(
+        folder / "config_sentence_transformers.json",
+        {"prompts": settings.get("prompts") or {}, "default_prompt_name": None, "similarity_fn_name": "dot"},
+    )
+
+
+def _card(settings: dict[str, Any], title: str) -> str:
+    prompts: dict[str, str] = settings.get("prompts") or {}
+    listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items()) or "this encoder has none"
+    return _USAGE.format(
+        title=title,
+        trust=", trust_remote_code=True" if settings["pooling"] == "t5" else "",
+        prompt=f', prompt_name="{next(iter(prompts))}"' if prompts else "",
+        prompts=listing,
+    )
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
