@@ -119,8 +119,10 @@ class Download:
     sha256: str | None = None
     unpack: bool = False
     """An archive (zip, tar.gz) that is unpacked beside itself."""
+    unpack_into: str = ""
+    """Folder for the members, if it is not the archive's own."""
     members: tuple[str, ...] = ()
-    """Members of the archive that are needed, as they are called after unpacking; empty: all of them."""
+    """Members of the archive that are needed; empty: all of them."""
     optional: bool = False
     """Not needed by the suite's tasks; checked if it is there, never fetched."""
     manual: str = ""

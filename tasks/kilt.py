@@ -7,7 +7,7 @@ al., Multi-task Retrieval for Knowledge-Intensive Tasks, ACL 2021 (MT-DPR). Prot
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mtbench.suite import Corpus, Download, Suite, SuiteDefinition, Task
 
@@ -89,7 +89,8 @@ class Kilt(SuiteDefinition):
             size=2_665_779_500,
             sha256="ef94fac6db0541e5bb5b27020d067a8b13b1c1ffc52717e836832e02aaed87b9",
             unpack=True,
-            members=QUESTIONS,
+            unpack_into="triviaqa-rc",
+            members=tuple(name.removeprefix("triviaqa-rc/") for name in QUESTIONS),
         ),
         Download(
             "kilt_knowledgesource.json",
@@ -99,7 +100,7 @@ class Kilt(SuiteDefinition):
             optional=True,
         ),
     )
-    licences = {
+    licences: ClassVar[dict[str, str]] = {
         "KILT (task files, knowledge source)": "MIT",
         "Wikipedia text": "CC BY-SA 3.0 and GFDL",
         "MT-DPR passages and training files": "CC BY-NC 4.0 (as DPR's data); Wikipedia text CC BY-SA 3.0",
@@ -113,7 +114,7 @@ class Kilt(SuiteDefinition):
         "AIDA CoNLL-YAGO": "Reuters news text, research use; annotations CC BY-SA 3.0",
         "mini profile": "generated text, MIT as mtbench",
     }
-    sources = {
+    sources: ClassVar[dict[str, str]] = {
         "KILT": "https://github.com/facebookresearch/KILT (Petroni et al., NAACL 2021)",
         "MT-DPR": "https://github.com/facebookresearch/DPR, issue 186 (Maillard et al., ACL 2021)",
         "TriviaQA": "http://nlp.cs.washington.edu/triviaqa (Joshi et al., ACL 2017)",

@@ -9,6 +9,7 @@ import heapq
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,4 +162,4 @@ class CorpusFiles:
 
 def _bounds(counts: list[int]) -> list[tuple[int, int]]:
     ends = np.cumsum([0, *counts]).tolist()
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(pairwise(ends))

@@ -51,7 +51,7 @@ def open_binary(path: Path) -> BinaryIO:
             "is a Git LFS pointer, not the data", path=path, line=1, remedy="Fetch the content: git lfs pull"
         )
     if head.startswith(GZIP_MAGIC):
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _CHUNK)  # type: ignore[return-value,arg-type]
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _CHUNK)
     return stream
 
 

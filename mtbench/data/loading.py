@@ -20,7 +20,7 @@ from mtbench.registry import get_suite
 from mtbench.suite import Suite, SuiteDefinition
 
 SOURCE = "source.json"
-"""In a raw folder of the profile ``paper``: written by ``prepare`` when its files were checked, names where they lie."""
+"""In a raw folder of the profile ``paper``: names where the files lie that ``prepare`` has checked."""
 
 
 def load_suite(

@@ -123,7 +123,7 @@ class PreparedSuite:
                 s: PreparedQueries(folder / "tasks" / entry["name"] / s, description["dtype"])
                 for s in ("train", "dev")
             }
-            self.tasks[entry["name"]] = PreparedTask(**entry, **splits)
+            self.tasks[entry["name"]] = PreparedTask(**entry, train=splits["train"], dev=splits["dev"])
 
     @classmethod
     def open(cls, folder: Path) -> PreparedSuite:

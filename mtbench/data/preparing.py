@@ -166,12 +166,16 @@ class _Build:
                     raise self._unknown_passage(task, split_name, passage, corpus.name)
                 return row
 
-            groups = {group: number for number, group in enumerate(corpus.group_names or [])}
+            number_of = {group: number for number, group in enumerate(corpus.group_names or [])}
             whole_pages = task.options.get("positives") == "page" and name == "train"
             write_judgements(
-                self.out / "tasks" / task.name / name, split, row_of, corpus.page_of, lambda g, known=groups: known.get(g, -1),
+                self.out / "tasks" / task.name / name,
+                split,
+                row_of,
+                corpus.page_of,
+                number_of,
                 _PageRows(corpus) if whole_pages else None,
-            )  # fmt: skip
+            )
 
     def _unknown_passage(self, task: Task, split: str, passage: str, corpus: str) -> DataError:
         place = locate_judgement(self.suite, task, split, passage)

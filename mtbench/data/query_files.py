@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def write_judgements(
     split: QuerySplit,
     row_of: Callable[[str], int],
     page_of: Callable[[str], int],
-    group_of: Callable[[str], int],
+    group_number: Mapping[str, int],
     page_rows: Callable[[set[int]], dict[int, np.ndarray]] | None,
 ) -> None:
     """Positives as corpus rows, gold pages as page numbers, groups as numbers.
@@ -58,7 +58,7 @@ def write_judgements(
     if split.gold_pages is not None:
         _write_pages(folder, split.gold_pages, page_of)
     if split.groups is not None:
-        np.asarray([group_of(name) for name in split.groups], np.int32).tofile(folder / "groups")
+        np.asarray([group_number[name] for name in split.groups], np.int32).tofile(folder / "groups")
 
 
 def _write_pages(

@@ -14,7 +14,8 @@ from mtbench.suite import FAMILIES, METRICS, Corpus, Suite, Task
 FILE_NAME = "suite.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SUITE_KEYS: dict[str, type] = {
-    "name": str, "version": int, "metric": str, "title": str, "corpus": dict, "task": list, "licences": dict, "sources": dict,
+    "name": str, "version": int, "metric": str, "title": str, "corpus": dict, "task": list,
+    "licences": dict, "sources": dict,
 }  # fmt: skip
 _CORPUS_KEYS: dict[str, type] = {"path": str, "format": str, "passage_max_length": int, "options": dict}
 _TASK_KEYS: dict[str, type] = {

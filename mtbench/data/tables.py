@@ -53,7 +53,7 @@ class StringTable(Sequence[str]):
     """Strings in one file (UTF-8) with 64-bit offsets in another; ``order`` makes :meth:`find` possible."""
 
     def __init__(self, blob: Path, offsets: Path, order: np.ndarray | None = None) -> None:
-        self._blob = memoryview(map_array(blob, np.uint8))
+        self._blob = memoryview(map_array(blob, np.uint8))  # type: ignore[arg-type]
         self._offsets = map_array(offsets, np.uint64)
         self._order = order
 

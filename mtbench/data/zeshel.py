@@ -50,9 +50,18 @@ def _read_mentions(path: Path) -> list[_Mention]:
         start, end = (p if isinstance(p, int) and not isinstance(p, bool) else -1 for p in place)
         if not 0 <= start <= end:
             raise DataError(f"start_index and end_index do not fit: {place}", path=path, line=line)
-        names = [identifier(record, k, path, line) for k in ("mention_id", "corpus", "context_document_id")]
-        label = identifier(record, "label_document_id", path, line)
-        mentions.append(_Mention(line, *names, start, end, string(record, "text", path, line), label))
+        mentions.append(
+            _Mention(
+                line=line,
+                id=identifier(record, "mention_id", path, line),
+                world=identifier(record, "corpus", path, line),
+                document=identifier(record, "context_document_id", path, line),
+                start=start,
+                end=end,
+                text=string(record, "text", path, line),
+                label=identifier(record, "label_document_id", path, line),
+            )
+        )
     if not mentions:
         raise DataError("no mention in the file", path=path)
     return mentions
