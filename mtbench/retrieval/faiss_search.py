@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import EnvironmentMismatchError
-from mtbench.retrieval.products import checked_norms, dot_products, error_bound
+from mtbench.retrieval.products import check_range, checked_norms, dot_products, error_bound
 from mtbench.retrieval.ranking import (
     NO_KEY,
     Ranking,
@@ -36,6 +36,7 @@ GPU_INSTALL = "pip uninstall -y faiss-cpu && pip install 'faiss-gpu>=1.15.1'"
 _SLACK = 32
 _GPU_MAX_K = 2048
 _QUERY_BLOCK = 1024
+_ADD_BLOCK = 65536
 
 
 def faiss_builds() -> dict[str, str]:
@@ -88,10 +89,12 @@ def search_faiss(
         _require_gpu(faiss, backend)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     norms = checked_norms(queries, "query")
+    largest_norm = _largest_norm(shards)
+    check_range(float(norms.max(initial=0)), largest_norm)
     keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
     with _threads(faiss, threads):
         for parts, rows in _parts(shards, groups, query_groups, len(queries), whole=backend != "flat"):
-            corpus = _Corpus(parts, id_rank)
+            corpus = _Corpus(parts, id_rank, largest_norm)
             if not len(rows) or not len(corpus):
                 continue
             index = _build(faiss, backend, corpus, nprobe, max(ef_search, 2 * k), device if on_gpu else None)
@@ -101,6 +104,16 @@ def search_faiss(
                 new = _best(index, corpus, queries[some], norms[some], k, most, certify=backend == "flat")
                 keys[some] = largest_keys(np.concatenate([keys[some], new], axis=1), k)
     return ranking_from_keys(keys, rows_by_rank(id_rank))
+
+
+def _largest_norm(shards: Sequence[np.ndarray]) -> float:
+    largest, start = 0.0, 0
+    for shard in shards:
+        for first in range(0, len(shard), _ADD_BLOCK):
+            norms = checked_norms(shard[first : first + _ADD_BLOCK], "passage", start + first)
+            largest = max(largest, float(norms.max()))
+        start += len(shard)
+    return largest
 
 
 def _import() -> Any:
@@ -146,8 +159,11 @@ def _threads(faiss: Any, threads: int | None) -> Iterator[None]:
 class _Corpus:
     """The passages of one index: their embeddings shard by shard, and their rows in the whole corpus."""
 
-    def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]], id_rank: np.ndarray) -> None:
+    def __init__(
+        self, parts: list[tuple[np.ndarray, np.ndarray]], id_rank: np.ndarray, largest_norm: float
+    ) -> None:
         self.parts = parts
+        self.largest_norm = largest_norm
         self.rows = np.concatenate([rows for _, rows in parts])
         self.ranks = np.asarray(id_rank)[self.rows]
         self._starts = np.cumsum([0] + [len(rows) for _, rows in parts])
@@ -225,8 +241,8 @@ def _build(faiss: Any, backend: str, corpus: _Corpus, nprobe: int, ef_search: in
     if backend == "hnsw":
         faiss.omp_set_num_threads(1)
     for vectors in corpus.vectors:
-        for first in range(0, len(vectors), 65536):
-            index.add(np.ascontiguousarray(vectors[first : first + 65536], dtype=np.float32))
+        for first in range(0, len(vectors), _ADD_BLOCK):
+            index.add(np.ascontiguousarray(vectors[first : first + _ADD_BLOCK], dtype=np.float32))
     faiss.omp_set_num_threads(threads)
     return index
 

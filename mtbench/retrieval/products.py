@@ -54,6 +54,12 @@ def checked_norms(vectors: np.ndarray, what: str, first_row: int = 0) -> np.ndar
     return norms
 
 
+def check_range(largest_query: float, largest_passage: float) -> None:
+    """Raises RunError if a dot product of vectors with at most these norms could overflow float32."""
+    if largest_query * largest_passage > float(np.finfo(np.float32).max) / 4:
+        raise RunError("the embeddings are too large: their dot products overflow float32")
+
+
 def tensor_keys(scores: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
     """As :func:`mtbench.retrieval.ranking.sort_keys`, in torch."""
     import torch

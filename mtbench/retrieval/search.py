@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mtbench.errors import ConfigError, RunError
-from mtbench.retrieval.products import checked_norms, dot_products, error_bound, tensor_keys, tensor_scores
+from mtbench.errors import ConfigError
+from mtbench.retrieval.products import check_range, checked_norms, dot_products, error_bound, tensor_keys, tensor_scores
 from mtbench.retrieval.ranking import NO_KEY, Ranking, ranking_from_keys, rows_by_rank
 
 if TYPE_CHECKING:
@@ -174,8 +174,7 @@ class _State:
         import torch
 
         largest = float(checked_norms(chunk, "passage", start).max(initial=0.0))
-        if largest * self.largest_query > np.finfo(np.float32).max / 4:
-            raise RunError("the embeddings are too large: their dot products overflow float32")
+        check_range(self.largest_query, largest)
         passages = torch.from_numpy(chunk).to(self.device).to(torch.float32)
         stop = start + len(chunk)
         ranks = torch.from_numpy(np.array(self.id_rank[start:stop], dtype=np.int64)).to(self.device)

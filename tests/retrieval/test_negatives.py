@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from retrieval_oracles import FakeCorpus, FakeQueries
+
+from mtbench.errors import ConfigError, DataError
+from mtbench.retrieval.negatives import Negatives, mine, sample_negatives
+from mtbench.retrieval.ranking import Ranking
+
+
+def ranking(*rows: list[int]) -> Ranking:
+    indices = np.array(rows, dtype=np.int32)
+    return Ranking(indices, np.where(indices < 0, -np.inf, 1.0).astype(np.float32))
+
+
+#            passage  0  1  2  3  4  5  6  7
+PAGES = np.array([0, 0, 1, 1, 2, 2, 3, 4], dtype=np.int32)
+
+
+def test_judged_passages_go_and_the_order_stays() -> None:
+    found = mine(ranking([7, 0, 3, 1, 5, -1]), FakeQueries([[0, 5]]), FakeCorpus(PAGES), per_query=3)
+    np.testing.assert_array_equal(found.indices, [[7, 3, 1]])
+    assert found.indices.dtype == np.int32
+    assert found.stats["fill_rate"] == 1.0 and found.stats["empty"] == 0 == found.stats["short"]
+    assert found.stats["likely_false"] == pytest.approx(1 / 3)  # passage 1 lies on the page of passage 0
+
+
+def test_page_exclusion_takes_gold_pages_and_pages_of_judged_passages() -> None:
+    queries = FakeQueries([[0]], pages=[[[1], [3, -2]]])  # -2: a page that the corpus does not have
+    found = mine(ranking([1, 2, 4, 3, 6, 7]), queries, FakeCorpus(PAGES), per_query=4, exclude="page")
+    np.testing.assert_array_equal(found.indices, [[4, 7, -1, -1]])
+    assert found.stats["likely_false"] == 0.0
+    assert found.stats["likely_false_candidates"] == pytest.approx(4 / 6)
+    assert (found.stats["fill_rate"], found.stats["short"]) == (0.5, 1)
+
+
+def test_depth_is_a_window_of_ranks() -> None:
+    queries, corpus = FakeQueries([[3]]), FakeCorpus(PAGES)
+    found = mine(ranking([3, 0, 2, 4, 6, 7]), queries, corpus, depth=(2, 5), per_query=9)
+    np.testing.assert_array_equal(found.indices[0, :3], [2, 4, 6])
+    assert (found.indices[0, 3:] == -1).all()
+
+
+def test_the_very_text_of_a_judged_passage_is_a_likely_false_negative() -> None:
+    corpus = FakeCorpus(PAGES, texts=[[5, 6], [1, 1], [5, 6], [2], [5, 7], [3], [4], [9]])
+    found = mine(ranking([2, 4, 5]), FakeQueries([[0]]), corpus, per_query=3)
+    assert found.stats["likely_false"] == pytest.approx(1 / 3)
+
+
+def test_queries_without_results_or_judgements() -> None:
+    found = mine(ranking([-1, -1], [4, 5]), FakeQueries([[1], []]), FakeCorpus(PAGES), per_query=2)
+    np.testing.assert_array_equal(found.indices, [[-1, -1], [4, 5]])
+    assert (found.stats["empty"], found.stats["fill_rate"]) == (1, 0.5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["passage", "page"]), st.sampled_from(["top", "random"]))
+def test_neither_mined_nor_drawn_negatives_touch_the_gold(seed: int, exclude: str, mode: str) -> None:
+    random = np.random.default_rng(seed)
+    corpus = FakeCorpus(random.integers(0, 12, 40).astype(np.int32))
+    judged = [random.choice(40, random.integers(0, 4), replace=False).tolist() for _ in range(6)]
+    pages = [[random.choice(12, 2).tolist()] for _ in range(6)]
+    queries = FakeQueries(judged, pages if seed % 2 else None)
+    ranks = ranking(*[random.choice(40, 15, replace=False).tolist() for _ in range(6)])
+    found = mine(ranks, queries, corpus, depth=(0, 10), per_query=8, exclude=exclude)
+    rows, drawn = sample_negatives(found, np.arange(6), 8, mode=mode, seed=seed)
+    assert drawn == (found.indices < 0).sum()
+    for i in range(6):
+        for chosen in (found.indices[i][found.indices[i] >= 0], rows[i]):
+            assert len(set(chosen.tolist())) == len(chosen)
+            assert not set(chosen.tolist()) & set(judged[i])
+            if exclude == "page":
+                gold = set(corpus.pages[judged[i]].tolist()) | ({*pages[i][0]} if seed % 2 else set())
+                assert not set(corpus.pages[chosen].tolist()) & gold
+
+
+def mined() -> Negatives:
+    random = np.random.default_rng(0)
+    ranks = ranking(*[random.choice(500, 30, replace=False).tolist() for _ in range(50)])
+    corpus = FakeCorpus(np.arange(500, dtype=np.int32))
+    queries = FakeQueries([[int(random.integers(500))] for _ in range(50)])
+    ranks.indices[7, 3:] = -1
+    return mine(ranks, queries, corpus, per_query=20)
+
+
+@pytest.mark.parametrize("mode", ["top", "random"])
+def test_sampling_is_a_pure_function_of_its_arguments(mode: str) -> None:
+    negatives = mined()
+    where = {"seed": 3, "episode": 2, "epoch": 1}
+    np.random.seed(0)
+    whole, _ = sample_negatives(negatives, np.arange(50), 6, mode=mode, **where)
+    order = np.random.default_rng(1).permutation(50)
+    np.random.seed(99)
+    other, _ = sample_negatives(negatives, order, 6, mode=mode, **where)
+    np.testing.assert_array_equal(other, whole[order])
+    alone, _ = sample_negatives(negatives, np.array([7]), 6, mode=mode, **where)
+    np.testing.assert_array_equal(alone[0], whole[7])
+
+
+def test_each_coordinate_changes_random_sampling() -> None:
+    negatives = mined()
+    base = {"seed": 0, "episode": 0, "epoch": 0}
+    first, _ = sample_negatives(negatives, np.arange(50), 4, mode="random", **base)
+    for name in base:
+        other, _ = sample_negatives(negatives, np.arange(50), 4, mode="random", **(base | {name: 1}))
+        assert (first != other).mean() > 0.5
+    inside = [set(first[i].tolist()) <= set(negatives.indices[i].tolist()) for i in range(50)]
+    assert all(ok for i, ok in enumerate(inside) if i != 7)
+
+
+def test_top_takes_the_first_and_counts_what_it_draws() -> None:
+    negatives = mined()
+    rows, drawn = sample_negatives(negatives, np.array([0, 7]), 5, mode="top")
+    np.testing.assert_array_equal(rows[0], negatives.indices[0, :5])
+    kept = (negatives.indices[7] >= 0).sum()
+    np.testing.assert_array_equal(rows[1, :kept], negatives.indices[7, :kept])
+    assert drawn == 5 - kept and (rows >= 0).all()
+
+
+def test_random_draws_cover_what_was_mined_evenly() -> None:
+    negatives = mined()
+    counts = np.zeros(500, dtype=int)
+    for epoch in range(400):
+        rows, _ = sample_negatives(negatives, np.array([0]), 5, mode="random", epoch=epoch)
+        counts[rows[0]] += 1
+    expected = counts[negatives.indices[0]]
+    assert expected.sum() == 2000 and (expected > 60).all() and (expected < 140).all()
+
+
+def test_tiny_corpora_repeat_rather_than_fail_unless_nothing_is_allowed() -> None:
+    corpus = FakeCorpus(np.arange(3, dtype=np.int32))
+    found = mine(ranking([0, 1, 2]), FakeQueries([[0]]), corpus, per_query=5)
+    rows, drawn = sample_negatives(found, np.array([0]), 5)
+    assert set(rows[0].tolist()) == {1, 2} and drawn == 3
+    nothing = mine(ranking([0, 1, 2]), FakeQueries([[0, 1, 2]]), corpus, per_query=2)
+    with pytest.raises(DataError, match="no possible negative"):
+        sample_negatives(nothing, np.array([0]), 1)
+
+
+def test_saved_negatives_come_back(tmp_path: Path) -> None:
+    negatives = mined()
+    negatives.save(tmp_path / "new")
+    loaded = Negatives.load(tmp_path / "new")
+    assert loaded.stats == negatives.stats and loaded.num_passages == 500
+    for mode in ("top", "random"):
+        expected = sample_negatives(negatives, np.arange(50), 9, mode=mode)
+        found = sample_negatives(loaded, np.arange(50), 9, mode=mode)
+        np.testing.assert_array_equal(found[0], expected[0])
+        assert found[1] == expected[1]
+
+
+def test_wrong_use_is_refused() -> None:
+    ranks, queries, corpus = ranking([1, 2]), FakeQueries([[0]]), FakeCorpus(PAGES)
+    with pytest.raises(ConfigError, match="depth"):
+        mine(ranks, queries, corpus, depth=(5, 5))
+    with pytest.raises(ConfigError, match="per_query"):
+        mine(ranks, queries, corpus, per_query=0)
+    with pytest.raises(ConfigError, match="exclude"):
+        mine(ranks, queries, corpus, exclude="document")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="queries"):
+        mine(ranks, FakeQueries([[0], [1]]), corpus)
+    negatives = mine(ranks, queries, corpus, per_query=2)
+    with pytest.raises(ConfigError, match="per_query"):
+        sample_negatives(negatives, np.array([0]), 3)
+    with pytest.raises(ConfigError, match="sampling"):
+        sample_negatives(negatives, np.array([0]), 1, mode="best")  # type: ignore[arg-type]
