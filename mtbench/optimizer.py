@@ -31,6 +31,14 @@ Layout = Sequence[tuple[str, int, int]]
 """``(parameter name, start, stop)`` in the flat vector, in order."""
 
 
+Cost = Literal["losses", "norms", "gram", "elementwise"]
+"""What a step costs beyond the K backward passes of one task each.
+
+``losses``: K scalars; one backward pass of the weighted sum would do. ``norms``: the norm of each gradient as it
+passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwise``: work on every number of K rows.
+"""
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
 @dataclasses.dataclass(kw_only=True, eq=False)
 class MultitaskOptimizer:
@@ -42,8 +50,8 @@ class MultitaskOptimizer:
     """One line for ``mtbench ls``."""
     paper: ClassVar[str] = ""
     """Citation."""
-    cost: ClassVar[Literal["losses", "gram", "elementwise"]]
-    """What a step costs: K scalars; K rows once and K x K mathematics; or elementwise work on K rows."""
+    cost: ClassVar[Cost]
+    """What a step costs, see :data:`Cost`."""
     state: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that carry over from step to step; set them in :meth:`init_state`."""
     rescales: ClassVar[bool] = False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.optimizer import MultitaskOptimizer
+from mtbench.optimizer import Cost, MultitaskOptimizer
 
 CHUNK = 1 << 16
 """Columns per chunk of the Gram matrix: a chunk of K rows stays in the processor's cache."""
@@ -23,7 +23,7 @@ class LossWeighting(MultitaskOptimizer):
     gradient is added to one accumulator of d numbers as it arrives.
     """
 
-    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "losses"
+    cost: ClassVar[Cost] = "losses"
 
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form (they sum to 1 if nothing is rescaled) for the losses (n,) of the present tasks.
@@ -48,13 +48,29 @@ class LossWeighting(MultitaskOptimizer):
         self._rows: dict[int, Tensor] = {}
         self._sum: Tensor | None = None
 
+    def watch(self, gradient: Tensor) -> Tensor | None:
+        """A sum of gradients is not finite where one of them is not, whatever its weight: one look at the end."""
+        return super().watch(gradient) if self._weights is None else None
+
+    def probes(self) -> list[Tensor]:
+        return super().probes() if self._sum is None else [torch.stack(torch.aminmax(self._sum))]
+
     def add_task(self, k: int, gradient: Tensor) -> None:
         if self._weights is None:
             self._rows[k] = gradient.clone()
-        elif self._sum is None:
-            self._sum = gradient * self._weights[k]
         else:
-            self._sum.add_(gradient, alpha=self._weights[k])
+            self.accumulate(gradient, self._weights[k])
+
+    def accumulate(self, gradient: Tensor, weight: float) -> None:
+        """Add ``weight * gradient`` to the one accumulator, whose memory is kept from step to step."""
+        if self._sum is not None:
+            self._sum.add_(gradient, alpha=weight)
+            return
+        memory = getattr(self, "_memory", None)
+        if memory is None or memory.shape != gradient.shape or memory.dtype != gradient.dtype:
+            memory = torch.empty_like(gradient)
+        self._memory: Tensor | None = memory.to(gradient.device)
+        self._sum = torch.mul(gradient, weight, out=self._memory)
 
     def write_update(self, out: Tensor) -> None:
         self.tasks = sorted(self.present)
@@ -126,7 +142,7 @@ class _RowKeeping(MultitaskOptimizer):
 class GramWeighting(_RowKeeping):
     """Weights from the Gram matrix. Override :meth:`weights_from_gram`; the mathematics is K x K, in float64."""
 
-    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "gram"
+    cost: ClassVar[Cost] = "gram"
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form from ``gram`` (n, n), with entries <g_i, g_j>, and the ``losses`` (n,).
@@ -150,7 +166,7 @@ class GramWeighting(_RowKeeping):
 class GradientCombining(_RowKeeping):
     """Full freedom. Override :meth:`combine_gradients`."""
 
-    cost: ClassVar[Literal["losses", "gram", "elementwise"]] = "elementwise"
+    cost: ClassVar[Cost] = "elementwise"
 
     def combine_gradients(self, gradients: Tensor, losses: np.ndarray) -> Tensor:
         """The mean-form update (d,) from ``gradients`` (n, d), which must not be changed, and ``losses`` (n,).
