@@ -89,6 +89,9 @@ class DualEncoder(nn.Module):
 
     def save(self, folder: Path, tokenizer: PreTrainedTokenizerBase, prompts: dict[str, str]) -> None:
         """Write a folder that transformers loads: one backbone at its top, several in subfolders."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         folder.mkdir(parents=True, exist_ok=True)
         for name, backbone in self.backbones.items():
             target = folder if name == "shared" else folder / name

@@ -1,0 +1,54 @@
+"""What the verbs share: consoles, JSON on standard output, lists in options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def emit_json(value: Any) -> None:
+    """One JSON object on standard output and nothing else there."""
+    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def out_console() -> Console:
+    """The console of a verb's result: standard output, wide enough for a table where it is not a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+
+def err_console() -> Console:
+    """The console of messages and progress."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def names(text: str, option: str) -> list[str]:
+    """``A,B`` as a list without blanks; UsageError if it is empty."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise UsageError(f"{option} is empty")
+    return found
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """``0,1,2`` or ``0-4`` as integers; UsageError naming what is none."""
+    found: list[int] = []
+    for part in names(text, option):
+        low, dash, high = part.partition("-") if not part.startswith("-") else (part, "", "")
+        try:
+            found += list(range(int(low), int(high) + 1)) if dash else [int(low)]
+        except ValueError:
+            raise UsageError(f"{option}: {part!r} is not a whole number or a range such as 0-4") from None
+    if any(n < 0 for n in found):
+        raise UsageError(f"{option}: numbers must not be negative")
+    return found

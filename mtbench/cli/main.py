@@ -1,0 +1,84 @@
+"""The entry point: verbs, exit codes, and errors as one message."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+import mtbench
+from mtbench.errors import MtbenchError
+
+VERBS = (
+    "run", "sweep", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor", "clean",
+)  # fmt: skip
+GROUPS = ("check", "new")
+
+
+def build_app() -> typer.Typer:
+    """All verbs; each file imports its heavy libraries when it is called."""
+    import importlib
+
+    app = typer.Typer(
+        name="mtbench",
+        help="A benchmark harness for multitask optimizers in dense retrieval.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version_option)
+    for verb in VERBS:
+        module = importlib.import_module(f"mtbench.cli.{verb}")
+        app.command(verb)(module.command)
+    for group in GROUPS:
+        module = importlib.import_module(f"mtbench.cli.{group}")
+        app.add_typer(module.app, name=group)
+    return app
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"mtbench {mtbench.__version__}")
+        raise typer.Exit
+
+
+def _version_option(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_show_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 a run failed, 2 a user's mistake, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = typer.main.get_command(build_app())
+    try:
+        code = command.main(args=arguments, prog_name="mtbench", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except MtbenchError as error:
+        print(f"mtbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        resume = shlex.join(["mtbench", *arguments])
+        print(f"\nmtbench: interrupted; nothing is lost. Go on with:\n  {resume}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""``mtbench.run``: the command line's ``run`` for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtbench.errors import UsageError
+from mtbench.execution.local import execute
+from mtbench.execution.progress import Reporter
+from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
+from mtbench.pipeline.plan import STAGES
+from mtbench.pipeline.request import BASELINES, Resolver
+from mtbench.pipeline.store import Store, default_root
+from mtbench.registry import add_plugin_files
+
+
+@dataclass
+class Prepared:
+    """Jobs that have been checked and planned, and where they go."""
+
+    jobs: list[Job]
+    store: Store
+    results: Path
+
+
+def plan_jobs(
+    order: Order, store: str | Path | None = None, results: str | Path = "results", rerun: Rerun = "missing"
+) -> Prepared:
+    """Check everything and plan every run; nothing is computed but the text of a generated suite."""
+    add_plugin_files(list(order.plugins))
+    root = Path(store).expanduser() if store else default_root()
+    folder = Path(results).expanduser()
+    return Prepared(make_jobs(requests(order), Resolver(root), folder, rerun), Store(root), folder)
+
+
+def run(
+    optimizer: str | Sequence[str],
+    suite: str,
+    *,
+    seeds: Sequence[int] = (0,),
+    profile: str = "mini",
+    set: Sequence[str] | dict[str, Any] = (),
+    encoder: str | None = None,
+    limit: int | None = None,
+    plugins: Sequence[str] = (),
+    store: str | Path | None = None,
+    results: str | Path = "results",
+    rerun: Rerun = "missing",
+    until: str | None = None,
+    baselines: Sequence[str] = BASELINES,
+    reporter: Reporter | None = None,
+) -> list[dict[str, Any]]:
+    """Run the whole pipeline for every combination and return the records, baselines first.
+
+    ``set`` has the items of ``--set``, as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for
+    a user's mistake before any work; a run that fails has ``status`` ``failed`` in its record.
+    """
+    items = [f"{k}={v}" for k, v in set.items()] if isinstance(set, dict) else list(set)
+    names = [optimizer] if isinstance(optimizer, str) else list(optimizer)
+    order = Order(names, suite, list(seeds), profile, items, encoder, limit, tuple(plugins), tuple(baselines))
+    check_stage(until)
+    return carry_out_jobs(plan_jobs(order, store, results, rerun), until, reporter or Reporter(quiet=True))
+
+
+def carry_out_jobs(prepared: Prepared, until: str | None, reporter: Reporter) -> list[dict[str, Any]]:
+    """Records of all jobs in order: those that stand already, and those computed now."""
+    waiting = [job for job in prepared.jobs if job.finished is None]
+    computed = {r["run_id"]: r for r in execute(waiting, prepared.store, prepared.results, reporter, until)}
+    return [job.finished or computed[job.run_id] for job in prepared.jobs]
+
+
+def check_stage(name: str | None) -> None:
+    """UsageError unless ``name`` is a stage or None."""
+    if name is not None and name not in STAGES:
+        raise UsageError(f"--until {name!r}: no such stage. Stages: {', '.join(STAGES)}")

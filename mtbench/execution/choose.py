@@ -1,0 +1,36 @@
+"""Which executor carries out the jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtbench.errors import UsageError
+from mtbench.execution.api import Prepared, carry_out_jobs
+from mtbench.execution.progress import Reporter
+
+EXECUTORS = ("local", "ray")
+
+
+def check_executor(name: str, address: str | None, gpus_per_run: float | None) -> None:
+    """UsageError for an unknown executor or for Ray's options without Ray."""
+    if name not in EXECUTORS:
+        raise UsageError(f"--executor {name!r}: choose {' or '.join(EXECUTORS)}")
+    if name == "local" and (address is not None or gpus_per_run is not None):
+        raise UsageError("--address and --gpus-per-run belong to --executor ray")
+
+
+def execute_with(
+    executor: str,
+    prepared: Prepared,
+    until: str | None,
+    reporter: Reporter,
+    address: str | None = None,
+    gpus_per_run: float | None = None,
+    max_concurrent: int | None = None,
+) -> list[dict[str, Any]]:
+    """The records of all jobs, in order."""
+    if executor == "local":
+        return carry_out_jobs(prepared, until, reporter)
+    from mtbench.execution.ray_tune import carry_out_with_ray
+
+    return carry_out_with_ray(prepared, until, reporter, address, gpus_per_run, max_concurrent)

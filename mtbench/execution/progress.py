@@ -1,0 +1,135 @@
+"""Who is told what happens: a live line on a terminal, plain lines elsewhere, nothing with ``--json`` on output.
+
+All of it goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from mtbench.pipeline.plan import Stage
+
+PLAIN_EVERY = 15.0
+"""Seconds between two plain progress lines."""
+
+
+class Reporter:
+    """Plain lines; the base of the live one."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def run_started(self, label: str, number: int, total: int) -> None:
+        """Run ``number`` of ``total`` begins."""
+        self.line(f"[{number}/{total}] {label}")
+
+    def run_finished(self, label: str, record: dict[str, Any]) -> None:
+        """A run is complete."""
+        average = record.get("average")
+        score = f"{100 * average:.2f} {record['metric']}" if average is not None else record["status"]
+        self.line(f"      {label}: {score} ({record['cost'].get('computed_seconds', 0):.0f} s computed)")
+
+    def run_failed(self, label: str, message: str) -> None:
+        """A run failed; the others go on."""
+        self.line(f"      {label}: FAILED: {message}")
+
+    def listener(self, label: str) -> StageLines:
+        """The listener of one run's stages."""
+        return StageLines(self)
+
+    def close(self) -> None:
+        """End any live display."""
+
+
+class StageLines:
+    """Tells a reporter about stages; estimates the time left from the rate so far."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._began = self._last = 0.0
+
+    def stage_started(self, stage: Stage) -> None:
+        """Remember when."""
+        self._began = self._last = time.monotonic()
+
+    def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
+        """A line now and then."""
+        now = time.monotonic()
+        if now - self._last >= PLAIN_EVERY:
+            self._last = now
+            self._reporter.line("      " + describe(stage, done, total, losses, now - self._began))
+
+    def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
+        """One line per stage."""
+        self._reporter.line(f"      {stage.label}: {'reused' if reused else f'done in {seconds:.1f} s'}")
+
+
+class LiveReporter(Reporter):
+    """One live line at the bottom of a terminal, finished stages above it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def show(self, text: str) -> None:
+        """Replace the live line."""
+        self._live.update(text)
+
+    def listener(self, label: str) -> StageLines:
+        return _LiveLines(self)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+class _LiveLines(StageLines):
+    def __init__(self, reporter: LiveReporter) -> None:
+        super().__init__(reporter)
+        self._live = reporter
+
+    def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._last >= 0.2 or done == total:
+            self._last = now
+            self._live.show("      " + describe(stage, done, total, losses, now - self._began))
+
+    def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
+        self._live.show("")
+        super().stage_finished(stage, reused, seconds)
+
+
+def make_reporter(quiet: bool = False) -> Reporter:
+    """Live on a terminal, plain lines elsewhere."""
+    return LiveReporter() if sys.stderr.isatty() and not quiet else Reporter(quiet)
+
+
+def describe(stage: Stage, done: int, total: int | None, losses: dict[str, float], seconds: float) -> str:
+    """``train 2: 120/200, 14 s left, loss nq 0.31 ...``."""
+    text = f"{stage.label}: {done:,}" + (f"/{total:,}" if total else "")
+    if total and done:
+        text += f", {clock(seconds / done * (total - done))} left"
+    if losses:
+        text += ", loss " + " ".join(f"{name} {value:.2f}" for name, value in losses.items())
+    return text
+
+
+def clock(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

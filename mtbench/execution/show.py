@@ -1,0 +1,105 @@
+"""Plans and results for people, and the plan as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mtbench.execution.api import Prepared
+from mtbench.pipeline.plan import shared_stages
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def plan_summary(prepared: Prepared, until: str | None) -> dict[str, Any]:
+    """Runs, stages in all, distinct, cached, and the share of stages that sharing and the store save."""
+    plans = [job.plan.until(until) for job in prepared.jobs]
+    sharing = shared_stages(
+        [p for p, j in zip(plans, prepared.jobs, strict=True) if j.finished is None], prepared.store
+    )
+    left = len(sharing.distinct) - len(sharing.cached)
+    return {
+        "runs": [
+            {
+                "run_id": job.run_id,
+                "label": job.label,
+                "finished": job.finished is not None,
+                "stages": [
+                    {
+                        "name": s.name,
+                        "episode": s.episode,
+                        "fingerprint": s.key,
+                        "cached": prepared.store.has(s.name, s.key),
+                        "runs": sharing.users.get(s.key, 0),
+                    }
+                    for s in plan
+                ],
+            }
+            for job, plan in zip(prepared.jobs, plans, strict=True)
+        ],
+        "stages_total": sharing.total,
+        "stages_distinct": len(sharing.distinct),
+        "stages_cached": len(sharing.cached),
+        "stages_to_compute": left,
+        "saved": round(1 - left / sharing.total, 4) if sharing.total else 1.0,
+    }
+
+
+def print_plan(prepared: Prepared, until: str | None, console: Console) -> None:
+    """The tree of runs and stages."""
+    from rich.tree import Tree
+
+    summary = plan_summary(prepared, until)
+    tree = Tree(f"{len(summary['runs'])} runs into {prepared.results}, stages in {prepared.store.root}")
+    shown: set[str] = set()
+    for run in summary["runs"]:
+        branch = tree.add(f"[bold]{run['label']}[/] ({run['run_id']})" + (" finished" if run["finished"] else ""))
+        if run["finished"]:
+            continue
+        for stage in run["stages"]:
+            key = stage["fingerprint"]
+            state = "cached" if stage["cached"] else "as above" if key in shown else "compute"
+            users = f", shared by {stage['runs']} runs" if stage["runs"] > 1 else ""
+            episode = "" if stage["episode"] is None else f" {stage['episode']}"
+            colour = {"cached": "green", "as above": "cyan", "compute": "yellow"}[state]
+            branch.add(f"{stage['name']}{episode} [dim]{key}[/] [{colour}]{state}[/]{users}")
+            shown.add(key)
+    console.print(tree)
+    console.print(
+        f"{summary['stages_total']} stages in all, {summary['stages_distinct']} distinct, "
+        f"{summary['stages_cached']} cached, {summary['stages_to_compute']} to compute "
+        f"({100 * summary['saved']:.0f} % saved by sharing and the store)."
+    )
+
+
+def print_records(records: list[dict[str, Any]], console: Console) -> None:
+    """One row per run, one column per task, in percent of the suite's metric."""
+    from rich.table import Table
+
+    if not records:
+        return
+    spec, metric = records[0]["spec"], records[0].get("metric", "")
+    tasks = list(dict.fromkeys(name for r in records for name in r.get("tasks", {})))
+    title = f"{spec['suite']}@{spec['suite_version']}, profile {spec['profile']}, {metric} on dev, in percent"
+    table = Table(title=title, title_justify="left")
+    for name in ("run", "seed"):
+        table.add_column(name, no_wrap=True)
+    for name in [*tasks, "average"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for record in records:
+        table.add_row(*_row(record, tasks, metric))
+    console.print(table)
+    for record in records:
+        if record["status"] == "failed":
+            console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
+    if any(record["spec"].get("limit") for record in records):
+        console.print("Runs with --limit are kept off leaderboards.")
+
+
+def _row(record: dict[str, Any], tasks: list[str], metric: str) -> list[str]:
+    chosen = record["spec"]["optimizer"]
+    found = [record.get("tasks", {}).get(t, {}).get("metrics", {}).get(metric) for t in tasks]
+    average = record.get("average")
+    cells = ["-" if v is None else f"{100 * v:.2f}" for v in found]
+    last = record["status"] if average is None else f"{100 * average:.2f}"
+    return [chosen["name"], str(record["spec"]["seed"]), *cells, last]

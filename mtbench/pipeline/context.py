@@ -1,0 +1,111 @@
+"""What the stages of one run share while they are computed: store, device, opened inputs, and who is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from mtbench.config import Config
+from mtbench.data.prepared import PreparedCorpus, PreparedSuite
+from mtbench.model.encoder import DualEncoder, build_encoder
+from mtbench.pipeline.plan import Stage
+from mtbench.pipeline.request import ResolvedRun
+from mtbench.pipeline.store import Store
+from mtbench.training.streams import stream_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Listener(Protocol):
+    """Who is told about progress. ``losses`` is empty outside training."""
+
+    def stage_started(self, stage: Stage) -> None:
+        """A stage is being computed (not called for one that is reused)."""
+
+    def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
+        """``done`` of ``total`` steps, passages or queries."""
+
+    def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
+        """A stage stands in the store."""
+
+
+class Silent:
+    """A listener that does nothing."""
+
+    def stage_started(self, stage: Stage) -> None:
+        pass
+
+    def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
+        pass
+
+    def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
+        pass
+
+
+class Context:
+    """Opens what stages need; one per run."""
+
+    def __init__(self, run: ResolvedRun, store: Store, listener: Listener | None = None) -> None:
+        self.run, self.store, self.listener = run, store, listener or Silent()
+        self.device = choose_device(run.config)
+        self._prepared: dict[str, PreparedSuite] = {}
+
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        return self.run.config
+
+    def folder(self, stage: Stage) -> Path:
+        """The folder of a finished input stage."""
+        return self.store.folder(stage.name, stage.key)
+
+    def prepared(self, stage: Stage) -> PreparedSuite:
+        """The prepared suite of a ``prepare`` stage."""
+        if stage.key not in self._prepared:
+            self._prepared[stage.key] = PreparedSuite.open(self.folder(stage) / "data")
+        return self._prepared[stage.key]
+
+    def tokenizer(self, stage: Stage) -> PreTrainedTokenizerBase:
+        """The tokenizer that a ``prepare`` stage used."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(self.folder(stage) / "tokenizer"))
+        return tokenizer
+
+    def initial_model(self, prepare: Stage) -> DualEncoder:
+        """The encoder before training."""
+        num_tasks = len(self.prepared(prepare).tasks)
+        seed = stream_seed("initial weights", self.run.request.seed)
+        return build_encoder(self.config.encoder, self.tokenizer(prepare), num_tasks, seed).to(self.device)
+
+    def model(self, stage: Stage | None, prepare: Stage) -> DualEncoder:
+        """The encoder that a ``warmup`` or ``train`` stage left, or the initial one."""
+        if stage is None:
+            return self.initial_model(prepare)
+        return DualEncoder.load(self.folder(stage) / "model").to(self.device)
+
+    def padding(self, prepare: Stage) -> int:
+        """The id that fills up short sequences."""
+        return int(self.tokenizer(prepare).pad_token_id or 0)
+
+
+def choose_device(config: Config) -> torch.device:
+    """A GPU where there is one. On a processor a tiny model gets one thread, which is faster than several."""
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        return torch.device("cuda")
+    torch.set_flush_denormal(True)
+    if config.encoder.path == "tiny":
+        torch.set_num_threads(1)
+    return torch.device("cpu")
+
+
+def searched_corpora(suite: PreparedSuite, tasks: list[str]) -> dict[str, PreparedCorpus]:
+    """The corpora by name that ``tasks`` search in training or evaluation, each once."""
+    names = {n for t in tasks for n in (suite.tasks[t].corpus, suite.tasks[t].dev_corpus)}
+    return {name: corpus for name, corpus in suite.corpora.items() if name in names}

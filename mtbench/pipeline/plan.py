@@ -1,0 +1,228 @@
+"""The stages of a run as a graph: what each depends on, its fingerprint, and what it computes.
+
+A stage's fingerprint is the hash of its inputs' fingerprints and of the part of the configuration that matters to it,
+and of nothing else. Runs that agree on these share the stage. Before ``start_episode`` the combination is naive for
+every optimizer, so that all of them, and every tau and beta, share the warm-up and the episodes before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtbench.config import TrainConfig
+from mtbench.pipeline.request import BASELINES, ResolvedRun
+from mtbench.pipeline.store import Store, fingerprint
+
+VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 1, "analyze": 1}
+"""Raised when a stage computes something else from the same inputs."""
+STAGES = tuple(VERSIONS)
+NAIVE = {"name": "naive", "params": {"weights": "uniform", "temperature": 4.0, "compat": "none", "scale": "mean"}}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node: its name, episode, what determines it, and the stages it reads."""
+
+    name: str
+    episode: int | None
+    settings: dict[str, Any]
+    inputs: dict[str, Stage] = field(default_factory=dict)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the fingerprint is made of; stands in the manifest."""
+        return {
+            "stage": self.name,
+            "version": VERSIONS[self.name],
+            "inputs": {role: stage.key for role, stage in self.inputs.items()},
+            "settings": self.settings,
+        }
+
+    @property
+    def key(self) -> str:
+        """The fingerprint."""
+        cached: str | None = self.__dict__.get("_key")
+        if cached is None:
+            cached = fingerprint(self.content)
+            object.__setattr__(self, "_key", cached)
+        return cached
+
+    @property
+    def label(self) -> str:
+        """Name and episode, for people."""
+        return self.name if self.episode is None else f"{self.name} {self.episode}"
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.key))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's stages in the order in which they can be computed; ``final`` scores the finished model."""
+
+    run: ResolvedRun
+    stages: tuple[Stage, ...]
+    final: Stage
+    evaluations: tuple[Stage, ...]
+    """After the warm-up and after each episode."""
+
+    def until(self, name: str | None) -> tuple[Stage, ...]:
+        """The stages up to and including the last one called ``name`` (all for None)."""
+        if name is None:
+            return tuple(s for s in self.stages if s.name != "analyze")
+        places = [i for i, s in enumerate(self.stages) if s.name == name]
+        return self.stages[: places[-1] + 1] if places else self.stages
+
+
+def make_plan(run: ResolvedRun) -> Plan:
+    """The plan of one run, or of a baseline row (``bm25``, ``untrained``)."""
+    builder = _Builder(run)
+    if run.optimizer["name"] == "bm25":
+        return builder.bm25_row()
+    if run.optimizer["name"] == "untrained":
+        return builder.untrained_row()
+    return builder.full()
+
+
+class _Builder:
+    def __init__(self, run: ResolvedRun) -> None:
+        self.run, self.config = run, run.config
+        self.stages: list[Stage] = []
+        self.prepare = self._add("prepare", None, self._prepare_settings())
+
+    def _add(self, name: str, episode: int | None, settings: dict[str, Any], **inputs: Stage) -> Stage:
+        stage = Stage(name, episode, settings, inputs)
+        self.stages.append(stage)
+        return stage
+
+    def _prepare_settings(self) -> dict[str, Any]:
+        data = self.config.data.model_dump(mode="json", exclude={"selection_queries"})
+        tiny = self.config.encoder.path == "tiny"
+        tokenizer = {"trained": self.config.encoder.vocabulary} if tiny else self.run.encoder
+        return {"suite": self.run.suite_key, "tokenizer": tokenizer, "data": data, "limit": self.run.request.limit}
+
+    def _encoder_settings(self) -> dict[str, Any]:
+        settings = self.config.encoder.model_dump(mode="json", exclude={"path"})
+        if self.config.encoder.path != "tiny":
+            for field_name in ("hidden", "layers", "feed_forward", "heads", "vocabulary"):
+                del settings[field_name]
+        return {**settings, "content": self.run.encoder}
+
+    def _bm25(self) -> Stage:
+        negatives = self.config.negatives.model_dump(mode="json", exclude={"sampling"})
+        settings = {"bm25": self.config.bm25.model_dump(mode="json"), "negatives": negatives}
+        return self._add("bm25", None, settings, prepare=self.prepare)
+
+    def _encode(self, episode: int | None, model: dict[str, Any] | Stage) -> Stage:
+        search = self.config.search.model_dump(mode="json", include={"shard_size", "encode_tokens"})
+        if isinstance(model, Stage):
+            return self._add("encode", episode, search, prepare=self.prepare, model=model)
+        return self._add("encode", episode, {**search, "initial": model}, prepare=self.prepare)
+
+    def _evaluate(self, episode: int | None, source: Stage) -> Stage:
+        settings = {
+            "search": self.config.search.model_dump(mode="json", include={"backend", "depth"}),
+            "selection_queries": self.config.data.selection_queries,
+        }
+        return self._add("evaluate", episode, settings, prepare=self.prepare, source=source)
+
+    def bm25_row(self) -> Plan:
+        final = self._evaluate(None, self._bm25())
+        return Plan(self.run, tuple(self.stages), final, ())
+
+    def untrained_row(self) -> Plan:
+        initial = {"encoder": self._encoder_settings(), "seed": self._initial_seed()}
+        final = self._evaluate(None, self._encode(None, initial))
+        return Plan(self.run, tuple(self.stages), final, ())
+
+    def _initial_seed(self) -> int | None:
+        """Pre-trained weights do not depend on the run's seed."""
+        return self.run.request.seed if self.config.encoder.path == "tiny" else None
+
+    def full(self) -> Plan:
+        config = self.config
+        first = config.first_acting_episode
+        bm25 = self._bm25()
+        warmup_optimizer = self.run.optimizer if first == 0 else NAIVE
+        settings = self._train_settings(0, warmup_optimizer)
+        settings["encoder"] = self._encoder_settings()
+        model = self._add("warmup", 0, settings, prepare=self.prepare, negatives=bm25)
+        encoded = self._encode(0, model)
+        evaluations = [self._evaluate(0, encoded)]
+        for episode in range(1, config.train.episodes + 1):
+            negatives = config.negatives.model_dump(mode="json", exclude={"sampling"})
+            search = config.search.model_dump(mode="json", include={"backend"})
+            mined = self._add(
+                "mine", episode, {"negatives": negatives, "search": search}, prepare=self.prepare, source=encoded
+            )
+            optimizer = self.run.optimizer if episode >= first else NAIVE
+            settings = self._train_settings(episode, optimizer)
+            model = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=mined)
+            encoded = self._encode(episode, model)
+            evaluations.append(self._evaluate(episode, encoded))
+        final = evaluations[-1]
+        self._add("analyze", config.train.episodes, {"analyze": 1}, prepare=self.prepare, model=model)
+        return Plan(self.run, tuple(self.stages), final, tuple(evaluations))
+
+    def _train_settings(self, episode: int, optimizer: dict[str, Any]) -> dict[str, Any]:
+        train = self.config.train
+        common = train.model_dump(
+            mode="json",
+            exclude={"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps", "episodes"}
+            | {"start_episode", "checkpoint_every"},
+        )
+        return {
+            "train": common,
+            **episode_length(train, episode),
+            "sampling": self.config.negatives.sampling,
+            "selection_queries": self.config.data.selection_queries,
+            "optimizer": optimizer,
+            "seed": self.run.request.seed,
+            "episode": episode,
+        }
+
+
+def episode_length(train: TrainConfig, episode: int) -> dict[str, Any]:
+    """Learning rate and length of the warm-up (0) or of an episode: ``lr`` and ``steps`` or ``epochs``."""
+    if episode == 0:
+        rate, steps, epochs = train.warmup_lr, train.warmup_steps, train.warmup_epochs
+    else:
+        rate, steps, epochs = train.lr, train.steps, train.epochs
+    return {"lr": rate, "steps": steps} if steps is not None else {"lr": rate, "epochs": epochs}
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What several plans have in common: stages in all, distinct ones, and those that stand in the store."""
+
+    total: int
+    distinct: tuple[Stage, ...]
+    users: dict[str, int]
+    cached: frozenset[str]
+
+
+def shared_stages(plans: Iterable[tuple[Stage, ...]], store: Store) -> Sharing:
+    """Count stages over runs; distinct ones in an order in which they can be computed."""
+    seen: dict[str, Stage] = {}
+    users: dict[str, int] = {}
+    total = 0
+    for stages in plans:
+        for stage in stages:
+            total += 1
+            seen.setdefault(stage.key, stage)
+            users[stage.key] = users.get(stage.key, 0) + 1
+    cached = frozenset(key for key, stage in seen.items() if store.has(stage.name, key))
+    return Sharing(total, tuple(seen.values()), users, cached)
+
+
+def is_baseline(name: str) -> bool:
+    """Whether a record's optimizer name is a row that no optimizer makes."""
+    return name in BASELINES
+
+
+def with_seed(run: ResolvedRun, seed: int) -> ResolvedRun:
+    """The same run with another seed."""
+    return dataclasses.replace(run, request=dataclasses.replace(run.request, seed=seed))

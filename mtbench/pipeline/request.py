@@ -1,0 +1,141 @@
+"""What a run is: the request that a worker gets, and the specification that stands in the record.
+
+A :class:`RunRequest` may name folders of this machine. Its :func:`specification` names content instead (hashes,
+folder names), so that it is the same on every machine and can be committed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.data.loading import load_suite, suite_fingerprint
+from mtbench.errors import ConfigError
+from mtbench.hyperparameters import hyperparameters
+from mtbench.model.encoder import encoder_content
+from mtbench.registry import get_optimizer, lookup
+from mtbench.suite import Suite
+
+BASELINES = ("bm25", "untrained")
+"""Rows that no optimizer makes; names of records like those of optimizers."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One combination of optimizer, suite and seed; plain values that survive JSON."""
+
+    optimizer: str
+    suite: str
+    profile: str = "mini"
+    seed: int = 0
+    params: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the pipeline laid over the profile."""
+    encoder: str | None = None
+    limit: int | None = None
+    plugins: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """For a worker."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRequest:
+        """From :meth:`to_json`."""
+        values = json.loads(text)
+        return cls(**{**values, "plugins": tuple(values["plugins"])})
+
+
+@dataclass
+class ResolvedRun:
+    """A request whose names have been looked up and whose values have been checked."""
+
+    request: RunRequest
+    config: Config
+    suite: Suite
+    suite_key: str
+    encoder: dict[str, Any]
+    optimizer: dict[str, Any]
+    """``name``, ``params`` and, for a plugin, ``source``; the name alone for a baseline."""
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """Everything that determines the run, without a place."""
+        config = self.config.model_dump(mode="json")
+        config["encoder"]["path"] = self.encoder["name"]
+        return {
+            "optimizer": self.optimizer,
+            "suite": self.suite.name,
+            "suite_version": self.suite.version,
+            "suite_fingerprint": self.suite_key,
+            "profile": profile_name(self.request.profile),
+            "seed": self.request.seed,
+            "encoder": self.encoder,
+            "config": config,
+            "limit": self.request.limit,
+        }
+
+
+def profile_name(profile: str) -> str:
+    """The profile's name; of a file, its stem."""
+    return Path(profile).stem if profile.endswith(".toml") else profile
+
+
+class Resolver:
+    """Resolves requests; suites and encoders are read and hashed once, however many runs use them."""
+
+    def __init__(self, home: Path, raw: Path | None = None) -> None:
+        self._home, self._raw = home, raw
+        self._suites: dict[tuple[str, str], tuple[Suite, str]] = {}
+        self._encoders: dict[str, dict[str, Any]] = {}
+        self._configs: dict[str, Config] = {}
+
+    def resolve(self, request: RunRequest) -> ResolvedRun:
+        """Look up and check everything; raises the errors of a user's mistake before any work is done."""
+        config = self._config(request)
+        optimizer = self._optimizer(request)
+        path = config.encoder.path
+        if path not in self._encoders:
+            self._encoders[path] = encoder_content(path)
+        suite, key = self._suite(request)
+        if request.limit is not None and request.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, got {request.limit}")
+        return ResolvedRun(request, config, suite, key, self._encoders[path], optimizer)
+
+    def _config(self, request: RunRequest) -> Config:
+        over = dict(request.settings)
+        if request.encoder:
+            over = merge(over, {"encoder": {"path": request.encoder}})
+        cache_key = json.dumps([request.profile, over], sort_keys=True)
+        if cache_key not in self._configs:
+            values = merge(load_profile(request.profile), over)
+            config = build_config(values, f"profile {request.profile}")
+            start = config.train.start_episode
+            if isinstance(start, int) and start > config.train.episodes:
+                raise ConfigError(f"train.start_episode={start} but there are {config.train.episodes} episodes")
+            self._configs[cache_key] = config
+        return self._configs[cache_key]
+
+    def _suite(self, request: RunRequest) -> tuple[Suite, str]:
+        profile = profile_name(request.profile)
+        if (request.suite, profile) not in self._suites:
+            suite = load_suite(request.suite, request.profile, raw=self._raw, home=self._home)
+            self._suites[request.suite, profile] = suite, suite_fingerprint(suite, self._home)
+        return self._suites[request.suite, profile]
+
+    def _optimizer(self, request: RunRequest) -> dict[str, Any]:
+        if request.optimizer in BASELINES:
+            return {"name": request.optimizer, "params": {}}
+        cls = get_optimizer(request.optimizer)
+        unknown = set(request.params) - set(hyperparameters(cls))
+        if unknown:
+            known = ", ".join(hyperparameters(cls))
+            raise ConfigError(f"{request.optimizer} has no hyperparameter {sorted(unknown)[0]!r}; it has: {known}")
+        resolved: dict[str, Any] = {"name": request.optimizer, "params": cls(**request.params).params}
+        entry = lookup("optimizer", request.optimizer)
+        if not entry.builtin:
+            resolved["source"] = entry.source_hash()
+        return resolved

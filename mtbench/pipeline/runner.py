@@ -1,0 +1,97 @@
+"""Carrying out one run: its stages in order, each found in the store or computed, then the record."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from mtbench.errors import MtbenchError, RunError
+from mtbench.pipeline import stages
+from mtbench.pipeline.assemble import complete, shorten_paths, skeleton
+from mtbench.pipeline.context import Context, Listener
+from mtbench.pipeline.plan import Plan, Stage
+from mtbench.pipeline.store import Built, Store
+
+WriteRecord = Callable[[dict[str, Any]], object]
+
+
+def carry_out(
+    plan: Plan,
+    run_id: str,
+    store: Store,
+    write: WriteRecord,
+    *,
+    until: str | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Compute what is missing and return the finished record, having written it.
+
+    Raises what stopped the run, after the record says ``failed`` or ``interrupted``: MtbenchError for what has a
+    name, RunError for what has none (its traceback stands in the record).
+    """
+    record = skeleton(plan, run_id, "running", _now())
+    write(record)
+    built: dict[str, Built] = {}
+    context = Context(plan.run, store, listener)
+    try:
+        for stage in plan.until(until):
+            built[stage.key] = build_stage(context, stage)
+    except KeyboardInterrupt:
+        write(_stopped(record, plan, context, built, "interrupted", None))
+        raise
+    except Exception as error:
+        write(_stopped(record, plan, context, built, "failed", error))
+        if isinstance(error, MtbenchError):
+            raise
+        raise RunError(f"{run_id}: {type(error).__name__}: {error}") from error
+    complete(record, plan, context, built)
+    whole = plan.final.key in built
+    record["status"] = "complete" if whole else "interrupted"
+    if not whole:
+        record["error"] = {"type": "Until", "message": f"stopped after {until} as asked", "traceback": []}
+    record["finished"] = _now()
+    write(record)
+    return record
+
+
+def build_stage(context: Context, stage: Stage) -> Built:
+    """One finished stage, computed if it is absent; the listener is told."""
+
+    def compute(work: Any) -> dict[str, Any] | None:
+        context.listener.stage_started(stage)
+        return stages.compute(context, stage, work)
+
+    began = time.monotonic()
+    built = context.store.build(stage.name, stage.key, stage.content, compute)
+    context.listener.stage_finished(stage, built.reused, time.monotonic() - began)
+    return built
+
+
+def _stopped(
+    record: dict[str, Any],
+    plan: Plan,
+    context: Context,
+    built: dict[str, Built],
+    status: str,
+    error: Exception | None,
+) -> dict[str, Any]:
+    if built:
+        complete(record, plan, context, built)
+        record.pop("average", None)
+    record["status"], record["finished"] = status, _now()
+    if error is not None:
+        roots = [context.store.root]
+        lines = traceback.format_exception(error)
+        record["error"] = {
+            "type": type(error).__name__,
+            "message": shorten_paths(str(error), roots),
+            "traceback": [shorten_paths(line.rstrip(), roots) for line in lines][-12:],
+        }
+    return record
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

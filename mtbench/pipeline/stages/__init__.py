@@ -1,0 +1,19 @@
+"""The stages in the order of the data's way: one file each, found by name."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from mtbench.pipeline.context import Context
+from mtbench.pipeline.plan import Stage
+
+_FILES = {"warmup": "train"}
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """Compute ``stage`` into ``work``; what it returns goes into the manifest."""
+    module = importlib.import_module(f"mtbench.pipeline.stages.{_FILES.get(stage.name, stage.name)}")
+    result: dict[str, Any] | None = module.compute(context, stage, work)
+    return result

@@ -1,0 +1,56 @@
+"""bm25: an index per corpus, rankings of train and dev queries, and the first hard negatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mtbench.data.prepared import PreparedCorpus, PreparedQueries
+from mtbench.pipeline.context import Context, searched_corpora
+from mtbench.pipeline.plan import Stage
+from mtbench.retrieval.bm25 import build_bm25, search_bm25
+from mtbench.retrieval.negatives import mine
+from mtbench.retrieval.ranking import Ranking
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """Writes ``index/CORPUS/``, ``rankings/TASK/``, ``selection/TASK/`` and ``negatives/TASK/``."""
+    suite = context.prepared(stage.inputs["prepare"])
+    config = context.config
+    for name, corpus in searched_corpora(suite, list(suite.tasks)).items():
+        index = work / "index" / name
+        if not (index / "index.json").is_file():
+            texts = (f"{corpus.title(i)} {corpus.text(i)}" for i in range(len(corpus)))
+            build_bm25(texts, index, k1=config.bm25.k1, b=config.bm25.b, stemmer=config.bm25.stemmer)
+    statistics = {}
+    for number, (name, task) in enumerate(suite.tasks.items()):
+        train_depth = max(config.negatives.depth[1] + 10, config.bm25.depth)
+        dev = _search(work, task.dev_corpus, suite.corpora[task.dev_corpus], task.dev, config.bm25.depth)
+        dev.save(work / "rankings" / name)
+        train = _search(work, task.corpus, suite.corpora[task.corpus], task.train, train_depth)
+        train.top(config.bm25.depth).save(work / "train_rankings" / name)
+        negatives = mine(
+            train,
+            task.train,
+            suite.corpora[task.corpus],
+            depth=config.negatives.depth,
+            per_query=config.negatives.per_query,
+            exclude=config.negatives.exclude,
+        )
+        negatives.save(work / "negatives" / name)
+        statistics[name] = negatives.stats
+        context.listener.stage_advanced(stage, number + 1, len(suite.tasks), {})
+    return {"negatives": statistics}
+
+
+def _search(work: Path, name: str, corpus: PreparedCorpus, queries: PreparedQueries, depth: int) -> Ranking:
+    texts = [queries.text(i) for i in range(len(queries))]
+    grouped = queries.groups is not None and corpus.groups is not None
+    return search_bm25(
+        work / "index" / name,
+        texts,
+        depth,
+        corpus.id_rank,
+        groups=corpus.groups if grouped else None,
+        query_groups=queries.groups if grouped else None,
+    )

@@ -1,0 +1,27 @@
+"""encode: vectors of every corpus, in memory-mapped shards of half precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mtbench.pipeline.context import Context, searched_corpora
+from mtbench.pipeline.plan import Stage
+from mtbench.retrieval.encode import Encoder, encode_corpus
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """Writes ``CORPUS/shard-*.npy``."""
+    prepare = stage.inputs["prepare"]
+    suite, search = context.prepared(prepare), context.config.search
+    model = context.model(stage.inputs.get("model"), prepare)
+    encoder = Encoder(model, context.padding(prepare), search.encode_tokens)
+    for name, corpus in searched_corpora(suite, list(suite.tasks)).items():
+        encode_corpus(
+            encoder,
+            corpus,
+            work / name,
+            search.shard_size,
+            lambda done, total: context.listener.stage_advanced(stage, done, total, {}),
+        )
+    return None

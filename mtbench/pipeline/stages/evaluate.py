@@ -1,0 +1,86 @@
+"""evaluate: rankings and scores of the dev queries, and scores of the slice of train that settings are chosen on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtbench.data.prepared import PreparedQueries, PreparedSuite
+from mtbench.evaluation.metrics import evaluate_task, summarise
+from mtbench.pipeline.context import Context
+from mtbench.pipeline.plan import Stage
+from mtbench.pipeline.searching import Part, search_parts, split_parts
+from mtbench.retrieval.ranking import Ranking
+from mtbench.training.examples import selection_rows
+
+SCORES_FILE = "scores.parquet"
+
+
+class Subset:
+    """Some queries of a split, as the metrics see queries."""
+
+    def __init__(self, queries: PreparedQueries, rows: np.ndarray) -> None:
+        self._queries, self._rows = queries, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of the whole split."""
+        return self._queries.positives(int(self._rows[i]))
+
+    def gold_pages(self, i: int) -> list[np.ndarray] | None:
+        """As of the whole split."""
+        return self._queries.gold_pages(int(self._rows[i]))
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """Writes ``rankings/TASK/`` and ``scores.parquet``; the metrics stand in the manifest."""
+    suite, config = context.prepared(stage.inputs["prepare"]), context.config
+    dev = split_parts(suite, lambda task: task.dev, lambda task: task.dev_corpus)
+    selection = [
+        (n, t.corpus, t.train, selection_rows(t.train, n, config.data.selection_queries))
+        for n, t in suite.tasks.items()
+    ]
+    source = stage.inputs["source"]
+    if source.name == "bm25":
+        folder = context.folder(source)
+        rankings = [Ranking.load(folder / "rankings" / name) for name, *_ in dev]
+        rankings += [Ranking.load(folder / "train_rankings" / name)[rows] for name, _, _, rows in selection]
+    else:
+        rankings = search_parts(context, source, [*dev, *selection], config.search.depth)
+    for (name, *_), ranking in zip(dev, rankings, strict=False):
+        ranking.save(work / "rankings" / name)
+    scores = _scores(suite, dev, rankings[: len(dev)])
+    _write_scores(work / SCORES_FILE, dev, scores)
+    chosen = _scores(suite, selection, rankings[len(dev) :])
+    return {"tasks": _summary(scores, dev), "selection": _summary(chosen, selection)}
+
+
+Scores = dict[str, dict[str, np.ndarray]]
+
+
+def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) -> Scores:
+    found: Scores = {}
+    for (name, corpus, queries, rows), ranking in zip(parts, rankings, strict=True):
+        if len(rows):
+            found[name] = evaluate_task(ranking, Subset(queries, rows), suite.corpora[corpus])
+    return found
+
+
+def _summary(scores: Scores, parts: list[Part]) -> dict[str, Any]:
+    counts = {name: len(rows) for name, _, _, rows in parts}
+    return {name: {"metrics": summarise(arrays), "num_queries": counts[name]} for name, arrays in scores.items()}
+
+
+def _write_scores(path: Path, parts: list[Part], scores: Scores) -> None:
+    import pandas as pd
+
+    frames = [
+        pd.DataFrame({"task": name, "query_id": queries.ids, **scores[name]})
+        for name, _, queries, _ in parts
+        if name in scores
+    ]
+    pd.concat(frames, ignore_index=True).to_parquet(path, index=False)

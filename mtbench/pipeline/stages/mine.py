@@ -1,0 +1,32 @@
+"""mine: the model's nearest passages of the training queries, judged ones removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mtbench.pipeline.context import Context
+from mtbench.pipeline.plan import Stage
+from mtbench.pipeline.searching import search_parts, split_parts
+from mtbench.retrieval.negatives import mine
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """Writes ``negatives/TASK/``."""
+    suite, settings = context.prepared(stage.inputs["prepare"]), context.config.negatives
+    parts = split_parts(suite, lambda task: task.train, lambda task: task.corpus)
+    statistics = {}
+    # ten more than asked for, because judged passages are taken out
+    rankings = search_parts(context, stage.inputs["source"], parts, settings.depth[1] + 10)
+    for (name, corpus, queries, _), ranking in zip(parts, rankings, strict=True):
+        negatives = mine(
+            ranking,
+            queries,
+            suite.corpora[corpus],
+            depth=settings.depth,
+            per_query=settings.per_query,
+            exclude=settings.exclude,
+        )
+        negatives.save(work / "negatives" / name)
+        statistics[name] = negatives.stats
+    return {"negatives": statistics}

@@ -1,0 +1,116 @@
+"""Vectors of corpora and queries: length-sorted batches, fp16 shards on disk, resumable by shard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from mtbench.errors import RunError
+from mtbench.model.encoder import DualEncoder, Side
+
+LARGEST_HALF = 65504.0
+
+
+class Texts(Protocol):
+    """What encoding needs of passages or queries: token ids by row."""
+
+    def __len__(self) -> int: ...
+    def tokens(self, i: int) -> np.ndarray:
+        """Token ids of text i, special tokens included."""
+        ...
+
+
+class Encoder:
+    """Encodes token ids with a model. ``tokens_per_batch`` bounds rows times length of a batch."""
+
+    def __init__(self, model: DualEncoder, padding: int, tokens_per_batch: int) -> None:
+        self.model, self.padding, self.tokens_per_batch = model.eval(), padding, tokens_per_batch
+        self.device = next(model.parameters()).device
+
+    def vectors(
+        self,
+        texts: Texts,
+        rows: Sequence[int] | np.ndarray,
+        side: Side,
+        task: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Vectors float32 ``(len(rows), d)``, in the order of ``rows``. RunError if one is not finite."""
+        tokens = [texts.tokens(int(i)) for i in rows]
+        out = np.empty((len(tokens), self.model.dimension), dtype=np.float32)
+        for places in self._batches([len(t) for t in tokens]):
+            out[places] = self._encode([tokens[p] for p in places], side, task)
+            if progress:
+                progress(len(places))
+        if not np.isfinite(out).all():
+            raise RunError("the encoder gives vectors that are not finite; its weights diverged (lower train.lr)")
+        return out
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Places sorted by length, cut so that a batch's padded size stays within the budget."""
+        batch: list[int] = []
+        for place in np.argsort(np.asarray(lengths), kind="stable"):
+            longest = max(1, lengths[place])
+            if batch and longest * (len(batch) + 1) > self.tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(int(place))
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _encode(self, tokens: list[np.ndarray], side: Side, task: int | None) -> np.ndarray:
+        longest = max(1, max(len(t) for t in tokens))
+        ids = np.full((len(tokens), longest), self.padding, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, sequence in enumerate(tokens):
+            ids[i, : len(sequence)] = sequence
+            mask[i, : len(sequence)] = 1
+        place = self.device
+        vectors = self.model.encode(torch.from_numpy(ids).to(place), torch.from_numpy(mask).to(place), side, task)
+        return vectors.cpu().numpy()
+
+
+def encode_corpus(
+    encoder: Encoder,
+    corpus: Texts,
+    folder: Path,
+    shard_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write ``shard-00000.npy`` and so on (float16 ``(n, d)``) into ``folder``; shards that stand are kept.
+
+    RunError if a vector does not fit into half precision.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    total = len(corpus)
+    for number, start in enumerate(range(0, total, shard_size)):
+        target = folder / f"shard-{number:05d}.npy"
+        rows = np.arange(start, min(start + shard_size, total))
+        if not target.exists():
+            done = start
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                if progress:
+                    progress(done, total)
+
+            vectors = encoder.vectors(corpus, rows, "passage", progress=advance)
+            if np.abs(vectors).max(initial=0.0) > LARGEST_HALF:
+                raise RunError("passage vectors exceed half precision (65504); set encoder.normalize=true")
+            temporary = target.with_name(f".{target.name}.tmp.npy")
+            np.save(temporary, vectors.astype(np.float16))
+            os.replace(temporary, target)
+        if progress:
+            progress(int(rows[-1]) + 1, total)
+
+
+def open_shards(folder: Path) -> list[np.ndarray]:
+    """The memory-mapped shards that :func:`encode_corpus` wrote, in order."""
+    return [np.load(file, mmap_mode="r") for file in sorted(folder.glob("shard-*.npy"))]

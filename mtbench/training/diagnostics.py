@@ -1,0 +1,106 @@
+"""What is written down while training: losses, norms, weights, cosines, time by phase."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtbench.weighting import gram_matrix
+
+DIGEST_STEPS = 100
+"""Steps whose updates go into the digest by which two methods that do the same are noticed."""
+
+
+@dataclass
+class Phases:
+    """Milliseconds by phase of the step; on a GPU only timed while ``exact`` synchronises."""
+
+    device: torch.device
+    totals: dict[str, list[float]] = field(default_factory=dict)
+    current: dict[str, float] = field(default_factory=dict)
+    exact: bool = True
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = self._now()
+        yield
+        self.current[name] = self.current.get(name, 0.0) + 1000 * (self._now() - start)
+
+    def end_step(self) -> dict[str, float]:
+        """Close the step; its milliseconds by phase."""
+        done, self.current = self.current, {}
+        if self.exact:
+            for name, value in done.items():
+                self.totals.setdefault(name, []).append(value)
+        return {name: round(value, 3) for name, value in done.items()}
+
+    def medians(self) -> dict[str, float]:
+        """Median milliseconds by phase over the steps that were timed."""
+        return {name: round(statistics.median(values), 3) for name, values in self.totals.items()}
+
+    def _now(self) -> float:
+        if self.exact and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+@dataclass
+class Journal:
+    """The log of one training stage: one entry per logged step, and counts over all steps."""
+
+    tasks: Sequence[str]
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
+    clipped: int = 0
+    fallbacks: int = 0
+    drawn_negatives: int = 0
+    digest: str = ""
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {k: v for k, v in self.__dict__.items() if k != "tasks"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.__dict__.update(state)
+
+    def count(self, clipped: bool, report: dict[str, Any], drawn: int, norm: float) -> None:
+        """One more step that was taken; ``norm`` of the combined gradient before clipping."""
+        self.clipped += clipped
+        self.fallbacks += int(report.get("solver_fallbacks", 0))
+        self.drawn_negatives += drawn
+        if self.steps < DIGEST_STEPS:
+            self.digest = hashlib.sha256((self.digest + float(norm).hex()).encode()).hexdigest()[:16]
+        self.steps += 1
+
+
+def cosines(rows: Sequence[Tensor]) -> tuple[np.ndarray, float]:
+    """Pairwise cosines ``(K, K)`` of task gradients and the share of pairs with a negative one (conflicts)."""
+    gram, _ = gram_matrix(torch.stack(list(rows)))
+    norms = np.sqrt(np.diag(gram))
+    safe = np.where(norms > 0, norms, 1.0)
+    table = gram / np.outer(safe, safe)
+    pairs = [table[i, j] for i, j in itertools.combinations(range(len(table)), 2)]
+    return table, float(np.mean([p < 0 for p in pairs])) if pairs else 0.0
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU where there is one, else the largest resident set of this process so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+

@@ -1,0 +1,111 @@
+"""From query rows to tensors: positives, hard negatives, padding, and the mask of false negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtbench.config import NegativesConfig, TrainConfig
+from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
+from mtbench.errors import DataError
+from mtbench.retrieval.negatives import Negatives, sample_negatives
+from mtbench.training.batches import BatchOrder
+from mtbench.training.streams import stream
+
+
+@dataclass
+class TaskExamples:
+    """One task's side of training: its queries, corpus and mined negatives."""
+
+    task: PreparedTask
+    corpus: PreparedCorpus
+    negatives: Negatives | None
+
+    @property
+    def queries(self) -> PreparedQueries:
+        """The training queries."""
+        return self.task.train
+
+
+@dataclass
+class TaskBatch:
+    """One task's batch: B queries; passages ``[pos_0, neg_0.., pos_1, ..]``, ``B * (1 + n)`` rows of the corpus.
+
+    ``excluded`` (B, B * (1 + n)): passages that are judged relevant for a query and are not its target.
+    """
+
+    query_rows: np.ndarray
+    passage_rows: np.ndarray
+    targets: np.ndarray
+    excluded: np.ndarray
+    drawn: int
+    """Negatives that had to be drawn from the corpus because too few were mined."""
+
+
+def usable_rows(queries: PreparedQueries, selection: np.ndarray) -> np.ndarray:
+    """Rows of the training queries that have a positive passage and are not in the slice for choosing settings."""
+    judged = np.asarray([len(queries.positives(i)[0]) > 0 for i in range(len(queries))], dtype=bool)
+    judged[selection] = False
+    rows = np.flatnonzero(judged)
+    if not len(rows):
+        raise DataError("no training query has a positive passage; check train_qrels")
+    return rows
+
+
+def selection_rows(queries: PreparedQueries, name: str, count: int) -> np.ndarray:
+    """The slice of the training queries that settings are chosen on: ``count`` of them, at most a tenth; the same
+    for every seed and method, never trained on."""
+    judged = np.flatnonzero([len(queries.positives(i)[0]) > 0 for i in range(len(queries))])
+    count = min(count, len(judged) // 10)
+    return np.sort(stream("selection", name).permutation(judged)[:count])
+
+
+def build_batch(
+    examples: TaskExamples,
+    order: BatchOrder,
+    k: int,
+    step: int,
+    train: TrainConfig,
+    negatives: NegativesConfig,
+) -> TaskBatch:
+    """The batch of task k in step ``step``; a pure function of (seed, episode, step, task)."""
+    query_rows, cycle = order.batch(step, k)
+    positives = [examples.queries.positives(int(q))[0] for q in query_rows]
+    if train.positive == "first":
+        chosen = np.asarray([p[0] for p in positives])
+    else:
+        draws = stream("positive", order.seed, order.episode, order.names[k], step)
+        chosen = np.asarray([p[draws.integers(len(p))] if len(p) > 1 else p[0] for p in positives])
+    columns, drawn = [chosen[:, None]], 0
+    if train.hard_negatives and examples.negatives is not None:
+        hard, drawn = sample_negatives(
+            examples.negatives,
+            query_rows,
+            train.hard_negatives,
+            mode=negatives.sampling,
+            seed=order.seed,
+            episode=order.episode,
+            epoch=cycle,
+        )
+        columns.append(hard)
+    table = np.concatenate(columns, axis=1)
+    passages = table.reshape(-1)
+    targets = np.arange(len(query_rows)) * table.shape[1]
+    excluded = np.stack([np.isin(passages, p) for p in positives])
+    excluded[np.arange(len(query_rows)), targets] = False
+    return TaskBatch(query_rows, passages, targets, excluded, drawn)
+
+
+def pad(sequences: Sequence[np.ndarray], padding: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids ``(B, L)`` int64 and their mask ``(B, L)``, padded to the longest sequence."""
+    longest = max((len(s) for s in sequences), default=1)
+    ids = np.full((len(sequences), longest), padding, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)] = sequence
+        mask[i, : len(sequence)] = 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)

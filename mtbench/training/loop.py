@@ -1,0 +1,287 @@
+"""The training loop of one stage (the warm-up or one episode) on one flat gradient buffer.
+
+Tasks are the outer loop and micro-batches the inner one: the graph of one task lives at a time. Each task's flat
+gradient is given to the multitask optimizer, its update is clipped and handed to Adam. The loop is the same for every
+method, so that methods differ in nothing but the combination.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtbench.config import Config
+from mtbench.errors import RunError
+from mtbench.model.encoder import DualEncoder
+from mtbench.model.flat import FlatParameters
+from mtbench.optimizer import MultitaskOptimizer
+from mtbench.training.batches import BatchOrder
+from mtbench.training.diagnostics import Journal, Phases, cosines, peak_memory
+from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
+from mtbench.training.forward import Pending, TaskForward
+from mtbench.training.ranks import Ranks
+from mtbench.training.state_files import load_state, save_state
+from mtbench.weighting import LossWeighting
+
+MAX_SKIPPED_IN_A_ROW = 25
+"""A loss that stays non-finite for so many steps will not recover."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What is trained: which episode (0 is the warm-up), for how many steps, from which learning rate."""
+
+    number: int
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+StepListener = Callable[[int, int, dict[str, float]], None]
+"""Called with (steps done, steps in all, loss per task)."""
+
+
+class Trainer:
+    """Trains ``model`` in place. ``work`` keeps the checkpoint from which an interrupted stage goes on."""
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        padding: int,
+        examples: list[TaskExamples],
+        order: BatchOrder,
+        optimizer: MultitaskOptimizer,
+        episode: Episode,
+        config: Config,
+        work: Path,
+        *,
+        carried: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
+        listener: StepListener | None = None,
+    ) -> None:
+        self.examples, self.order, self.optimizer = examples, order, optimizer
+        self.episode, self.config, self.checkpoint = episode, config, work / "checkpoint"
+        self.ranks, self.listener = ranks or Ranks(), listener
+        self.model = model.train()
+        self.flat = FlatParameters(model, model.owners)
+        self.device = self.flat.theta.device
+        self.update = torch.zeros_like(self.flat.theta)
+        self.forward = TaskForward(model, padding, self.device, config.train.micro_batch, self.ranks)
+        self.journal = Journal(order.names)
+        self.phases = Phases(self.device)
+        self._skipped_in_a_row = 0
+        self._start_optimizer(carried)
+        self._build_adam()
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
+        first = self._restore()
+        for step in range(first, self.episode.steps):
+            self._step(step)
+            done = step + 1
+            if done % self.config.train.checkpoint_every == 0 and done < self.episode.steps:
+                self._save(done)
+        if not self.ranks.same(self.flat.theta):
+            raise RunError("the ranks' weights differ: a reduction is missing or a rank computed something else")
+        self.model.eval()
+        return self._summary()
+
+    # -- one step ----------------------------------------------------------------------------------------------
+
+    def _step(self, step: int) -> None:
+        train = self.config.train
+        logged = step % train.log_every == 0 or step == self.episode.steps - 1
+        self.phases.exact = self.device.type != "cuda" or logged
+        with self.phases("batch"):
+            batches = [
+                build_batch(e, self.order, k, step, train, self.config.negatives) for k, e in enumerate(self.examples)
+            ]
+        diagnosed = train.cosines_every > 0 and step % train.cosines_every == 0
+        norms, rows = self._task_gradients(step, batches, logged, diagnosed)
+        with self.phases("combine"):
+            counts = self.optimizer.finish(self.update[: self.flat.num_shared])
+        numbers = self._apply(step, counts, sum(b.drawn for b in batches))
+        if type(self.optimizer).after_step is not MultitaskOptimizer.after_step:
+            with self.phases("after_step"):
+                self.optimizer.after_step(lambda: self._losses_again(step, batches))
+        milliseconds = self.phases.end_step()
+        if logged or diagnosed:
+            self._log(step, norms, rows, numbers, milliseconds)
+        if self.listener:
+            self.listener(step + 1, self.episode.steps, dict(zip(self.order.names, self.optimizer.losses, strict=True)))
+
+    def _task_gradients(
+        self, step: int, batches: list[TaskBatch], logged: bool, diagnosed: bool
+    ) -> tuple[list[float], list[Tensor]]:
+        """One backward pass per task, each handed to the optimizer as it is done."""
+        optimizer, shared = self.optimizer, self.flat.num_shared
+        pending: dict[int, Pending] = {}
+        if isinstance(optimizer, LossWeighting) and optimizer.needs_losses:
+            with self.phases("forward_backward"):
+                pending = {k: self._forward(step, k, batch) for k, batch in enumerate(batches)}
+            optimizer.begin_step(step, [pending[k].loss for k in range(len(batches))])
+        else:
+            optimizer.begin_step(step)
+        norms: list[float] = []
+        rows: list[Tensor] = []
+        for k, batch in enumerate(batches):
+            with self.phases("forward_backward"):
+                self.flat.gradient.zero_()
+                task = pending.pop(k, None) or self._forward(step, k, batch)
+                task.backward()
+                self.ranks.sum(self.flat.gradient)
+            with self.phases("combine"):
+                self._take_own(k)
+                optimizer.task(k, self.flat.gradient[:shared], task.loss)
+            if logged:
+                norms.append(float(torch.linalg.vector_norm(self.flat.gradient[:shared].double())))
+            if diagnosed:
+                rows.append(self.flat.gradient[:shared].clone())
+        return norms, rows
+
+    def _forward(self, step: int, k: int, batch: TaskBatch) -> Pending:
+        key = (self.episode.seed, self.episode.number, step, self.order.names[k])
+        return self.forward(k, self.examples[k], batch, key)
+
+    def _take_own(self, k: int) -> None:
+        """Parameters that only task k uses get its own gradient in mean form, past the optimizer."""
+        own = self.flat.own_segment(k)
+        if own:
+            share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
+            torch.mul(self.flat.gradient[slice(*own)], share, out=self.update[slice(*own)])
+
+    def _apply(self, step: int, counts: bool, drawn: int) -> dict[str, Any]:
+        """Clip and take Adam's step, or skip it; the numbers that are logged."""
+        if not counts:
+            self._skipped_in_a_row += 1
+            if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                raise RunError(
+                    f"step {step} of episode {self.episode.number}: the loss or a gradient was not finite for "
+                    f"{MAX_SKIPPED_IN_A_ROW} steps in a row; lower train.lr or train.warmup_lr, or use precision fp32"
+                )
+            return {"skipped": True}
+        self._skipped_in_a_row = 0
+        clip = self.config.train.clip_norm
+        with self.phases("update"):
+            norm = float(torch.linalg.vector_norm(self.update))
+            clipped = 0 < clip < norm
+            if clipped:
+                self.update.mul_(clip / norm)
+            for group in self.adam.param_groups:
+                group["lr"] = self.learning_rate(step)
+            self.adam.step()
+        self.journal.count(clipped, self.optimizer.report(), drawn, norm)
+        return {"norm_before_clip": norm, "norm_after_clip": min(norm, clip) if clip else norm, "clipped": clipped}
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up over the first ``lr_warmup`` of the steps, then linear decay to 0."""
+        warm = int(self.config.train.lr_warmup * self.episode.steps)
+        rising = (step + 1) / warm if step < warm else 1.0
+        falling = (self.episode.steps - step) / max(1, self.episode.steps - warm)
+        return self.episode.learning_rate * min(rising, falling)
+
+    @torch.no_grad()
+    def _losses_again(self, step: int, batches: list[TaskBatch]) -> list[float]:
+        return [self._forward(step, k, batch).loss for k, batch in enumerate(batches)]
+
+    def _log(
+        self, step: int, norms: list[float], rows: list[Tensor], numbers: dict[str, Any], milliseconds: dict[str, float]
+    ) -> None:
+        report = self.optimizer.report()
+        extra: dict[str, Any] = {}
+        if rows:
+            table, conflicts = cosines(rows)
+            extra = {"cosines": [[round(float(c), 4) for c in row] for row in table], "conflict_rate": conflicts}
+        self.journal.entries.append(
+            {"step": step, "lr": self.learning_rate(step)}
+            | self._named(losses=list(self.optimizer.losses), gradient_norms=norms, weights=report.pop("weights"))
+            | numbers
+            | extra
+            | {"report": report, "ms": milliseconds}
+        )
+
+    def _named(self, **values: list[float]) -> dict[str, dict[str, float | None]]:
+        names = self.order.names
+        return {
+            key: {n: float(f"{v:.6g}") if math.isfinite(v) else None for n, v in zip(names, row, strict=True)}
+            for key, row in values.items()
+            if row
+        }
+
+    # -- set-up, checkpoints -------------------------------------------------------------------------------------
+
+    def _start_optimizer(self, carried: dict[str, Any] | None) -> None:
+        if carried is not None:
+            self.optimizer.load_state_dict(carried)
+        self.optimizer.reduce_sum = lambda tensor: tensor
+        self.optimizer.start(
+            self.flat.theta[: self.flat.num_shared],
+            len(self.examples),
+            self.episode.steps,
+            seed=self.episode.seed,
+            task_sizes=[len(r) for r in self.order.rows],
+            layout=self.flat.layout,
+            episode=self.episode.number,
+        )
+
+    def _build_adam(self) -> None:
+        train = self.config.train
+        parameter = torch.nn.Parameter(self.flat.theta)  # shares the storage of theta
+        parameter.grad = self.update
+        self.adam = torch.optim.AdamW(
+            [parameter], lr=1.0, betas=train.adam_betas, eps=train.adam_eps, weight_decay=train.weight_decay, fused=True
+        )
+
+    def _save(self, done: int) -> None:
+        if self.ranks.rank:
+            return
+        state = {
+            "step": done,
+            "theta": self.flat.theta,
+            "adam": dict(next(iter(self.adam.state.values()), {})),
+            "optimizer": self.optimizer.state_dict(),
+            "journal": self.journal.state(),
+            "phases": self.phases.totals,
+        }
+        save_state(self.checkpoint, state)
+
+    def _restore(self) -> int:
+        state = load_state(self.checkpoint)
+        if state is None:
+            return 0
+        self.flat.theta.copy_(state["theta"])
+        parameter = self.adam.param_groups[0]["params"][0]
+        self.adam.state[parameter] = {
+            k: v.to(self.device) if k != "step" or self.device.type == "cuda" else v for k, v in state["adam"].items()
+        }
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.journal.restore(state["journal"])
+        self.phases.totals = state["phases"]
+        return int(state["step"])
+
+    def _summary(self) -> dict[str, Any]:
+        medians = self.phases.medians()
+        journal = self.journal
+        return {
+            "optimizer": self.optimizer.name,
+            "params": self.optimizer.params,
+            "steps": self.episode.steps,
+            "skipped_steps": self.optimizer.skipped_steps,
+            "clipped_share": round(journal.clipped / max(1, journal.steps), 4),
+            "solver_fallbacks": journal.fallbacks,
+            "drawn_negatives": journal.drawn_negatives,
+            "update_digest": journal.digest,
+            "optimizer_state_bytes": self.optimizer.state_bytes(),
+            "num_parameters": self.flat.theta.numel(),
+            "phase_ms": medians,
+            "step_ms": round(sum(medians.values()), 3),
+            "peak_memory_bytes": peak_memory(self.device),
+            "task_batch_sizes": dict(zip(self.order.names, self.order.sizes, strict=True)),
+            "report": self.optimizer.report(),
+        }
