@@ -100,6 +100,7 @@ def _enter(
 ) -> None:
     from mtbench.cli.common import emit_json, err_console
     from mtbench.data.loading import load_suite, suite_fingerprint
+    from mtbench.pipeline.request import profile_name
     from mtbench.pipeline.store import Store, default_root
     from mtbench.registry import entries
     from mtbench.report.outside import check_name, enter_system, task_files
@@ -110,9 +111,9 @@ def _enter(
     record, path = enter_system(
         name,
         suite,
-        suite_fingerprint(suite),
+        suite_fingerprint(suite, root),
         task_files(suite, source, task),
-        profile=Path(profile).stem,
+        profile=profile_name(profile),
         results=results,
         store=Store(root),
         seed=seed,

@@ -41,34 +41,40 @@ a title.
 
 
 def export_encoder(
-    checkpoint: Path, target: Path, *, max_length: int = 160, title: str = "mtbench encoder"
+    checkpoint: Path,
+    target: Path,
+    *,
+    separator: str,
+    max_length: int = 160,
+    title: str = "mtbench encoder",
 ) -> list[Path]:
     """Write the encoder in ``checkpoint`` (a folder with ``mtbench.json``) as sentence-transformers folders.
 
     A shared encoder gives ``target`` itself; several (``untied``, ``per-task-query``) give one subfolder each, named
-    as the backbones are (``query``, ``passage``, ``query_0``...). Texts are cut at ``max_length`` tokens. Returns the
-    folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or ``target`` holds other things.
+    as the backbones are (``query``, ``passage``, ``query_0``...). ``separator`` is the tokenizer's; texts are cut at
+    ``max_length`` tokens. Returns the folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
+    ``target`` holds other things.
     """
     settings = _settings(checkpoint)
+    # What stands before a query: the checkpoint has the prompts' words, the vectors need the separator too.
+    settings["prompts"] = {
+        task: f"{prompt or task.upper()} {separator} " for task, prompt in (settings.get("prompts") or {}).items()
+    }
     if (checkpoint / "config.json").is_file():
         backbones = {target: checkpoint}
     else:
-        backbones = {
-            target / d.name: d for d in sorted(checkpoint.iterdir()) if (d / "config.json").is_file()
-        }
+        backbones = {target / d.name: d for d in sorted(checkpoint.iterdir()) if (d / "config.json").is_file()}
     if not backbones:
         raise DataError("no config.json: the weights of this encoder are missing", path=checkpoint)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(
-            "the target exists and is not an empty folder", path=target, remedy="Choose another --to."
-        )
+        raise DataError("the target exists and is not an empty folder", path=target, remedy="Choose another --to.")
     for folder, backbone in backbones.items():
         draft = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns(SETTINGS_FILE, "manifest.json", ".*"))
         _write_modules(draft, settings, max_length)
-        (draft / "README.md").write_text(_card(settings, title), encoding="utf-8")
+        (draft / "README.md").write_text(_card(settings, title, max_length), encoding="utf-8")
         if folder.is_dir():
             folder.rmdir()
         draft.rename(folder)
@@ -79,9 +85,7 @@ def _settings(checkpoint: Path) -> dict[str, Any]:
     try:
         settings = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"not a trained mtbench encoder: no readable {SETTINGS_FILE}", path=checkpoint
-        ) from error
+        raise DataError(f"not a trained mtbench encoder: no readable {SETTINGS_FILE}", path=checkpoint) from error
     if settings.get("pooling") not in ("t5", *POOLING):
         raise DataError(f"unknown pooling {settings.get('pooling')!r}", path=checkpoint / SETTINGS_FILE)
     return dict(settings)
@@ -112,18 +116,19 @@ def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> N
     )
     _write(
         folder / "config_sentence_transformers.json",
-        {"prompts": settings.get("prompts") or {}, "default_prompt_name": None, "similarity_fn_name": "dot"},
+        {"prompts": settings["prompts"], "default_prompt_name": None, "similarity_fn_name": "dot"},
     )
 
 
-def _card(settings: dict[str, Any], title: str) -> str:
-    prompts: dict[str, str] = settings.get("prompts") or {}
+def _card(settings: dict[str, Any], title: str, max_length: int) -> str:
+    prompts: dict[str, str] = settings["prompts"]
     listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items()) or "this encoder has none"
     return _USAGE.format(
         title=title,
         trust=", trust_remote_code=True" if settings["pooling"] == "t5" else "",
         prompt=f', prompt_name="{next(iter(prompts))}"' if prompts else "",
         prompts=listing,
+        max_length=max_length,
     )
 
 

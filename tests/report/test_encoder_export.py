@@ -22,6 +22,7 @@ TEXTS = [
     "Text: a much longer passage " + "about letters and words " * 30,
 ]
 PROMPTS = {"nq": "NQ </s> ", "fever": "FEVER </s> "}
+SEPARATOR = "</s>"
 
 
 def make_checkpoint(
@@ -35,7 +36,7 @@ def make_checkpoint(
         _save_bert(path, tokenizer)
     settings = EncoderConfig(path=path, pooling=pooling, normalize=normalize, sharing=sharing, hidden=32)
     encoder = build_encoder(settings, tokenizer, num_tasks=2, seed=0)
-    encoder.save(folder, tokenizer, PROMPTS)
+    encoder.save(folder, tokenizer, {"nq": "NQ", "fever": ""})
     return encoder
 
 
@@ -82,7 +83,7 @@ def test_sentence_transformers_gives_the_same_vectors(pooling: str, normalize: b
     from sentence_transformers import SentenceTransformer
 
     make_checkpoint(tmp_path / "checkpoint", pooling, normalize=normalize)
-    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", max_length=24)
+    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR, max_length=24)
     model = SentenceTransformer(str(folder), trust_remote_code=pooling == "t5", device="cpu")
     expected = own_vectors(tmp_path / "checkpoint", TEXTS, 24)
     assert np.abs(model.encode(TEXTS) - expected).max() < 1e-5
@@ -100,7 +101,7 @@ def test_sentence_transformers_gives_the_same_vectors(pooling: str, normalize: b
 )
 def test_the_pooling_stands_in_the_folder(pooling: str, key: str, normalize: bool, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "checkpoint", pooling, normalize=normalize)
-    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", max_length=77)
+    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR, max_length=77)
     pooling_config = json.loads((folder / "1_Pooling" / "config.json").read_text())
     assert [name for name, value in pooling_config.items() if value is True] == [f"pooling_mode_{key}"]
     assert pooling_config["word_embedding_dimension"] == 32
@@ -116,7 +117,7 @@ def test_the_t5_module_alone_gives_the_encoders_vectors(tmp_path: Path) -> None:
     import torch
 
     make_checkpoint(tmp_path / "checkpoint", "t5")
-    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", max_length=24)
+    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR, max_length=24)
     kind = json.loads((folder / "modules.json").read_text())[0]["type"]
     module_name, _, class_name = kind.partition(".")
     source = folder / f"{module_name}.py"
@@ -140,14 +141,14 @@ def test_the_t5_module_alone_gives_the_encoders_vectors(tmp_path: Path) -> None:
 
 def test_several_backbones_give_a_folder_each(tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "checkpoint", "t5", sharing="untied")
-    folders = export_encoder(tmp_path / "checkpoint", tmp_path / "out")
+    folders = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR)
     assert [folder.name for folder in folders] == ["passage", "query"]
     assert all((folder / "modules.json").is_file() for folder in folders)
 
 
 def test_prompts_and_dot_product_stand_in_the_folder(tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "checkpoint", "t5")
-    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out")
+    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR)
     config = json.loads((folder / "config_sentence_transformers.json").read_text())
     assert config["prompts"] == PROMPTS
     assert config["similarity_fn_name"] == "dot"
@@ -159,10 +160,10 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").write_text("keep me")
     with pytest.raises(DataError, match="not an empty folder"):
-        export_encoder(tmp_path / "checkpoint", tmp_path / "full")
+        export_encoder(tmp_path / "checkpoint", tmp_path / "full", separator=SEPARATOR)
     with pytest.raises(DataError, match=r"not a trained mtbench encoder: no readable mtbench\.json"):
-        export_encoder(tmp_path / "full", tmp_path / "new")
+        export_encoder(tmp_path / "full", tmp_path / "new", separator=SEPARATOR)
     (tmp_path / "checkpoint" / "config.json").unlink()
     with pytest.raises(DataError, match="weights of this encoder are missing"):
-        export_encoder(tmp_path / "checkpoint", tmp_path / "new")
+        export_encoder(tmp_path / "checkpoint", tmp_path / "new", separator=SEPARATOR)
     assert not (tmp_path / "new").exists()

@@ -1,0 +1,33 @@
+"""``mtbench export``: the trained encoder, the rankings or the figures of a run, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[
+        str, typer.Argument(help="Run id, its beginning, a record's path, or 'all' (csv, parquet).")
+    ],
+    to: Annotated[Path, typer.Option(help="Folder to write into; for csv and parquet also a file.")],
+    format: Annotated[
+        str, typer.Option(help="sentence-transformers, trec, kilt, csv or parquet.")
+    ] = "sentence-transformers",
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    store: Annotated[Path | None, typer.Option(help="Where stages are kept.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
+    from mtbench.cli.common import emit_json, out_console
+    from mtbench.pipeline.store import Store, default_root
+    from mtbench.report.export import export
+
+    written = export(run, format, to, results=results, store=Store(store or default_root()))
+    if json:
+        emit_json({"format": format, "written": [str(path) for path in written]})
+        return
+    for path in written:
+        out_console().print(f"wrote {path}", markup=False, highlight=False)
