@@ -64,7 +64,7 @@ def test_agrees_with_torchjd_run_to_the_end(kind: str) -> None:
     ours = update(MGDA, gradients)
     # Frank-Wolfe approaches from above and slowly
     assert ours.norm() <= theirs.norm() * (1 + 1e-9)
-    assert theirs.norm() <= ours.norm() * 1.001
+    assert theirs.norm() <= ours.norm() * 1.01
     close(ours, theirs, 5e-2)
 
 
