@@ -9,13 +9,17 @@ the few remaining queries exactly.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtbench.errors import EnvironmentMismatchError
+from mtbench.retrieval.faiss_library import (
+    faiss_builds,
+    gpu_available,
+    import_faiss,
+    openmp_threads,
+    require_gpu,
+)
 from mtbench.retrieval.products import check_range, checked_norms, dot_products, error_bound
 from mtbench.retrieval.ranking import (
     NO_KEY,
@@ -31,33 +35,12 @@ from mtbench.retrieval.search import search
 if TYPE_CHECKING:
     import torch
 
-DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cuvs")
-GPU_INSTALL = "pip uninstall -y faiss-cpu && pip install 'faiss-gpu>=1.15.1'"
+__all__ = ["faiss_builds", "gpu_available", "search_faiss"]
+
 _SLACK = 32
 _GPU_MAX_K = 2048
 _QUERY_BLOCK = 1024
 _ADD_BLOCK = 65536
-
-
-def faiss_builds() -> dict[str, str]:
-    """Installed FAISS distributions and their versions.
-
-    More than one is a fault, which pip does not notice: they overwrite each other's files, and removing one breaks the
-    other. The remedy is to remove all of them and install one.
-    """
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def gpu_available() -> bool:
-    """Whether the FAISS that is installed has GPU code and sees a device."""
-    faiss = _import()
-    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
 def search_faiss(
@@ -83,16 +66,16 @@ def search_faiss(
 
     Raises EnvironmentMismatchError if FAISS is missing, or a GPU is asked for and the build or the device is not there.
     """
-    faiss, k = _import(), int(k)
+    faiss, k = import_faiss(), int(k)
     on_gpu = device.startswith("cuda")
     if on_gpu:
-        _require_gpu(faiss, backend)
+        require_gpu(faiss, backend)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     norms = checked_norms(queries, "query")
     largest_norm = _largest_norm(shards)
     check_range(float(norms.max(initial=0)), largest_norm)
     keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
-    with _threads(faiss, threads):
+    with openmp_threads(faiss, threads):
         for parts, rows in _parts(shards, groups, query_groups, len(queries), whole=backend != "flat"):
             corpus = _Corpus(parts, id_rank, largest_norm)
             if not len(rows) or not len(corpus):
@@ -114,46 +97,6 @@ def _largest_norm(shards: Sequence[np.ndarray]) -> float:
             largest = max(largest, float(norms.max()))
         start += len(shard)
     return largest
-
-
-def _import() -> Any:
-    try:
-        import faiss
-    except (ImportError, RuntimeError) as error:
-        raise EnvironmentMismatchError(
-            f"FAISS cannot be imported ({error}).\n"
-            "  Install one build (pip install faiss-cpu), or use the setting search.backend=exact, which needs none."
-        ) from error
-    return faiss
-
-
-def _require_gpu(faiss: Any, backend: str) -> None:
-    if backend == "hnsw":
-        raise EnvironmentMismatchError(
-            "FAISS has no HNSW for GPUs.\n  Use search.backend=flat or ivf, or search on the CPU."
-        )
-    if not hasattr(faiss, "StandardGpuResources"):
-        builds = ", ".join(f"{name} {version}" for name, version in faiss_builds().items()) or "unknown"
-        raise EnvironmentMismatchError(
-            f"search.backend={backend} on a GPU needs FAISS's GPU build; installed is {builds}.\n"
-            f"  {GPU_INSTALL}\n  Or use search.backend=exact, which runs on the GPU through torch."
-        )
-    if faiss.get_num_gpus() == 0:
-        raise EnvironmentMismatchError(
-            "FAISS's GPU build sees no GPU.\n  Search on the CPU, or look at the driver and CUDA_VISIBLE_DEVICES."
-        )
-
-
-@contextmanager
-def _threads(faiss: Any, threads: int | None) -> Iterator[None]:
-    import torch
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads or torch.get_num_threads())
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 class _Corpus:

@@ -167,10 +167,12 @@ def _gold_pages(queries: Queries, query: int, positives: np.ndarray, pages: np.n
 def _same_text(corpus: Passages, rows: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """Which of ``rows`` have the same tokens as a judged passage under another id: bool[len(rows)]."""
     same = np.zeros(len(rows), dtype=bool)
-    for positive in positives:
+    lengths = corpus.lengths[rows]
+    for positive in positives.tolist():
+        text = corpus.tokens(positive)
         # Reading tokens costs a disk access; equal lengths are rare and already in memory.
-        for place in np.flatnonzero(corpus.lengths[rows] == corpus.lengths[positive]):
-            same[place] |= np.array_equal(corpus.tokens(int(rows[place])), corpus.tokens(int(positive)))
+        for place in np.flatnonzero(lengths == len(text)):
+            same[place] |= np.array_equal(corpus.tokens(int(rows[place])), text)
     return same
 
 
