@@ -16,7 +16,7 @@ from mtbench.config import TrainConfig
 from mtbench.pipeline.request import BASELINES, ResolvedRun
 from mtbench.pipeline.store import Store, fingerprint
 
-VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 1, "analyze": 1}
+VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 1}
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
 NAIVE = {"name": "naive", "params": {"weights": "uniform", "temperature": 4.0, "compat": "none", "scale": "mean"}}

@@ -19,10 +19,13 @@ SCORES_FILE = "scores.parquet"
 
 
 class Subset:
-    """Some queries of a split, as the metrics see queries."""
+    """Some queries of a split, as the metrics see queries.
 
-    def __init__(self, queries: PreparedQueries, rows: np.ndarray) -> None:
-        self._queries, self._rows = queries, rows
+    With ``pages`` (of the corpus), queries without KILT's page sets have one set: the pages of their passages.
+    """
+
+    def __init__(self, queries: PreparedQueries, rows: np.ndarray, pages: np.ndarray | None = None) -> None:
+        self._queries, self._rows, self._pages = queries, rows, pages
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -32,8 +35,11 @@ class Subset:
         return self._queries.positives(int(self._rows[i]))
 
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
-        """As of the whole split."""
-        return self._queries.gold_pages(int(self._rows[i]))
+        """As of the whole split, or the pages of the relevant passages."""
+        gold = self._queries.gold_pages(int(self._rows[i]))
+        if gold is None and self._pages is not None:
+            return [np.unique(self._pages[self.positives(i)[0]])]
+        return gold
 
 
 def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
@@ -64,9 +70,11 @@ Scores = dict[str, dict[str, np.ndarray]]
 
 def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) -> Scores:
     found: Scores = {}
+    by_page = suite.metric == "rprecision_page"
     for (name, corpus, queries, rows), ranking in zip(parts, rankings, strict=True):
         if len(rows):
-            found[name] = evaluate_task(ranking, Subset(queries, rows), suite.corpora[corpus])
+            pages = suite.corpora[corpus].pages if by_page else None
+            found[name] = evaluate_task(ranking, Subset(queries, rows, pages), suite.corpora[corpus])
     return found
 
 

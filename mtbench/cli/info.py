@@ -1,0 +1,120 @@
+"""mtbench info: everything about one optimizer or suite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from mtbench.cli import common
+
+
+def command(
+    name: str = typer.Argument(..., help="An optimizer, a suite, or a folder with a suite.toml."),
+    plugin: list[str] = typer.Option([], help="A plugin file to look in too.", metavar="FILE.py"),
+    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> None:
+    """Show hyperparameters with types, ranges and defaults, paper and file; or a suite's tasks, sources, licences."""
+    from mtbench.registry import add_plugin_files
+
+    add_plugin_files(plugin)
+    facts = describe(name)
+    if json:
+        common.emit_json(facts)
+        return
+    for key, value in facts.items():
+        _print(key, value)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Plain values about an optimizer or a suite; UnknownNameError with the closest names of both kinds."""
+    from pathlib import Path
+
+    from mtbench.errors import UnknownNameError
+    from mtbench.registry import entries
+
+    optimizers, suites = entries("optimizer"), entries("suite")
+    if name in optimizers:
+        return _optimizer(name)
+    if name in suites or (Path(name).expanduser() / "suite.toml").is_file():
+        return _suite(name)
+    raise UnknownNameError(
+        "optimizer or suite", name, [*optimizers, *suites], "mtbench ls optimizers; mtbench ls suites"
+    )
+
+
+COSTS = {
+    "losses": "losses only: one accumulated backward pass, no task gradient is kept",
+    "norms": "norms: task gradients pass one at a time, O(d) memory",
+    "gram": "Gram: K task gradients are kept once, K x K mathematics in float64",
+    "elementwise": "elementwise: work on all K x d numbers of the task gradients",
+}
+
+
+def _optimizer(name: str) -> dict[str, Any]:
+    import inspect
+
+    from mtbench.hyperparameters import hyperparameters
+    from mtbench.registry import get_optimizer, lookup
+
+    cls, entry = get_optimizer(name), lookup("optimizer", name)
+    return {
+        "name": name,
+        "kind": "optimizer",
+        "summary": cls.summary,
+        "paper": cls.paper,
+        "cost": COSTS.get(cls.cost, cls.cost),
+        "state": ", ".join(cls.state) or "none",
+        "file": entry.place,
+        "description": inspect.getdoc(cls) or "",
+        "hyperparameters": [
+            {"name": h.name, "type": h.kind.__name__, "default": h.default, "allowed": h.allowed, "help": h.help}
+            for h in hyperparameters(cls).values()
+        ],
+    }
+
+
+def _suite(name: str) -> dict[str, Any]:
+    from pathlib import Path
+
+    from mtbench.registry import entries, get_suite, lookup
+
+    if name in entries("suite"):
+        definition = get_suite(name)
+        suite = definition().suite(Path("raw"), definition.profiles[-1])
+        extra: dict[str, Any] = {"profiles": ", ".join(definition.profiles), "file": lookup("suite", name).place}
+        extra["downloads"] = [f"{d.path} ({d.size or '?'} bytes): {d.urls[0]}" for d in definition.downloads]
+    else:
+        from mtbench.data.loading import load_suite
+
+        suite, extra = load_suite(name, "mini"), {"file": name}
+    return {
+        "name": suite.name,
+        "kind": "suite",
+        "version": suite.version,
+        "metric": suite.metric,
+        "tasks": [
+            f"{t.name} ({t.title or t.name}; {t.family}; corpus {t.corpus}; {t.query_max_length} tokens)"
+            for t in suite.tasks
+        ],
+        "corpora": [f"{c.name} ({c.format}; {c.passage_max_length} tokens)" for c in suite.corpora],
+        "licences": [f"{part}: {text}" for part, text in suite.licences.items()],
+        "sources": [f"{part}: {text}" for part, text in suite.sources.items()],
+        **extra,
+    }
+
+
+def _print(key: str, value: Any) -> None:
+    if isinstance(value, list):
+        typer.echo(f"{key}:")
+        for item in value:
+            typer.echo("  " + (_hyperparameter(item) if isinstance(item, dict) else str(item)))
+    elif "\n" in str(value):
+        typer.echo(f"{key}:\n  " + str(value).replace("\n", "\n  "))
+    else:
+        typer.echo(f"{key}: {value}")
+
+
+def _hyperparameter(item: dict[str, Any]) -> str:
+    text = f"{item['name']} = {item['default']!r}  ({item['allowed']})"
+    return text + (f"  {item['help']}" if item["help"] else "")

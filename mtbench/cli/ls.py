@@ -1,0 +1,78 @@
+"""mtbench ls: what there is. Names are read from source, nothing is imported."""
+
+from __future__ import annotations
+
+import typer
+
+from mtbench.cli import common
+from mtbench.errors import UsageError
+
+KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
+
+
+def command(
+    what: str = typer.Argument("optimizers", help="optimizers, suites, runs, profiles or settings."),
+    results: str = typer.Option("results", help="Where records stand (for runs)."),
+    plugin: list[str] = typer.Option([], help="A plugin file to list too.", metavar="FILE.py"),
+    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> None:
+    """List optimizers, suites, runs, profiles or settings."""
+    if what not in KINDS:
+        raise UsageError(f"ls {what!r}: choose {', '.join(KINDS)}")
+    rows = _runs(results) if what == "runs" else _static(what, plugin)
+    if json:
+        common.emit_json({what: rows})
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['summary']}")
+    if not rows:
+        typer.echo(f"no {what}", err=True)
+
+
+def _static(what: str, plugin: list[str]) -> list[dict[str, str]]:
+    if what == "profiles" or what == "settings":
+        return _settings() if what == "settings" else _profiles()
+    from mtbench.registry import Kind, add_plugin_files, entries
+
+    add_plugin_files(plugin)
+    kind: Kind = "optimizer" if what == "optimizers" else "suite"
+    found = entries(kind)
+    return [{"name": name, "summary": found[name].summary, "file": found[name].place} for name in sorted(found)]
+
+
+def _profiles() -> list[dict[str, str]]:
+    from mtbench.config import PROFILE_FOLDER, profiles
+
+    first = {n: (PROFILE_FOLDER / f"{n}.toml").read_text(encoding="utf-8").split("\n")[0] for n in profiles()}
+    return [{"name": name, "summary": line.lstrip("# ")} for name, line in first.items()]
+
+
+def _settings() -> list[dict[str, str]]:
+    from mtbench.config import Config
+
+    rows = []
+    for section, outer in Config.model_fields.items():
+        assert outer.annotation is not None
+        for key, inner in outer.annotation.model_fields.items():
+            summary = f"default {inner.default!r}" + (f"; {inner.description}" if inner.description else "")
+            rows.append({"name": f"{section}.{key}", "summary": summary})
+    return rows
+
+
+def _runs(results: str) -> list[dict[str, str]]:
+    from pathlib import Path
+
+    from mtbench.report.records import load_records
+
+    rows = []
+    for loaded in load_records(Path(results), summary=True):
+        record = loaded.record
+        if loaded.problem:
+            rows.append({"name": loaded.path.stem, "summary": f"{loaded.kind}: {loaded.problem}"})
+            continue
+        spec, average = record["spec"], record.get("average")
+        score = "-" if average is None else f"{100 * average:.2f}"
+        place = f"{spec['suite']}@{spec.get('suite_version', '?')} {spec['profile']} seed {spec['seed']}"
+        rows.append({"name": record["run_id"], "summary": f"{record['status']:<11} {score:>6}  {place}"})
+    return rows
