@@ -9,9 +9,7 @@ import typer
 
 
 def command(
-    run: Annotated[
-        str, typer.Argument(help="Run id, its beginning, a record's path, or 'all' (csv, parquet).")
-    ],
+    run: Annotated[str, typer.Argument(help="Run id, its beginning, a record's path, or 'all' (csv, parquet).")],
     to: Annotated[Path, typer.Option(help="Folder to write into; for csv and parquet also a file.")],
     format: Annotated[
         str, typer.Option(help="sentence-transformers, trec, kilt, csv or parquet.")
@@ -21,7 +19,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
-    from mtbench.cli.common import emit_json, out_console
+    from mtbench.cli.common import emit_json
     from mtbench.pipeline.store import Store, default_root
     from mtbench.report.export import export
 
@@ -30,4 +28,4 @@ def command(
         emit_json({"format": format, "written": [str(path) for path in written]})
         return
     for path in written:
-        out_console().print(f"wrote {path}", markup=False, highlight=False)
+        typer.echo(f"wrote {path}")

@@ -15,17 +15,13 @@ def command(
     gold: Annotated[Path | None, typer.Option(help="KILT gold file (JSON lines).")] = None,
     guess: Annotated[Path | None, typer.Option(help="KILT prediction file; with --as also a folder.")] = None,
     ks: Annotated[str, typer.Option(help="Cut-offs of precision, recall and success rate.")] = "1,5,10,20",
-    rank_keys: Annotated[
-        str, typer.Option(help="Provenance keys that identify what is ranked.")
-    ] = "wikipedia_id",
+    rank_keys: Annotated[str, typer.Option(help="Provenance keys that identify what is ranked.")] = "wikipedia_id",
     qrels: Annotated[Path | None, typer.Option(help="Judgements in TREC's or BEIR's form.")] = None,
     run: Annotated[Path | None, typer.Option(help="TREC run file; with --as also a folder.")] = None,
     metrics: Annotated[
         str, typer.Option(help="trec_eval's metrics: Rprec, map, recall@K, P@K, ndcg@K, mrr@K...")
     ] = "Rprec,recall@20,recall@100,mrr@10,ndcg@10",
-    name: Annotated[
-        str | None, typer.Option("--as", help="Enter the files as an outside system of this name.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--as", help="Enter the files as an outside system of this name.")] = None,
     suite: Annotated[str | None, typer.Option(help="With --as: suite or folder with a suite.toml.")] = None,
     task: Annotated[str | None, typer.Option(help="With --as: the task of a single file.")] = None,
     profile: Annotated[str, typer.Option(help="With --as: mini, paper or a TOML file.")] = "mini",
@@ -48,9 +44,7 @@ def command(
 
             add_plugin_files([str(file) for file in plugin])
         if gold or qrels or (run is None) == (guess is None):
-            raise UsageError(
-                "--as takes its files from --run or --guess (one of them), its judgements from the suite"
-            )
+            raise UsageError("--as takes its files from --run or --guess (one of them), its judgements from the suite")
         _enter(name, suite, run or guess or Path(), task, profile, seed, results, store, json_)
     elif gold and guess and not (qrels or run):
         _score_kilt(gold, guess, ks, rank_keys, json_)
@@ -98,7 +92,7 @@ def _enter(
     store_root: Path | None,
     json_: bool,
 ) -> None:
-    from mtbench.cli.common import emit_json, err_console
+    from mtbench.cli.common import emit_json
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.request import profile_name
     from mtbench.pipeline.store import Store, default_root
@@ -118,14 +112,12 @@ def _enter(
         store=Store(root),
         seed=seed,
     )
-    values = {
-        t.name: record["tasks"].get(t.name, {"metrics": {}})["metrics"].get(suite.metric) for t in suite.tasks
-    }
+    values = {t.name: record["tasks"].get(t.name, {"metrics": {}})["metrics"].get(suite.metric) for t in suite.tasks}
     missing = [task_name for task_name, value in values.items() if value is None]
     if missing:
         text = f"No {suite.metric} for {', '.join(missing)}: the row has no average yet."
-        err_console().print(text, highlight=False)
-    err_console().print(f"Entered {name} into {path}", highlight=False)
+        typer.echo(text, err=True)
+    typer.echo(f"Entered {name} into {path}", err=True)
     average = record.get("average")
     if json_:
         emit_json({"record": str(path), "run_id": path.stem, "tasks": record["tasks"], "average": average})
@@ -135,9 +127,7 @@ def _enter(
 
 def _note(count: int, text: str) -> None:
     if count:
-        from mtbench.cli.common import err_console
-
-        err_console().print(f"Note: {count} {text}.", highlight=False)
+        typer.echo(f"Note: {count} {text}.", err=True)
 
 
 def _show(metrics: Mapping[str, float], num_queries: int, json_: bool) -> None:
@@ -150,10 +140,7 @@ def _show(metrics: Mapping[str, float], num_queries: int, json_: bool) -> None:
 
 
 def _table(title: str, values: Mapping[str, float | None]) -> None:
-    from mtbench.cli.common import out_console
-
     width = max(map(len, values))
-    out_console().print(title, markup=False, highlight=False)
+    typer.echo(title)
     for name, value in values.items():
-        shown = "-" if value is None else f"{value:.4f}"
-        out_console().print(f"{name:<{width}}  {shown}", markup=False, highlight=False)
+        typer.echo(f"{name:<{width}}  {'-' if value is None else f'{value:.4f}'}")

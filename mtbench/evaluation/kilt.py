@@ -50,9 +50,7 @@ def score_files(
     references = read_records(gold, _check_gold)
     predictions = read_predictions(guess)
     if not references:
-        raise DataError(
-            "the gold file has no lines", path=gold, remedy="Give a KILT file with one query per line."
-        )
+        raise DataError("the gold file has no lines", path=gold, remedy="Give a KILT file with one query per line.")
     missing = [key for key in references if key not in predictions]
     if missing:
         raise DataError(
@@ -183,9 +181,7 @@ def _outputs(record: Record, path: str | PathLike[str], line: int) -> list[Recor
     for output in outputs:
         items = output.get("provenance", []) if isinstance(output, dict) else None
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise DataError(
-                'an output must be an object and its "provenance" a list of objects', path=path, line=line
-            )
+            raise DataError('an output must be an object and its "provenance" a list of objects', path=path, line=line)
     return outputs
 
 

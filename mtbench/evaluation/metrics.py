@@ -76,9 +76,7 @@ def evaluate_task(ranking: RankingLike, queries: QueriesLike, corpus: CorpusLike
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean of each metric over the queries for which it is defined; a metric that is defined for none is left out."""
-    return {
-        name: float(np.nanmean(values)) for name, values in per_query.items() if not np.isnan(values).all()
-    }
+    return {name: float(np.nanmean(values)) for name, values in per_query.items() if not np.isnan(values).all()}
 
 
 def page_rprecision(found: np.ndarray, queries: QueriesLike, pages: np.ndarray) -> np.ndarray:
@@ -113,9 +111,7 @@ def _gold_entries(queries: QueriesLike) -> tuple[np.ndarray, np.ndarray, np.ndar
     return owner.astype(np.int64), np.array(query_of_set, dtype=np.int64), gold
 
 
-def _page_positions(
-    found: np.ndarray, pages: np.ndarray, query: np.ndarray, wanted: np.ndarray
-) -> np.ndarray:
+def _page_positions(found: np.ndarray, pages: np.ndarray, query: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Rank of page ``wanted[j]`` for ``query[j]``, from 0 and with repeated pages dropped; infinite if absent."""
     rows, columns = np.nonzero(found >= 0)
     stride = int(pages.max(initial=0)) + 1

@@ -111,9 +111,7 @@ class _Corpus(Protocol):
     def title(self, i: int, /) -> str: ...
 
 
-def trec_lines(
-    ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag: str = "mtbench"
-) -> Iterator[str]:
+def trec_lines(ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag: str = "mtbench") -> Iterator[str]:
     """Lines of a TREC run. Nine digits carry a float32 score exactly, so ties stay ties when it is read back."""
     for query, rows, scores in zip(query_ids, ranking.indices, ranking.scores, strict=True):
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):
@@ -129,8 +127,7 @@ def kilt_lines(ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Iterato
         for row in rows[rows >= 0]:
             best.setdefault(int(corpus.pages[row]), int(row))
         provenance = [
-            {"wikipedia_id": corpus.page_names[page], "title": corpus.title(row)}
-            for page, row in best.items()
+            {"wikipedia_id": corpus.page_names[page], "title": corpus.title(row)} for page, row in best.items()
         ]
         record = {
             "id": queries.ids[i],

@@ -54,9 +54,7 @@ def task_files(suite: Suite, source: Path, task: str | None) -> dict[str, Path]:
             raise UsageError(f"{source} is one file: name its task with --task ({', '.join(names)})")
         return {task or names[0]: source}
     found: dict[str, Path] = {}
-    for file in sorted(
-        f for f in source.iterdir() if f.suffix in (".jsonl", ".trec") and not f.name.startswith(".")
-    ):
+    for file in sorted(f for f in source.iterdir() if f.suffix in (".jsonl", ".trec") and not f.name.startswith(".")):
         if file.stem not in names:
             raise DataError(
                 f"suite {suite.label} has no task {file.stem!r}",
@@ -67,9 +65,7 @@ def task_files(suite: Suite, source: Path, task: str | None) -> dict[str, Path]:
     if task is not None:
         found = {name: file for name, file in found.items() if name == task}
     if not found:
-        raise DataError(
-            "no TASK.trec or TASK.jsonl in this folder", path=source, remedy=f"Tasks: {', '.join(names)}."
-        )
+        raise DataError("no TASK.trec or TASK.jsonl in this folder", path=source, remedy=f"Tasks: {', '.join(names)}.")
     return found
 
 

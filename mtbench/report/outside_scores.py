@@ -119,10 +119,7 @@ def _as_arrays(run: Run, dev: QuerySplit, page_of: Mapping[str, str], size: int)
         absent: dict[str, int] = {}
         # A page of which nothing was found or judged counts in R all the same, under a number of its own.
         sets = [
-            [
-                np.array([numbers.get(p, -2 - absent.setdefault(p, len(absent))) for p in pages_])
-                for pages_ in evidence
-            ]
+            [np.array([numbers.get(p, -2 - absent.setdefault(p, len(absent))) for p in pages_]) for pages_ in evidence]
             for evidence in dev.gold_pages
         ]
     return _Arrays(indices, pages, max(size, len(page_of)), judged, sets)

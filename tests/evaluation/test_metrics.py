@@ -44,10 +44,7 @@ def random_task(seed: int, num_queries: int = 40) -> tuple[FakeRanking, FakeQuer
 def test_passage_metrics_are_those_of_trec_eval(seed: int) -> None:
     ranking, queries, corpus = random_task(seed)
     ours = evaluate_task(ranking, queries, corpus)
-    qrels = {
-        q: {f"p{r}": g for r, g in judged.items()}
-        for q, judged in zip(queries.ids, queries.judged, strict=True)
-    }
+    qrels = {q: {f"p{r}": g for r, g in judged.items()} for q, judged in zip(queries.ids, queries.judged, strict=True)}
     qrels = {q: judged for q, judged in qrels.items() if judged}
     run = {
         q: {f"p{row}": float(-j) for j, row in enumerate(rows)}

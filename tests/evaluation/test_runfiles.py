@@ -75,9 +75,7 @@ def test_broken_judgements_are_refused_by_file_and_line(text: str, tmp_path: Pat
 def test_a_written_run_reads_back_with_equal_scores_and_ties(tmp_path: Path) -> None:
     scores = [[1 / 3, 1 / 3, 0.1], [1e-7]]
     ranking = FakeRanking([[2, 0, 1], [3]], 5, scores)
-    path = write_trec_run(
-        tmp_path / "deep" / "nq.trec", ranking, ["q0", "q1"], FakeCorpus([0, 0, 1, 1]), "mine"
-    )
+    path = write_trec_run(tmp_path / "deep" / "nq.trec", ranking, ["q0", "q1"], FakeCorpus([0, 0, 1, 1]), "mine")
     run = read_trec_run(path)
     assert list(run["q0"]) == ["p2", "p0", "p1"]
     for query, given in zip(("q0", "q1"), scores, strict=True):
@@ -103,9 +101,7 @@ def test_run_files_give_the_figures_of_the_arrays(tmp_path: Path) -> None:
     # Scores and rows were sorted by the same key, so position j has the j-th largest score.
     ours = evaluate_task(ranking, queries, corpus)
     run = read_trec_run(write_trec_run(tmp_path / "r.trec", ranking, queries.ids, corpus))
-    qrels = {
-        q: {f"p{row}": g for row, g in j.items()} for q, j in zip(queries.ids, queries.judged, strict=True)
-    }
+    qrels = {q: {f"p{row}": g for row, g in j.items()} for q, j in zip(queries.ids, queries.judged, strict=True)}
     theirs = score_run(qrels, run, ["Rprec", "recall@20", "mrr@10", "ndcg@10"])
     for name, official in (("rprecision_passage", "Rprec"), ("recall@20", "recall@20"), ("mrr@10", "mrr@10")):
         assert np.allclose(ours[name], theirs.per_query[official]), name
@@ -114,9 +110,7 @@ def test_run_files_give_the_figures_of_the_arrays(tmp_path: Path) -> None:
     assert queries.sets is not None
     with open(gold, "w") as stream:
         for query, sets in zip(queries.ids, queries.sets, strict=True):
-            outputs = [
-                {"provenance": [{"wikipedia_id": names[page]} for page in pages]} for pages in sets or []
-            ]
+            outputs = [{"provenance": [{"wikipedia_id": names[page]} for page in pages]} for pages in sets or []]
             stream.write(json.dumps({"id": query, "output": outputs}) + "\n")
     guess = write_kilt_predictions(tmp_path / "guess.jsonl", ranking, queries, corpus)
     assert score_files(gold, guess).per_query["Rprec"] == ours["rprecision_page"].tolist()

@@ -35,9 +35,7 @@ def test_real_files_give_pytrec_evals_figures(shared_data: Path, qrels: str, run
     theirs = pytrec_eval.RelevanceEvaluator(their_qrels, requests).evaluate(their_run)
     ours = score_run(read_qrels(folder / qrels), read_trec_run(folder / run), list(names))
     for name, key in names.items():
-        assert dict(zip(ours.ids, ours.per_query[name], strict=True)) == {
-            q: v[key] for q, v in theirs.items()
-        }
+        assert dict(zip(ours.ids, ours.per_query[name], strict=True)) == {q: v[key] for q, v in theirs.items()}
         assert ours.metrics[name] == pytest.approx(sum(v[key] for v in theirs.values()) / len(their_qrels))
 
 
@@ -100,9 +98,7 @@ def test_metric_names(names: tuple[str, ...], request_: str) -> None:
     assert {parse_metric(name).request for name in names} == {request_}
 
 
-@pytest.mark.parametrize(
-    "name", ["", "recal@5", "recall", "Rprec@5", "recall@0", "P", "recall@-1", "recall@5@6"]
-)
+@pytest.mark.parametrize("name", ["", "recal@5", "recall", "Rprec@5", "recall@0", "P", "recall@-1", "recall@5@6"])
 def test_an_unknown_metric_is_named_with_those_there_are(name: str) -> None:
     with pytest.raises(UsageError, match=r"unknown metric .*\n.*recall@K"):
         score_run(QRELS, {"a": {"d1": 1.0}}, [name])
@@ -115,8 +111,5 @@ def test_files_without_a_common_query_are_refused() -> None:
 
 def test_a_judged_query_without_relevant_passages_counts_zero() -> None:
     assert (
-        score_run({"a": {"d1": 1}, "b": {"d1": 0}}, {"a": {"d1": 1.0}, "b": {"d1": 1.0}}, ["P@1"]).metrics[
-            "P@1"
-        ]
-        == 0.5
+        score_run({"a": {"d1": 1}, "b": {"d1": 0}}, {"a": {"d1": 1.0}, "b": {"d1": 1.0}}, ["P@1"]).metrics["P@1"] == 0.5
     )

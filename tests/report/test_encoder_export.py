@@ -25,9 +25,7 @@ PROMPTS = {"nq": "NQ </s> ", "fever": "FEVER </s> "}
 SEPARATOR = "</s>"
 
 
-def make_checkpoint(
-    folder: Path, pooling: str, *, normalize: bool = False, sharing: str = "shared"
-) -> DualEncoder:
+def make_checkpoint(folder: Path, pooling: str, *, normalize: bool = False, sharing: str = "shared") -> DualEncoder:
     """A random encoder saved as training saves it: T5 for ``t5``, a small BERT otherwise."""
     tokenizer = train_tokenizer(TEXTS * 3, 300)
     path = "tiny"
@@ -96,9 +94,7 @@ def test_sentence_transformers_gives_the_same_vectors(pooling: str, normalize: b
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize(
-    ("pooling", "key"), [("cls", "cls_token"), ("mean", "mean_tokens"), ("last", "lasttoken")]
-)
+@pytest.mark.parametrize(("pooling", "key"), [("cls", "cls_token"), ("mean", "mean_tokens"), ("last", "lasttoken")])
 def test_the_pooling_stands_in_the_folder(pooling: str, key: str, normalize: bool, tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "checkpoint", pooling, normalize=normalize)
     (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR, max_length=77)

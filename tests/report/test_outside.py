@@ -59,9 +59,7 @@ def test_kilt_predictions_give_page_rprecision_alone(suite: Suite, tmp_path: Pat
     pages = [{"wikipedia_id": "1"}, {"wikipedia_id": 1}, {"wikipedia_id": 0}]
     file.write_text(json.dumps({"id": 1, "output": [{"provenance": pages}]}) + "\n")
     scores = score_file(suite, suite.task("nq"), file)
-    assert {name: values.tolist() for name, values in scores.per_query.items()} == {
-        "rprecision_page": [1.0, 0.0]
-    }
+    assert {name: values.tolist() for name, values in scores.per_query.items()} == {"rprecision_page": [1.0, 0.0]}
     with pytest.raises(DataError, match=r"task 'doc' has no gold pages.*\n.*doc\.trec"):
         score_file(suite, suite.task("doc"), file)
 
@@ -84,9 +82,7 @@ def test_the_record_has_every_task_and_no_average_without_the_metric(
     assert str(tmp_path) not in path.read_text()
 
 
-def test_tasks_entered_one_by_one_end_in_the_record_of_all(
-    suite: Suite, systems: Path, tmp_path: Path
-) -> None:
+def test_tasks_entered_one_by_one_end_in_the_record_of_all(suite: Suite, systems: Path, tmp_path: Path) -> None:
     whole, path = enter(suite, task_files(suite, systems, None), tmp_path / "at once")
     first, _ = enter(suite, task_files(suite, systems / "doc.trec", "doc"), tmp_path)
     assert "average" not in first
@@ -98,9 +94,7 @@ def test_tasks_entered_one_by_one_end_in_the_record_of_all(
     assert loaded.kind == "ok"
 
 
-def test_lost_scores_of_an_earlier_entry_are_an_error_not_a_gap(
-    suite: Suite, systems: Path, tmp_path: Path
-) -> None:
+def test_lost_scores_of_an_earlier_entry_are_an_error_not_a_gap(suite: Suite, systems: Path, tmp_path: Path) -> None:
     record, _ = enter(suite, {"doc": systems / "doc.trec"}, tmp_path)
     Store(tmp_path / "store").remove("external", record["per_query"]["fingerprint"])
     with pytest.raises(DataError, match="no longer in the store"):
@@ -115,9 +109,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("case", UNKNOWN)
-def test_unknown_ids_are_refused_by_file_and_line(
-    case: tuple[str, str], suite: Suite, tmp_path: Path
-) -> None:
+def test_unknown_ids_are_refused_by_file_and_line(case: tuple[str, str], suite: Suite, tmp_path: Path) -> None:
     file = tmp_path / case[0]
     file.write_text(case[1])
     with pytest.raises(DataError, match=UNKNOWN[case]):

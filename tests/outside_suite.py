@@ -67,9 +67,7 @@ def write_suite(folder: Path, metric: str = "recall@100") -> Path:
 def write_systems(folder: Path) -> Path:
     """Runs of an outside system: for ``nq`` one right page of two for query 1, for ``doc`` query 1 all right."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "nq.trec").write_text(
-        "1 Q0 p1 1 9 x\n1 Q0 p0 2 8 x\n1 Q0 p7 3 7 x\n2 Q0 p3 1 5 x\n2 Q0 p11 2 5 x\n"
-    )
+    (folder / "nq.trec").write_text("1 Q0 p1 1 9 x\n1 Q0 p0 2 8 x\n1 Q0 p7 3 7 x\n2 Q0 p3 1 5 x\n2 Q0 p11 2 5 x\n")
     (folder / "doc.trec").write_text("1 Q0 p0 1 3 x\n1 Q0 p2 2 2 x\n")
     return folder
 
