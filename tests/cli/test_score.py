@@ -14,8 +14,6 @@ from mtbench.cli.score import command
 from mtbench.errors import DataError, MtbenchError, UsageError
 from mtbench.report.records import load_records
 
-sys.path.append(str(Path(__file__).parents[1] / "report"))
-
 
 def call(*arguments: object) -> Result:
     app = typer.Typer()
