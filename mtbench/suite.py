@@ -99,6 +99,10 @@ class SuiteDefinition:
     downloads: ClassVar[tuple[Download, ...]] = ()
     licences: ClassVar[dict[str, str]] = {}
     sources: ClassVar[dict[str, str]] = {}
+    published_counts: ClassVar[dict[str, tuple[int, int]]] = {}
+    """Train and dev queries of each task as the papers count them, for the profile ``paper``."""
+    published_counts_note: ClassVar[str] = ""
+    """Why counts may differ, for the reader of ``mtbench check suite``."""
 
     def suite(self, root: Path, profile: Literal["mini", "paper"] | str) -> Suite:
         """The declaration of this suite over raw files in ``root``."""

@@ -157,6 +157,15 @@ class Mixed(SuiteDefinition):
         "FEVER": "https://github.com/beir-cellar/beir (Thorne et al., NAACL 2018; Thakur et al., NeurIPS 2021)",
         "NQ": "https://github.com/facebookresearch/KILT (Petroni et al., NAACL 2021)",
     }
+    published_counts: ClassVar[dict[str, tuple[int, int]]] = {
+        "msmarco": (502_939, 6_980),
+        "zeshel": (49_275, 10_000),
+        "fever": (109_810, 6_666),
+        "nq": (77_000, 2_837),
+    }
+    published_counts_note = (
+        "counts are of queries with a relevant passage; those of NQ are rounded in the paper"
+    )
 
     def suite(self, root: Path, profile: str) -> Suite:
         """The declaration over raw files in ``root``; MS MARCO's titles are used where their file is."""
