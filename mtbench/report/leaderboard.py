@@ -54,9 +54,13 @@ def load_board(
     metric: str | None = None,
     baseline: str = "naive",
     published: bool = False,
+    summary: bool = True,
 ) -> Board:
-    """Read the records of one suite and profile and rank them. UsageError if there are none to rank."""
-    loaded = load_records(results, suite=suite, profile=profile, summary=True)
+    """Read the records of one suite and profile and rank them. UsageError if there are none to rank.
+
+    ``summary=False`` keeps the records whole in ``Row.runs`` (learning curves, stages, analyses).
+    """
+    loaded = load_records(results, suite=suite, profile=profile, summary=summary)
     if not loaded:
         raise UsageError(
             f"no runs of the suite {suite!r} in the profile {profile!r} below {results}/runs.\n"
@@ -152,6 +156,7 @@ def _compare(board: Board) -> None:
                 _against(row, base, list(board.tasks))
         tested = [r.gain for r in rows if r.gain is not None and r.kind == "optimizer"]
         correct(tested)
+        correct([r.gain for r in rows if r.gain is not None and r.kind != "optimizer"])
         if not variant:
             _detectable(board, rows, tested)
         step = base.costs.get("step_ms")
@@ -176,15 +181,19 @@ def _baseline_row(rows: Sequence[Row], baseline: str) -> Row | None:
 
 
 def _against(row: Row, base: Row, tasks: list[str]) -> None:
-    if row.kind != "optimizer":
-        # One figure of another system has no seed to be paired with: its distance is shown, not tested.
-        pair = row.average.mean, base.average.mean
-        if pair[0] is not None and pair[1] is not None:
-            row.gain = Test(pair[0] - pair[1], reason="not tested: no seeds of its own")
-        return
-    row.gain = paired_t(row.average.seeds, base.average.seeds)
-    row.task_gains = {t: paired_t(row.tasks[t].seeds, base.tasks[t].seeds) for t in tasks}
+    row.gain = compare_estimates(row, row.average, base, base.average)
+    row.task_gains = {t: compare_estimates(row, row.tasks[t], base, base.tasks[t]) for t in tasks}
     correct(list(row.task_gains.values()))
+
+
+def compare_estimates(row: Row, own: Estimate, other_row: Row, other: Estimate) -> Test:
+    """Paired t-test over common seeds; a system that has one figure and no seeds is held fixed for each of them."""
+    ours, theirs = own.seeds, other.seeds
+    if row.kind != "optimizer" and len(ours) == 1:
+        ours = dict.fromkeys(theirs, next(iter(ours.values())))
+    elif other_row.kind != "optimizer" and len(theirs) == 1:
+        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+    return paired_t(ours, theirs)
 
 
 def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Test]) -> None:

@@ -41,6 +41,12 @@ def statistics_notes(
             "Tests over queries speak of these checkpoints, not of the method, and earn no star;"
             " they are printed by `mtbench compare`."
         )
+    fixed = [r for r in rows if r.kind in ("baseline", "external") and r.gain and r.gain.p is not None]
+    if fixed:
+        notes.append(
+            "Baselines and outside systems with one figure are held fixed and tested against the seeds of"
+            f" {baseline}, Holm-corrected among themselves."
+        )
     single = [r.name for r in optimizers if len(r.seeds_done) == 1]
     if single:
         few = ", ".join(single[:4]) + (" and others" if len(single) > 4 else "")

@@ -29,7 +29,7 @@ Record = dict[str, Any]
 _UPGRADES: dict[int, Callable[[Record], Record]] = {}
 """Version n -> function that turns a record of version n into one of version n + 1."""
 
-_HEAVY = ("training", "analysis", "history", "selection", "stages", "environment")
+_HEAVY = ("training", "analysis", "history", "selection", "stages", "negatives", "environment")
 """Keys that ``summary=True`` leaves out: nothing in a leaderboard comes from them."""
 
 _HEAVY_STARTS = tuple(f'{key}":' for key in _HEAVY)

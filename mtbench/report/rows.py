@@ -47,6 +47,8 @@ class Row:
     seeds_known: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     source: str = ""
+    runs: dict[int, Record] = field(default_factory=dict, repr=False)
+    """Seed -> record."""
 
     @property
     def name(self) -> str:
@@ -136,7 +138,9 @@ def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | Non
     name, kind = first["spec"]["optimizer"]["name"], kind_of(first)
     params = json.loads(group.key[1])
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
-    row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs))
+    row = Row(
+        label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs
+    )
     if kind == "optimizer" and main is not None:
         row.variant = describe_difference(_full_variant(first["spec"]), _full_variant(main))
     _fill_scores(row, group, tasks, metric)

@@ -113,8 +113,10 @@ def _number_or_reason(estimate: Estimate) -> float | str:
 
 def to_dict(board: Board) -> dict[str, Any]:
     """The board as plain JSON types; scores are fractions of 1."""
-    plain = dataclasses.asdict(board)
+    bare = dataclasses.replace(board, rows=[dataclasses.replace(row, runs={}) for row in board.rows])
+    plain = dataclasses.asdict(bare)
     for source, row in zip(board.rows, plain["rows"], strict=True):
+        del row["runs"]
         row["name"] = source.name
         if source.gain is not None:
             row["gain"]["star"] = source.gain.star

@@ -1,0 +1,55 @@
+"""``mtbench compare A B``: two rows of a leaderboard, or one against published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    first: Annotated[str, typer.Argument(metavar="A", help="Optimizer, OPTIMIZER:KEY=VALUE, row or run id.")],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The same, or a published system's name, or 'published' for A's counterpart."
+        ),
+    ],
+    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
+    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
+    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Points within which a published figure counts as reached.")
+    ] = 1.0,
+    top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.")] = 5,
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Differences by task with intervals, p-values over seeds and over queries, and the queries that moved most."""
+    from mtbench.cli.common import emit_json, out_console
+    from mtbench.pipeline.store import Store, default_root
+    from mtbench.report.compare import check_published, compare, find_other, find_row
+    from mtbench.report.comparison_text import checks_dict, comparison_dict, print_checks, print_comparison
+    from mtbench.report.leaderboard import load_board
+    from mtbench.report.passages import describe_moved
+    from mtbench.report.published import Reported
+
+    board = load_board(results, suite, profile, metric=metric, summary=False)
+    row = find_row(board, first)
+    other = find_other(board, second, row)
+    if isinstance(other, Reported):
+        checks = check_published(board, row, other, tolerance / 100)
+        if json:
+            emit_json(checks_dict(row, other, checks))
+        else:
+            print_checks(row.name, f"{other.system} ({other.source})", checks, tolerance / 100, out_console())
+        return
+    opened = Store(store or default_root())
+    comparison = compare(board, row, other, opened, most=top)
+    describe_moved(comparison, opened)
+    if json:
+        emit_json(comparison_dict(comparison))
+    else:
+        print_comparison(comparison, out_console())

@@ -1,0 +1,208 @@
+"""Two rows of a leaderboard side by side, or one against published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mtbench.errors import UsageError
+from mtbench.pipeline.store import Store
+from mtbench.report.leaderboard import Board, compare_estimates
+from mtbench.report.per_query import QueryScores, align, load_scores
+from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
+from mtbench.report.rows import Row
+from mtbench.report.settings import describe_params
+from mtbench.report.statistics import Estimate, Test, correct, crossed_test, randomisation_test
+
+
+@dataclass
+class Line:
+    """One task, or the average: both means, their difference, the tests, and wins and losses over queries.
+
+    ``seeds`` is the test that may earn a star; ``crossed`` and ``queries`` are other evidence, None without
+    per-query scores.
+    """
+
+    name: str
+    title: str
+    first: Estimate
+    second: Estimate
+    seeds: Test
+    crossed: Test | None = None
+    queries: Test | None = None
+    wins: int | None = None
+    losses: int | None = None
+    ties: int | None = None
+
+
+@dataclass
+class Moved:
+    """A query whose score differs most between the two (means over seeds), with its text and top passages."""
+
+    task: str
+    query: str
+    first: float
+    second: float
+    text: str = ""
+    first_passages: list[str] = field(default_factory=list)
+    second_passages: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Comparison:
+    """The whole comparison of ``first`` with ``second``; differences are first minus second."""
+
+    first: Row
+    second: Row
+    metric: str
+    tasks: list[Line]
+    average: Line
+    moved: list[Moved] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One's own figure against a published one: ``OK``, ``near``, ``off``, or ``missing``; fractions of 1."""
+
+    task: str
+    own: float | None
+    published: float | None
+    verdict: str
+
+
+def find_row(board: Board, text: str) -> Row:
+    """The row a user means: a whole name, ``tsage:tau=4``, an optimizer's name (its defaults first), or a run id.
+
+    Raises UsageError, with all names, if there is none or more than one.
+    """
+    name, _, setting = text.partition(":")
+    wanted = ", ".join(part.strip() for part in sorted(setting.split(","))) if setting else ""
+    rules: list[Callable[[Row], bool]] = [
+        lambda r: text in (r.name, r.label),
+        lambda r: r.optimizer == name and describe_params(r.params) == wanted and not r.variant,
+        lambda r: not setting and r.optimizer == name,
+        lambda r: any(run["run_id"].startswith(text) for run in r.runs.values()),
+    ]
+    for rule in rules:
+        found = [r for r in board.measured if rule(r)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    names = "\n    ".join(r.name for r in (found or board.measured))
+    problem = f"{len(found)} rows fit {text!r}" if found else f"no finished or started run is called {text!r}"
+    raise UsageError(f"{problem}. Write one of:\n    {names}")
+
+
+def compare(board: Board, first: Row, second: Row, store: Store, most: int = 10) -> Comparison:
+    """Compare two rows of one board; per-query evidence is added where ``store`` has the scores."""
+    for row in (first, second):
+        if not row.seeds_done:
+            raise UsageError(f"{row.name} has no finished run with every task; {'; '.join(row.notes)}")
+    lines = [
+        Line(t, title, first.tasks[t], second.tasks[t], _seed_test(first, second, t))
+        for t, title in board.tasks.items()
+    ]
+    correct([line.seeds for line in lines])
+    average = Line("average", "average", first.average, second.average, _seed_test(first, second, None))
+    correct([average.seeds])
+    result = Comparison(first, second, board.metric, lines, average)
+    if first.variant != second.variant:
+        result.notes.append(
+            "The two were trained in different configurations: the difference is not the optimizer's alone."
+        )
+    _add_queries(result, store, most)
+    return result
+
+
+def _seed_test(first: Row, second: Row, task: str | None) -> Test:
+    ours, theirs = (r.average if task is None else r.tasks[task] for r in (first, second))
+    return compare_estimates(first, ours, second, theirs)
+
+
+def _add_queries(result: Comparison, store: Store, most: int) -> None:
+    rows = (result.first, result.second)
+    seeds = _query_seeds(*rows)
+    if not seeds[0]:
+        result.notes.append("No evidence over queries: no seed in common.")
+        return
+    loaded = [load_scores(r.runs, s, result.metric, store) for r, s in zip(rows, seeds, strict=True)]
+    missing = [m for scores in loaded for m in scores.missing]
+    if missing:
+        result.notes.append(f"No evidence over queries: {'; '.join(missing[:3])}.")
+        return
+    ours, theirs = align(*loaded)
+    for line in result.tasks:
+        if line.name in ours.values:
+            _query_line(line, {line.name: ours.values[line.name]}, {line.name: theirs.values[line.name]})
+    if len(ours.values) == len(result.tasks):
+        _query_line(result.average, ours.values, theirs.values)
+    result.moved = _most_moved(ours, theirs, most)
+
+
+def _query_seeds(first: Row, second: Row) -> tuple[list[int], list[int]]:
+    """Which seeds of each to read: those in common; a system of one figure goes with all seeds of the other."""
+    if len(first.seeds_done) == 1 and first.kind != "optimizer":
+        return first.seeds_done, second.seeds_done
+    if len(second.seeds_done) == 1 and second.kind != "optimizer":
+        return first.seeds_done, second.seeds_done
+    common = sorted(set(first.seeds_done) & set(second.seeds_done))
+    return common, common
+
+
+def _query_line(line: Line, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
+    line.crossed = crossed_test(ours, theirs)
+    line.queries = randomisation_test(ours, theirs)
+    difference = np.concatenate([(ours[t] - theirs[t]).mean(axis=0) for t in ours])
+    difference = difference[np.isfinite(difference)]
+    line.wins, line.losses = int((difference > 0).sum()), int((difference < 0).sum())
+    line.ties = len(difference) - line.wins - line.losses
+
+
+def _most_moved(ours: QueryScores, theirs: QueryScores, most: int) -> list[Moved]:
+    found: list[Moved] = []
+    for task in ours.values:
+        first, second = ours.values[task].mean(axis=0), theirs.values[task].mean(axis=0)
+        distance = np.nan_to_num(np.abs(first - second))
+        for i in np.argsort(-distance, kind="stable")[:most]:
+            if distance[i] > 0:
+                found.append(Moved(task, ours.ids[task][i], float(first[i]), float(second[i])))
+    return sorted(found, key=lambda m: -abs(m.first - m.second))[:most]
+
+
+def find_other(board: Board, text: str, row: Row) -> Row | Reported:
+    """What ``row`` is to be compared with: another row, a published system, or (``published``) its counterpart.
+
+    Raises UsageError, with the names there are, if ``text`` is none of these.
+    """
+    systems = reported_systems(board.suite, board.metric, list(board.tasks))
+    wanted = COUNTERPARTS.get(row.optimizer, "") if text == "published" else text
+    found = next((s for s in systems if s.system.lower() == wanted.lower()), None)
+    if text == "published" and found is None:
+        names = ", ".join(s.system for s in systems) or f"none for {board.label} in {board.metric}"
+        raise UsageError(f"no published figures stand for {row.name}; name a system: {names}")
+    if text == "published" and found is not None:
+        return found
+    try:
+        return find_row(board, text)
+    except UsageError:
+        if found is None:
+            raise
+        return found
+
+
+def check_published(board: Board, row: Row, system: Reported, tolerance: float) -> list[Check]:
+    """Each task and the average: OK within ``tolerance`` (fraction of 1), near within twice it, else off."""
+    pairs = [(t, row.tasks[t].mean, system.tasks.get(t)) for t in board.tasks]
+    pairs.append(("average", row.average.mean, system.average))
+    return [Check(task, own, reported, _verdict(own, reported, tolerance)) for task, own, reported in pairs]
+
+
+def _verdict(own: float | None, reported: float | None, tolerance: float) -> str:
+    if own is None or reported is None:
+        return "missing"
+    distance = abs(own - reported) - 1e-12
+    return "OK" if distance <= tolerance else "near" if distance <= 2 * tolerance else "off"
