@@ -16,6 +16,8 @@ _DECADES = {"187": "seventies", "188": "eighties", "189": "nineties", "190": "fi
 _LATER = {"192": "twenties", "193": "thirties"}
 _DIGITS = dict(zip(lexicon.NUMBERS, (*map(str, range(11, 21)), "30", "40"), strict=True))
 
+_VEILED = ("year", "country", "number")
+
 
 def veiled(fact: Fact) -> str:
     """The value of a fact in words that its passage does not use, where there are such words."""
@@ -27,17 +29,20 @@ def veiled(fact: Fact) -> str:
     return _DIGITS[fact.answer] if values == "number" else fact.value_text
 
 
-def _clues(page: Page, rng: random.Random, count: int, part: int | None = None) -> list[Fact]:
-    """Facts that one passage tells, in random order, those that can be said in other words more often."""
-    parts = [part] if part is not None else [rng.randrange(3)]
-    facts = [f for f in page.facts if f.passage in parts]
+def _clues(page: Page, rng: random.Random, part: int | None = None) -> list[Fact]:
+    """One or two facts that one passage tells: those that can be said in other words, if there are any."""
+    part = rng.randrange(3) if part is None else part
+    facts = [f for f in page.facts if f.passage == part]
     rng.shuffle(facts)
-    facts.sort(key=lambda f: f.relation.values not in ("year", "country", "number") and rng.random() < 0.6)
-    return facts[:count]
+    return [f for f in facts if f.relation.values in _VEILED][:2] or facts[:2]
 
 
-def _described(page: Page, facts: list[Fact]) -> str:
-    who = f"{page.topic.alias} who" if page.kind == "person" else f"{KIND_NAMES[page.kind]} that"
+def _described(page: Page, facts: list[Fact], rng: random.Random) -> str:
+    """The page by its field and by facts, without a name: "skipper who was born in the twenties"."""
+    place = topic_words(page.topic, rng, 1, shared=0.0)[0]
+    who = (
+        f"{page.topic.alias} who" if page.kind == "person" else f"{KIND_NAMES[page.kind]} of the {place} that"
+    )
     return f"{who} " + " and ".join(f.relation.clue.format(v=veiled(f)) for f in facts)
 
 
@@ -48,8 +53,8 @@ def web_search(world: World, rng: random.Random) -> Query:
         fact = rng.choice(page.facts)
         text = f"{page.key} {topic_words(page.topic, rng, 1)[0]} {fact.relation.label}"
         return Query(text.lower(), [(fact.answer, [fact])])
-    facts = _clues(page, rng, rng.choice((1, 2)))
-    return Query(_described(page, facts).lower(), [(page.title, [facts[0]])])
+    facts = _clues(page, rng)
+    return Query(_described(page, facts, rng).lower(), [(page.title, [facts[0]])])
 
 
 def abstract_claim(world: World, rng: random.Random) -> Query | None:
@@ -64,8 +69,10 @@ def abstract_claim(world: World, rng: random.Random) -> Query | None:
         text = fact.relation.claim.format(s=page.mention, v=value)
         return Query(text[0].upper() + text[1:], [(verdict, [fact])])
     if kind < 0.65:
-        facts = _clues(page, rng, 2, part=0)
-        return Query(f"There was a {_described(page, facts)}.", [("SUPPORTS", list(facts))])
+        facts = _clues(page, rng, part=0)
+        described = _described(page, facts, rng)
+        article = "an" if described[0] in "aeiou" else "a"
+        return Query(f"There was {article} {described}.", [("SUPPORTS", list(facts))])
     links = [f for f in told if f.relation.key in BRIDGES and isinstance(f.value, Page)]
     if not links:
         return None
@@ -86,8 +93,8 @@ def search_question(world: World, rng: random.Random) -> Query | None:
         known = topic_words(page.topic, rng, 1)[0]
         text = f"{fact.relation.question.format(s=f'{page.key} of the {known}')}"
     else:
-        facts = _clues(page, rng, 2)
-        return Query(f"who or what is the {_described(page, facts)}".lower(), [(page.title, [facts[0]])])
+        facts = _clues(page, rng)
+        return Query(f"who or what is the {_described(page, facts, rng)}".lower(), [(page.title, [facts[0]])])
     return Query(text.lower(), [(fact.answer, [fact])])
 
 
@@ -110,7 +117,8 @@ def note(target: Page, rng: random.Random) -> tuple[str, str, str]:
     else:
         mention = target.topic.alias if target.kind == "person" else f"that {KIND_NAMES[target.kind]}"
         category = "LOW_OVERLAP"
-        clue = _clues(target, rng, 1, part=0)[0]
-        sentence = f"Here one thinks of {{m}} , that {clue.relation.clue.format(v=veiled(clue))} ."
+        clue = _clues(target, rng, part=0)[0]
+        fact = clue.relation.clue.format(v=veiled(clue))
+        sentence = f"Beside the {word} one thinks of {{m}} , the one that {fact} ."
         return sentence, mention, category
     return rng.choice(_NOTES).format(a=word, m="{m}"), mention, category

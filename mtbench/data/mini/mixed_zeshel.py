@@ -75,7 +75,7 @@ def _hold_out(mentions: list[_Mention]) -> tuple[list[_Mention], list[_Mention],
 
 
 def _world(name: str, split: str, rng: random.Random) -> tuple[list[dict[str, str]], list[_Mention]]:
-    topics = rng.sample(lexicon.TOPICS, 5)
+    topics = rng.sample(lexicon.TOPICS, 5) if split == "train" else lexicon.TOPICS
     world = build_world(rng, topics, _PAGES.get(split, _PAGES["val"]))
     prose = write_prose(world, rng)
     ids = {page.number: f"{rng.getrandbits(64):016X}" for page in world.pages}
@@ -101,8 +101,10 @@ def _world(name: str, split: str, rng: random.Random) -> tuple[list[dict[str, st
 def _document(
     page: Page, world: World, prose: Prose, rng: random.Random
 ) -> tuple[list[str], list[tuple[Page, int, int, str]]]:
-    """Tokens of a page (its title, what it tells of itself, notes on others) and where others are mentioned."""
-    tokens = [*page.title.split(), *_tokens(prose.of(page, 0).text)]
+    """Tokens of a page (title, opening, facts, notes on other pages) and where the others are mentioned."""
+    text = prose.of(page, 0).text
+    told = [text[: text.index(".") + 1], *(text[f.start : f.end] for f in page.facts if f.passage == 0)]
+    tokens = [*page.title.split(), *_tokens(" ".join(told))]
     mentions = []
     for target in rng.sample([p for p in world.pages if p is not page], _NOTES_PER_PAGE):
         sentence, mention, category = note(target, rng)
