@@ -1,0 +1,35 @@
+"""``mtbench plot``: figures from stored results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    kind: Annotated[str, typer.Option(help="curves, gain, cost, sweep, sensitivity or entropy.")] = "gain",
+    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
+    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
+    optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed, for the curves of one optimizer.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
+    baseline: Annotated[str, typer.Option(help="Row that gains are measured against.")] = "naive",
+    out: Annotated[Path | None, typer.Option(help="File; default: RESULTS/figures/....")] = None,
+    format: Annotated[str, typer.Option(help="png, pdf or svg, where --out is not given.")] = "png",
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw one figure as png, pdf or svg."""
+    from mtbench.cli.common import emit_json, out_console
+    from mtbench.report.leaderboard import load_board
+    from mtbench.report.plots import default_path, plot
+
+    board = load_board(results, suite, profile, metric=metric, baseline=baseline, summary=False)
+    path = out or default_path(results, board, kind, optimizer, format)
+    plot(board, kind, path, optimizer=optimizer, seed=seed)
+    if json:
+        emit_json({"schema": 1, "kind": kind, "file": str(path)})
+    else:
+        out_console().print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,112 @@
+"""The paper's analysis of parameters: sensitivity by task (Figure 2), task entropy (Figures 1 and 3a), commitment."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtbench.errors import UsageError
+from mtbench.report.figures import PALETTE, legend_below, line_style, new_figure, styled
+from mtbench.report.leaderboard import Board
+from mtbench.report.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def analysed(board: Board, optimizer: str | None, part: str) -> list[tuple[Row, int, dict[str, Any]]]:
+    """Rows with an analysis, the seed it is of, and its ``part``; UsageError saying how to make one."""
+    found = []
+    for row in board.rows:
+        if row.kind != "optimizer" or (optimizer and row.optimizer != optimizer):
+            continue
+        for seed, record in sorted(row.runs.items()):
+            if (record.get("analysis") or {}).get(part):
+                found.append((row, seed, record["analysis"]))
+                break
+    if not found:
+        name = optimizer or "naive,tsage"
+        raise UsageError(
+            f"no run{f' of {optimizer!r}' if optimizer else ''} on {board.label} has the analysis {part!r}.\n"
+            f"  Make it from the checkpoints: mtbench run --optimizer {name} --suite {board.suite}"
+            f" --profile {board.profile} --until analyze"
+        )
+    return found
+
+
+def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
+    """Density of the task-specific sensitivity by task, a panel per optimizer."""
+    runs = analysed(board, optimizer, "sensitivity")
+    columns = min(2, len(runs))
+    lines = -(-len(runs) // columns)
+    figure = new_figure(3.7 * columns + 0.3, 2.7 * lines + 0.7)
+    with styled():
+        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, (row, seed, analysis) in zip(grid.flat, runs, strict=False):
+            part = analysis["sensitivity"]
+            for index, task in enumerate(part["tasks"]):
+                density = part["density"][task]
+                axes.plot(
+                    _centres(part["bins"], len(density)), density, label=task, **{**line_style(index), "marker": ""}
+                )
+            axes.set_title(f"{row.name}, seed {seed}", loc="left", fontsize=9)
+        for axes in list(grid.flat)[len(runs) :]:
+            axes.set_visible(False)
+        figure.supxlabel(part.get("label", "task-specific sensitivity"), fontsize=9)
+        figure.supylabel("density", fontsize=9)
+        legend_below(figure, grid[0, 0], 4 * columns)
+    return figure
+
+
+def entropy_figure(board: Board, optimizer: str | None) -> Figure:
+    """Histogram of the parameters' task entropy with the bins Not Activated and Task Specific; commitment below."""
+    runs = analysed(board, optimizer, "entropy")
+    committed = [(row, a["commitment"]) for row, _, a in runs if (a.get("commitment") or {}).get("steps")]
+    figure = new_figure(7.2, 3.4 + (2.4 if committed else 0))
+    with styled():
+        panels = figure.subplots(2 if committed else 1, 1, squeeze=False, height_ratios=[3, 2] if committed else [1])[
+            :, 0
+        ]
+        _histogram(panels[0], [(row, analysis["entropy"]) for row, _, analysis in runs])
+        if committed:
+            for index, (row, part) in enumerate(committed):
+                rates = [100 * r for r in part["rate"]]
+                panels[1].plot(part["steps"], rates, label=row.name, **{**line_style(index), "marker": ""})
+            panels[1].set(xlabel="step", ylabel="committed to one\ntask, percent", ylim=(0, None))
+        panels[0].set_title(f"{board.label}, profile {board.profile}", loc="left")
+        if len(runs) > 1:
+            legend_below(figure, panels[0], 5)
+    return figure
+
+
+def _histogram(axes: Axes, parts: Sequence[tuple[Row, dict[str, Any]]]) -> None:
+    width = 0.8 / len(parts)
+    labels: list[str] = []
+    for index, (row, part) in enumerate(parts):
+        counts = np.array([part["not_activated"], part["task_specific"], *part["counts"]], dtype=float)
+        shares = 100 * counts / max(counts.sum(), 1.0)
+        places = np.arange(len(counts)) + (index - (len(parts) - 1) / 2) * width
+        axes.bar(places, shares, width, label=row.name, color=PALETTE[index % len(PALETTE)], edgecolor="white", lw=0.3)
+        if not labels:
+            labels = ["Not\nActivated", "Task\nSpecific", *_spans(part["bins"], len(part["counts"]))]
+    axes.axvline(1.5, color="#aaaaaa", lw=0.8, ls=":")
+    every = max(1, -(-(len(labels) - 2) // 10))
+    keep = [0, 1, *range(2, len(labels), every)]
+    axes.set_xticks(keep, [labels[i] for i in keep], fontsize=7.5)
+    axes.grid(visible=False, axis="x")
+    axes.set(xlabel="entropy over tasks in nats", ylabel="parameters, percent")
+
+
+def _centres(bins: Sequence[float], count: int) -> list[float]:
+    """Places of ``count`` values, whether ``bins`` are their edges or their centres."""
+    if len(bins) == count:
+        return list(bins)
+    return [(a + b) / 2 for a, b in itertools.pairwise(bins)]
+
+
+def _spans(bins: Sequence[float], count: int) -> list[str]:
+    return [f"{c:.2f}" for c in _centres(bins, count)]

@@ -1,0 +1,140 @@
+"""Sweeps: how one optimizer's hyperparameters change its result, chosen on a slice of train."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mtbench.errors import UsageError
+from mtbench.report.figures import PALETTE, new_figure, styled
+from mtbench.report.leaderboard import Board
+from mtbench.report.records import optimizer_params
+from mtbench.report.rows import Row
+from mtbench.report.settings import default_params, show_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Setting = tuple[dict[str, Any], list[float]]
+"""All hyperparameters of a row, and its value for each seed, in percent."""
+
+
+def sweep_figure(board: Board, optimizer: str) -> Figure:
+    """A panel per hyperparameter that varies alone; a heat map for each pair that varies together."""
+    rows = [r for r in board.rows if r.optimizer == optimizer and not r.variant and r.seeds_done]
+    defaults = default_params([optimizer])[optimizer]
+    settings, label = _settings(rows, defaults)
+    varied = _varied(settings)
+    if not varied:
+        raise UsageError(
+            f"the runs of {optimizer!r} on {board.label} have one setting only.\n"
+            f"  Make a sweep: mtbench sweep --optimizer {optimizer} --suite {board.suite} --grid KEY=VALUE,VALUE"
+        )
+    centre = _centre(settings, varied, defaults)
+    lines = [(p, _line(settings, p, varied, centre)) for p in varied]
+    lines = [(p, line) for p, line in lines if len(line) > 1]
+    pairs = [(a, b) for i, a in enumerate(varied) for b in varied[i + 1 :] if _is_grid(settings, a, b, varied, centre)]
+    panels = len(lines) + len(pairs)
+    if not panels:
+        raise UsageError(f"the settings of {optimizer!r} share no line and no grid: vary one hyperparameter at a time")
+    figure = new_figure(3.4 * panels + 0.4, 3.3)
+    with styled():
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        for panel, (name, line) in zip(axes, lines, strict=False):
+            _draw_line(panel, name, line, centre, label)
+        for panel, (a, b) in zip(axes[len(lines) :], pairs, strict=True):
+            _draw_grid(figure, panel, a, b, settings, varied, centre, label)
+        figure.suptitle(f"{optimizer} on {board.label}, profile {board.profile}", x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+def _settings(rows: list[Row], defaults: dict[str, Any]) -> tuple[list[Setting], str]:
+    """Each row's setting and values: those of the slice of train where every run has them, else of dev."""
+    chosen = all((r.runs[s].get("selection") or {}).get("average") is not None for r in rows for s in r.seeds_done)
+    settings = []
+    for row in rows:
+        params = {**defaults, **optimizer_params(next(iter(row.runs.values())))}
+        if chosen:
+            values = [100 * row.runs[s]["selection"]["average"] for s in row.seeds_done]
+        else:
+            values = [100 * v for v in row.average.seeds.values()]
+        settings.append((params, values))
+    return settings, "average on the slice of train, percent" if chosen else "average on dev, percent"
+
+
+def _varied(settings: list[Setting]) -> list[str]:
+    values: dict[str, set[str]] = defaultdict(set)
+    for params, _ in settings:
+        for name, value in params.items():
+            values[name].add(repr(value))
+    return sorted(name for name, seen in values.items() if len(seen) > 1)
+
+
+def _centre(settings: list[Setting], varied: list[str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The setting that lines go through: the defaults where a run has them, else the one most runs share."""
+    if all(p in defaults for p in varied) and any(all(s[p] == defaults[p] for p in varied) for s, _ in settings):
+        return {p: defaults[p] for p in varied}
+    shared = {p: max((s[p] for s, _ in settings), key=[s[p] for s, _ in settings].count) for p in varied}
+    return shared
+
+
+def _line(
+    settings: list[Setting], name: str, varied: list[str], centre: dict[str, Any]
+) -> list[tuple[Any, list[float]]]:
+    others = [p for p in varied if p != name]
+    found = [(s[name], v) for s, v in settings if all(s.get(p) == centre[p] for p in others)]
+    return sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
+
+
+def _is_grid(settings: list[Setting], a: str, b: str, varied: list[str], centre: dict[str, Any]) -> bool:
+    """Whether some runs have both ``a`` and ``b`` away from the centre, all else being at it."""
+    others = [p for p in varied if p not in (a, b)]
+    return any(s[a] != centre[a] and s[b] != centre[b] and all(s[p] == centre[p] for p in others) for s, _ in settings)
+
+
+def _draw_line(axes: Axes, name: str, line: list[tuple[Any, list[float]]], centre: dict[str, Any], label: str) -> None:
+    values = [v for v, _ in line]
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    logarithmic = numeric and min(values) > 0 and max(values) / min(values) >= 8
+    x: list[float] = [float(v) for v in values] if logarithmic else list(range(len(values)))
+    means = [float(np.mean(v)) for _, v in line]
+    for at, (_, seeds) in zip(x, line, strict=True):
+        axes.scatter([at] * len(seeds), seeds, s=9, color="#9aa6b2", zorder=2)
+    axes.plot(x, means, marker="o", markersize=5, color=PALETTE[0], zorder=3)
+    for at, mean, value in zip(x, means, values, strict=True):
+        if value == centre[name]:
+            axes.plot([at], [mean], marker="o", markersize=9, mfc="none", mec=PALETTE[1], mew=1.6, zorder=4)
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(x, [show_value(v) for v in values])
+    axes.minorticks_off()
+    axes.set(xlabel=f"{name} (ring: default; grey: seeds)", ylabel=label)
+
+
+def _draw_grid(
+    figure: Figure,
+    axes: Axes,
+    a: str,
+    b: str,
+    settings: list[Setting],
+    varied: list[str],
+    centre: dict[str, Any],
+    label: str,
+) -> None:
+    others = [p for p in varied if p not in (a, b)]
+    points = {(s[a], s[b]): float(np.mean(v)) for s, v in settings if all(s[p] == centre[p] for p in others)}
+    xs, ys = sorted({x for x, _ in points}), sorted({y for _, y in points})
+    table = np.array([[points.get((x, y), np.nan) for x in xs] for y in ys])
+    image = axes.imshow(table, cmap="cividis", origin="lower", aspect="auto")
+    axes.grid(visible=False)
+    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+    for i, j in np.ndindex(table.shape):
+        text = "–" if np.isnan(table[i, j]) else f"{table[i, j]:.1f}"
+        axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if table[i, j] < middle else "black")
+    axes.set_xticks(range(len(xs)), [show_value(x) for x in xs])
+    axes.set_yticks(range(len(ys)), [show_value(y) for y in ys])
+    axes.set(xlabel=a, ylabel=b)
+    figure.colorbar(image, ax=axes, label=label)
