@@ -32,9 +32,7 @@ def find_file(root: Path, name: str, what: str = "file", remedy: str | None = No
             return root / candidate
     if (root / name).is_dir():
         raise DataError(f"{what} expected, but this is a folder", path=root / name)
-    raise DataError(
-        f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file."
-    )
+    raise DataError(f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file.")
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -51,17 +49,35 @@ def open_binary(path: Path) -> BinaryIO:
             "is a Git LFS pointer, not the data", path=path, line=1, remedy="Fetch the content: git lfs pull"
         )
     if head.startswith(GZIP_MAGIC):
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _CHUNK)
+        stream.close()
+        return io.BufferedReader(_Unpacked(path), _CHUNK)
     return stream
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpacked gzip data, handed on as they come, so that a break is met behind all that precedes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._packed = gzip.GzipFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._packed.read1(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
 
 
 def broken_gzip(path: Path, line: int, error: Exception) -> DataError:
     """The error for compressed data that end early or do not check."""
     truncated = isinstance(error, EOFError)
     what = "the gzip data end in the middle" if truncated else f"the gzip data are damaged ({error})"
-    return DataError(
-        what, path=path, line=line, remedy="The download was cut off or damaged; fetch it again."
-    )
+    return DataError(what, path=path, line=line, remedy="The download was cut off or damaged; fetch it again.")
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -83,9 +99,7 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
     if number == 1 and raw.startswith(BYTE_ORDER_MARK):
         raw = raw[len(BYTE_ORDER_MARK) :]
     if b"\0" in raw:
-        raise DataError(
-            "contains a NUL byte", path=path, line=number, remedy="The file is damaged; fetch it again."
-        )
+        raise DataError("contains a NUL byte", path=path, line=number, remedy="The file is damaged; fetch it again.")
     if len(raw) >= MAX_LINE:
         raise DataError(f"a line longer than {MAX_LINE >> 20} MiB", path=path, line=number)
     try:
@@ -178,9 +192,7 @@ def _enter_array(scanner: _Scanner, key: str | None) -> None:
         scanner.find(re.compile(rf'"{re.escape(key)}"\s*:\s*'))
     if scanner.peek() != "[":
         name = f"the array {key!r}" if key else "a JSON array"
-        raise DataError(
-            f"{name} expected", path=scanner.path, line=scanner.line, remedy="Is this the right file?"
-        )
+        raise DataError(f"{name} expected", path=scanner.path, line=scanner.line, remedy="Is this the right file?")
     scanner.advance(1)
 
 
@@ -202,9 +214,11 @@ class _Scanner:
         try:
             text = self._decode.decode(raw, final=self._ended)
         except UnicodeDecodeError as error:
-            raise DataError("is not UTF-8", path=self.path, line=self._last_line()) from error
+            line = self._last_line() + error.object[: error.start].count(b"\n")
+            raise DataError("is not UTF-8", path=self.path, line=line) from error
         if "\0" in text:
-            raise DataError("contains a NUL byte", path=self.path, line=self._last_line())
+            line = self._last_line() + text[: text.index("\0")].count("\n")
+            raise DataError("contains a NUL byte", path=self.path, line=line)
         self._text, self._start = self._text[self._start :] + text, 0
         return not self._ended
 
@@ -255,6 +269,8 @@ class _Scanner:
                     raise DataError(f"not valid JSON: {error.msg}", path=self.path, line=line) from error
                 size *= 2  # so that a large element costs a few attempts, not one per chunk
             else:
-                if end < len(self._text) or isinstance(value, (dict, list, str)) or not self._more():
+                # A number at the window's end may go on behind it.
+                whole = isinstance(value, (dict, list, str)) or self._text[end : end + 1] in (*",] \t\r\n",)
+                if whole or not self._more():
                     self.advance(end - self._start)
                     return value
