@@ -116,6 +116,15 @@ class SearchConfig(_Section):
     encode_tokens: int = Field(16_384, ge=256, description="tokens per encoding batch")
 
 
+class AnalyzeConfig(_Section):
+    """The analysis of a trained encoder (``--until analyze``)."""
+
+    batches: int = Field(20, ge=1, description="batches per task that sensitivities are averaged over")
+    task_specific: float = Field(0.3, ge=0, description="entropy in nats under which a parameter is task specific")
+    not_activated: float = Field(0.1, ge=0, description="median-normalised sensitivity of an idle parameter")
+    committed: float = Field(0.95, gt=0, lt=1, description="share of one task in a committed parameter")
+
+
 class Config(_Section):
     """All settings of the pipeline."""
 
@@ -125,6 +134,7 @@ class Config(_Section):
     negatives: NegativesConfig = NegativesConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
+    analyze: AnalyzeConfig = AnalyzeConfig()
 
     @property
     def first_acting_episode(self) -> int:

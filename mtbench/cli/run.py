@@ -48,7 +48,7 @@ def command(
         limit,
         tuple(plugin),
     )
-    prepared = plan_jobs(order, store, results, check_rerun(rerun))
+    prepared = plan_jobs(order, store, results, check_rerun(rerun), until)
     if dry_run:
         if json:
             common.emit_json(plan_summary(prepared, until))

@@ -27,13 +27,17 @@ class Prepared:
 
 
 def plan_jobs(
-    order: Order, store: str | Path | None = None, results: str | Path = "results", rerun: Rerun = "missing"
+    order: Order,
+    store: str | Path | None = None,
+    results: str | Path = "results",
+    rerun: Rerun = "missing",
+    until: str | None = None,
 ) -> Prepared:
     """Check everything and plan every run; nothing is computed but the text of a generated suite."""
     add_plugin_files(list(order.plugins))
     root = Path(store).expanduser() if store else default_root()
     folder = Path(results).expanduser()
-    return Prepared(make_jobs(requests(order), Resolver(root), folder, rerun), Store(root), folder)
+    return Prepared(make_jobs(requests(order), Resolver(root), folder, rerun, until), Store(root), folder)
 
 
 def run(
@@ -62,7 +66,7 @@ def run(
     names = [optimizer] if isinstance(optimizer, str) else list(optimizer)
     order = Order(names, suite, list(seeds), profile, items, encoder, limit, tuple(plugins), tuple(baselines))
     check_stage(until)
-    return carry_out_jobs(plan_jobs(order, store, results, rerun), until, reporter or Reporter(quiet=True))
+    return carry_out_jobs(plan_jobs(order, store, results, rerun, until), until, reporter or Reporter(quiet=True))
 
 
 def carry_out_jobs(prepared: Prepared, until: str | None, reporter: Reporter) -> list[dict[str, Any]]:

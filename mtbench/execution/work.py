@@ -107,8 +107,10 @@ def assign_hyperparameters(optimizers: Sequence[str], texts: dict[str, str]) -> 
     return chosen
 
 
-def make_jobs(rows: Sequence[RunRequest], resolver: Resolver, results: Path, rerun: Rerun) -> list[Job]:
-    """Resolve and plan; runs that an earlier call finished carry their record."""
+def make_jobs(
+    rows: Sequence[RunRequest], resolver: Resolver, results: Path, rerun: Rerun, until: str | None = None
+) -> list[Job]:
+    """Resolve and plan; runs that an earlier call finished (as far as ``until``) carry their record."""
     jobs, seen = [], set()
     for row in rows:
         plan = make_plan(resolver.resolve(row))
@@ -118,7 +120,10 @@ def make_jobs(rows: Sequence[RunRequest], resolver: Resolver, results: Path, rer
         seen.add(identifier)
         earlier = record_path(results, plan.run.specification, identifier)
         record = read_record(earlier) if earlier.exists() else None
-        jobs.append(Job(plan, identifier, _finished(record.record if record and record.usable else None, rerun)))
+        finished = _finished(record.record if record and record.usable else None, rerun)
+        if finished and until == "analyze" and "analysis" not in finished and plan.evaluations:
+            finished = None
+        jobs.append(Job(plan, identifier, finished))
     return jobs
 
 

@@ -164,7 +164,9 @@ class _Builder:
             encoded = self._encode(episode, model)
             evaluations.append(self._evaluate(episode, encoded))
         final = evaluations[-1]
-        self._add("analyze", config.train.episodes, {"analyze": 1}, prepare=self.prepare, model=model)
+        self._add(
+            "analyze", config.train.episodes, config.analyze.model_dump(mode="json"), prepare=self.prepare, model=model
+        )
         return Plan(self.run, tuple(self.stages), final, tuple(evaluations))
 
     def _train_settings(self, episode: int, optimizer: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mtbench.data.prepared import PreparedSuite
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, episode_length
 from mtbench.registry import get_optimizer
@@ -22,15 +21,10 @@ from mtbench.training.state_files import load_state, save_state
 def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
     """Writes ``model/`` (a folder that transformers loads), ``journal.json``, ``summary.json``, ``optimizer/``."""
     prepare, previous = stage.inputs["prepare"], stage.inputs.get("model")
-    suite, config = context.prepared(prepare), context.config
+    config = context.config
     seed, number = stage.settings["seed"], stage.settings["episode"]
-    examples = _examples(suite, context.folder(stage.inputs["negatives"]) / "negatives")
-    rows = [
-        usable_rows(e.queries, selection_rows(e.queries, e.task.name, config.data.selection_queries)) for e in examples
-    ]
-    order = BatchOrder(
-        [e.task.name for e in examples], rows, config.train.batch_size, config.train.task_temperature, seed, number
-    )
+    examples = load_examples(context, stage)
+    order = stage_order(context, stage, examples)
     length = episode_length(config.train, number)
     steps = length.get("steps") or max(1, math.ceil(length["epochs"] * order.steps_per_epoch))
     chosen = stage.settings["optimizer"]
@@ -56,11 +50,23 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
     return {"summary": summary}
 
 
-def _examples(suite: PreparedSuite, negatives: Path) -> list[TaskExamples]:
+def load_examples(context: Context, stage: Stage) -> list[TaskExamples]:
+    """What a ``warmup`` or ``train`` stage trains on, task by task."""
+    suite = context.prepared(stage.inputs["prepare"])
+    negatives = context.folder(stage.inputs["negatives"]) / "negatives"
     return [
         TaskExamples(task, suite.corpora[task.corpus], Negatives.load(negatives / name))
         for name, task in suite.tasks.items()
     ]
+
+
+def stage_order(context: Context, stage: Stage, examples: list[TaskExamples]) -> BatchOrder:
+    """The batches of a ``warmup`` or ``train`` stage."""
+    train, count = context.config.train, context.config.data.selection_queries
+    rows = [usable_rows(e.queries, selection_rows(e.queries, e.task.name, count)) for e in examples]
+    names = [e.task.name for e in examples]
+    seed, episode = stage.settings["seed"], stage.settings["episode"]
+    return BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, episode)
 
 
 def _carried(context: Context, previous: Stage | None, chosen: dict[str, Any]) -> dict[str, Any] | None:

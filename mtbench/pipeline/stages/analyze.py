@@ -1,0 +1,51 @@
+"""analyze: sensitivities of the trained encoder by task, and how specialised its parameters are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mtbench.model.flat import FlatParameters
+from mtbench.pipeline.context import Context
+from mtbench.pipeline.plan import Stage
+from mtbench.pipeline.stages.train import load_examples, stage_order
+from mtbench.training.examples import build_batch
+from mtbench.training.forward import TaskForward
+from mtbench.training.ranks import Ranks
+from mtbench.training.sensitivity import SensitivityTable, Thresholds
+
+
+def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    """The analysis stands in the manifest, and so in the record."""
+    prepare, trained = stage.inputs["prepare"], stage.inputs["model"]
+    config = context.config
+    examples = load_examples(context, trained)
+    order = stage_order(context, trained, examples)
+    model = context.model(trained, prepare).train()
+    flat = FlatParameters(model, model.owners)
+    forward = TaskForward(model, context.padding(prepare), context.device, config.train.micro_batch, Ranks())
+    table = SensitivityTable(work / "sensitivity.npy", len(examples), flat.num_shared)
+    batches = config.analyze.batches
+    for step in range(batches):
+        for k, example in enumerate(examples):
+            flat.gradient.zero_()
+            batch = build_batch(example, order, k, step, config.train, config.negatives)
+            forward(k, example, batch, (order.seed, "analyze", step, order.names[k])).backward()
+            shared = slice(0, flat.num_shared)
+            table.add(k, flat.theta[shared], flat.gradient[shared], 1.0 / batches)
+        context.listener.stage_advanced(stage, step + 1, batches, {})
+    medians = table.normalise()
+    limits = Thresholds(config.analyze.task_specific, config.analyze.not_activated, config.analyze.committed)
+    analysis = table.analyse(list(order.names), thresholds=limits)
+    table.close()
+    analysis["medians"] = dict(zip(order.names, medians, strict=True))
+    analysis["commitment"] = _commitment(context.folder(trained) / "journal.json")
+    return {"analysis": analysis}
+
+
+def _commitment(journal: Path) -> dict[str, list[float]]:
+    """Share of coordinates that one task has taken over, by step; of methods that report it (T-SAGE)."""
+    entries = json.loads(journal.read_text(encoding="utf-8"))
+    known = [(e["step"], e["report"]["commitment"]) for e in entries if "commitment" in e.get("report", {})]
+    return {"steps": [s for s, _ in known], "rate": [r for _, r in known]}
