@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtbench.errors import UsageError
 from mtbench.report.figures import PALETTE, legend_below, line_style, new_figure, styled
@@ -54,10 +55,12 @@ def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
                     _centres(part["bins"], len(density)), density, label=task, **{**line_style(index), "marker": ""}
                 )
             axes.set_title(f"{row.name}, seed {seed}", loc="left", fontsize=9)
+            axes.set_xlabel(part.get("label", "task-specific sensitivity"))
+            axes.xaxis.set_tick_params(labelbottom=True)
         for axes in list(grid.flat)[len(runs) :]:
             axes.set_visible(False)
-        figure.supxlabel(part.get("label", "task-specific sensitivity"), fontsize=9)
-        figure.supylabel("density", fontsize=9)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("density")
         legend_below(figure, grid[0, 0], 4 * columns)
     return figure
 
@@ -89,16 +92,21 @@ def _histogram(axes: Axes, parts: Sequence[tuple[Row, dict[str, Any]]]) -> None:
     for index, (row, part) in enumerate(parts):
         counts = np.array([part["not_activated"], part["task_specific"], *part["counts"]], dtype=float)
         shares = 100 * counts / max(counts.sum(), 1.0)
-        places = np.arange(len(counts)) + (index - (len(parts) - 1) / 2) * width
+        places = _places(len(counts)) + (index - (len(parts) - 1) / 2) * width
         axes.bar(places, shares, width, label=row.name, color=PALETTE[index % len(PALETTE)], edgecolor="white", lw=0.3)
         if not labels:
             labels = ["Not\nActivated", "Task\nSpecific", *_spans(part["bins"], len(part["counts"]))]
-    axes.axvline(1.5, color="#aaaaaa", lw=0.8, ls=":")
+    axes.axvline(3.4, color="#aaaaaa", lw=0.8, ls=":")
     every = max(1, -(-(len(labels) - 2) // 10))
     keep = [0, 1, *range(2, len(labels), every)]
-    axes.set_xticks(keep, [labels[i] for i in keep], fontsize=7.5)
+    axes.set_xticks(_places(len(labels))[keep], [labels[i] for i in keep], fontsize=7.5)
     axes.grid(visible=False, axis="x")
     axes.set(xlabel="entropy over tasks in nats", ylabel="parameters, percent")
+
+
+def _places(count: int) -> NDArray[np.float64]:
+    """Where the bars stand: the two bins that are no entropies apart from the others, with room for their names."""
+    return np.array([0.0, 2.4, *np.arange(count - 2) + 4.4])
 
 
 def _centres(bins: Sequence[float], count: int) -> list[float]:

@@ -22,7 +22,7 @@ Series = tuple[list[float], list[float]]
 
 
 def overview_figure(board: Board) -> Figure:
-    """Average by episode (mean and range over seeds) and mean training loss of the last episode, by optimizer."""
+    """Average by episode (mean over seeds; of up to six also the range) and mean training loss of the last episode, by optimizer."""
     rows = [r for r in board.rows if r.kind == "optimizer" and not r.variant and r.seeds_done]
     if not any(r.runs[s].get("history") for r in rows for s in r.seeds_done):
         raise UsageError("no finished run has a history of its episodes")
@@ -31,7 +31,7 @@ def overview_figure(board: Board) -> Figure:
         left, right = figure.subplots(1, 2)
         for index, row in enumerate(rows):
             style = line_style(index)
-            _episodes(left, row, style)
+            _episodes(left, row, style, band=len(rows) <= 6)
             _last_losses(right, row, {**style, "marker": ""})
         left.set(xlabel="episode", ylabel=f"average {metric_title(board.metric)} in percent")
         left.xaxis.get_major_locator().set_params(integer=True)
@@ -41,7 +41,7 @@ def overview_figure(board: Board) -> Figure:
     return figure
 
 
-def _episodes(axes: Axes, row: Row, style: dict[str, Any]) -> None:
+def _episodes(axes: Axes, row: Row, style: dict[str, Any], band: bool) -> None:
     by_episode: dict[int, list[float]] = defaultdict(list)
     for seed in row.seeds_done:
         for entry in row.runs[seed].get("history") or []:
@@ -51,7 +51,7 @@ def _episodes(axes: Axes, row: Row, style: dict[str, Any]) -> None:
     if not episodes:
         return
     axes.plot(episodes, [np.mean(by_episode[e]) for e in episodes], label=row.label, markersize=4, **style)
-    if max(len(v) for v in by_episode.values()) > 1:
+    if band and max(len(v) for v in by_episode.values()) > 1:
         low, high = ([pick(by_episode[e]) for e in episodes] for pick in (min, max))
         axes.fill_between(episodes, low, high, color=style["color"], alpha=0.1, lw=0)
 

@@ -109,7 +109,7 @@ def label_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
                 if fits and not any(_overlap(box, other) for other in taken):
                     break
             taken.append(box)
-            far = max(abs(dx), abs(dy)) > 14 + w / unit
+            far = abs(dy + h / unit / 2) > 6 + h / unit
             axes.annotate(
                 name,
                 point,
