@@ -1,0 +1,94 @@
+"""A sweep's outcome for people and as plain values."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from mtbench.execution.sweeping import Setting, Sweep
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def sweep_summary(sweep: Sweep) -> dict[str, Any]:
+    """Settings with their scores, the best one and the command that runs it; fractions of 1."""
+    best = sweep.best()
+    return {
+        "suite": sweep.order.order.suite,
+        "profile": sweep.order.order.profile,
+        "metric": sweep.settings[0].jobs[0].plan.run.suite.metric,
+        "chosen_on": "selection: a slice of train that is never trained on",
+        "trials": len(sweep.settings),
+        "settings": [_plain(setting) for setting in sweep.settings],
+        "best": {**_plain(best), "command": command_for(sweep, best)} if best else None,
+        "runs": [record for setting in sweep.settings for record in setting.records],
+    }
+
+
+def _plain(setting: Setting) -> dict[str, Any]:
+    return {
+        "optimizer": setting.optimizer,
+        "values": setting.values,
+        "params": setting.jobs[0].plan.run.optimizer["params"],
+        "seeds": [job.plan.run.request.seed for job in setting.jobs],
+        "run_ids": [job.run_id for job in setting.jobs],
+        "status": setting.status,
+        "selection": setting.selection,
+        "selection_sd": setting.selection_spread,
+        "average": setting.average,
+    }
+
+
+def command_for(sweep: Sweep, setting: Setting) -> str:
+    """The command that runs one setting by itself."""
+    order = sweep.order.order
+    words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", order.suite]
+    words += [] if order.profile == "mini" else ["--profile", order.profile]
+    swept = set(setting.values)
+    kept = [item for item in order.assignments if item.partition("=")[0].strip() not in swept]
+    for item in [*kept, *(f"{key}={value}" for key, value in setting.values.items())]:
+        words += ["--set", item]
+    return shlex.join(words)
+
+
+def print_sweep(sweep: Sweep, console: Console) -> None:
+    """The table of all settings, then the best one."""
+    from rich.table import Table
+
+    keys = list(dict.fromkeys(key for setting in sweep.settings for key in setting.values))
+    best = sweep.best()
+    plan = sweep.settings[0].jobs[0].plan.run
+    title = f"{plan.suite.name}@{plan.suite.version}, {plan.suite.metric} in percent, {len(sweep.settings)} settings"
+    table = Table(title=title, title_justify="left")
+    table.add_column("optimizer", no_wrap=True)
+    for name in [*keys, "seeds", "selection (train slice)", "dev average"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for setting in sweep.settings:
+        mark = "best" if setting is best else "" if setting.status == "complete" else setting.status
+        values = [str(setting.values.get(key, "-")) for key in keys]
+        scores = [_percent(setting.selection, setting.selection_spread), _percent(setting.average, None)]
+        table.add_row(setting.optimizer, *values, str(len(setting.jobs)), *scores, mark)
+    console.print(table)
+    for setting in sweep.settings:
+        for record in setting.records:
+            if record["status"] in ("failed", "interrupted") and record.get("error"):
+                console.print(f"{record['run_id']} {record['status']}: {record['error']['message']}", markup=False)
+    if best is None:
+        console.print(
+            "No best setting: no run has a score on the slice of train (too few training queries, or none ran)."
+        )
+        return
+    console.print(f"Best on the slice of train: {best.optimizer} {_describe(best)}. Run it by itself with:")
+    console.print(f"  {command_for(sweep, best)}", markup=False, soft_wrap=True)
+
+
+def _describe(setting: Setting) -> str:
+    return ", ".join(f"{key}={value}" for key, value in setting.values.items())
+
+
+def _percent(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f}" + (f" ± {100 * spread:.2f}" if spread is not None else "")
