@@ -7,11 +7,17 @@ words (BM25) finds less than learning which words belong together.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
+
+
+def articles(text: str) -> str:
+    """``text`` with "an" for "a" before a vowel."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
 WOMEN = _words(

@@ -70,9 +70,7 @@ def abstract_claim(world: World, rng: random.Random) -> Query | None:
         return Query(text[0].upper() + text[1:], [(verdict, [fact])])
     if kind < 0.65:
         facts = _clues(page, rng, part=0)
-        described = _described(page, facts, rng)
-        article = "an" if described[0] in "aeiou" else "a"
-        return Query(f"There was {article} {described}.", [("SUPPORTS", list(facts))])
+        return Query(f"There was a {_described(page, facts, rng)}.", [("SUPPORTS", list(facts))])
     links = [f for f in told if f.relation.key in BRIDGES and isinstance(f.value, Page)]
     if not links:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from mtbench.data.mini.lexicon import articles
 from mtbench.data.mini.world import Fact, Page, World
 
 _SECTIONS = {
@@ -127,7 +128,7 @@ def _passage(page: Page, part: int, facts: list[Fact], paragraph: int, rng: rand
 def _join(sentences: list[tuple[str, Fact | None]], part: int, paragraph: int) -> str:
     text = ""
     for sentence, fact in sentences:
-        sentence = sentence[0].upper() + sentence[1:]
+        sentence = articles(sentence[0].upper() + sentence[1:])
         start = len(text) + bool(text)
         text = f"{text} {sentence}" if text else sentence
         if fact:

@@ -37,6 +37,7 @@ def draw(style: Style, world: World, rng: random.Random, count: int) -> list[Que
     for _ in range(60 * count):
         query = style(world, rng)
         if query is not None:
+            query.text = lexicon.articles(query.text)
             queries.setdefault(query.text, query)
         if len(queries) == count:
             break
