@@ -20,7 +20,7 @@ from mtbench.retrieval.faiss_library import (
     openmp_threads,
     require_gpu,
 )
-from mtbench.retrieval.products import check_range, checked_norms, dot_products, error_bound
+from mtbench.retrieval.products import TINY, check_range, checked_norms, dot_products, error_bound
 from mtbench.retrieval.ranking import (
     NO_KEY,
     Ranking,
@@ -102,17 +102,13 @@ def _largest_norm(shards: Sequence[np.ndarray]) -> float:
 class _Corpus:
     """The passages of one index: their embeddings shard by shard, and their rows in the whole corpus."""
 
-    def __init__(
-        self, parts: list[tuple[np.ndarray, np.ndarray]], id_rank: np.ndarray, largest_norm: float
-    ) -> None:
+    def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]], id_rank: np.ndarray, largest_norm: float) -> None:
         self.parts = parts
         self.largest_norm = largest_norm
         self.rows = np.concatenate([rows for _, rows in parts])
         self.ranks = np.asarray(id_rank)[self.rows]
         self._starts = np.cumsum([0] + [len(rows) for _, rows in parts])
-        self.largest_norm = max(
-            (float(checked_norms(v, "passage").max(initial=0)) for v, _ in parts), default=0.0
-        )
+        self.largest_norm = max((float(checked_norms(v, "passage").max(initial=0)) for v, _ in parts), default=0.0)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -204,7 +200,7 @@ def _best(
 ) -> np.ndarray:
     """Keys int64[Q, k] of the best passages of one index; with ``certify`` provably those of an exact search."""
     keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
-    margin = error_bound(norms, corpus.largest_norm, queries.shape[1])
+    margin = norms * error_bound(corpus.largest_norm, queries.shape[1]) + TINY
     open_rows = np.arange(len(queries))
     depth = min(k + _SLACK, most)
     while len(open_rows):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _UNIT_ROUNDOFF = 2.0**-24
 _FLIP = 0x7FFFFFFF
+TINY = 1e-30
 
 
 def dot_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -32,12 +33,13 @@ def dot_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return terms[:, 0].to(torch.float32) if width else terms.new_zeros(len(terms), dtype=torch.float32)
 
 
-def error_bound(query_norms: np.ndarray, passage_norm: float, dimension: int) -> np.ndarray:
-    """How far a float32 product in any order of summation may lie from :func:`dot_products`: float64[Q].
+def error_bound(passage_norm: float, dimension: int) -> float:
+    """How far a float32 product in any order of summation may lie from :func:`dot_products`, per unit of |query|.
 
-    Twice the bound in search.py's docstring, plus the rounding of the exact score itself and of comparisons.
+    Twice the bound in search.py's docstring, plus the rounding of the exact score itself and of comparisons. Add
+    :data:`TINY` for products that underflow.
     """
-    return 2 * (dimension + 4) * _UNIT_ROUNDOFF * query_norms * passage_norm + 1e-30
+    return 2 * (dimension + 4) * _UNIT_ROUNDOFF * passage_norm
 
 
 def checked_norms(vectors: np.ndarray, what: str, first_row: int = 0) -> np.ndarray:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.retrieval.products import check_range, checked_norms, dot_products, error_bound, tensor_keys, tensor_scores
+from mtbench.retrieval.products import (
+    TINY,
+    check_range,
+    checked_norms,
+    dot_products,
+    error_bound,
+    tensor_keys,
+    tensor_scores,
+)
 from mtbench.retrieval.ranking import NO_KEY, Ranking, ranking_from_keys, rows_by_rank
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 BACKENDS = ("exact", "flat", "ivf", "hnsw")
 Backend = Literal["exact", "flat", "ivf", "hnsw"]
+_GROUP = 32
+"""Passages whose largest score is looked at first: most groups have none that matters."""
 _PAIR_ELEMENTS = 2**22
 """Numbers that exact scoring holds at once (float64, and as many again)."""
 
@@ -83,9 +93,7 @@ def _check_shapes(
     if len(id_rank) != passages:
         raise ValueError(f"id_rank has {len(id_rank)} entries, the shards {passages} passages")
     if any(shard.shape[1] != queries.shape[1] for shard in shards):
-        raise ValueError(
-            f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}"
-        )
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}")
     if (groups is None) != (query_groups is None):
         raise ValueError("groups and query_groups belong together")
     if groups is None or query_groups is None:
@@ -118,10 +126,20 @@ def _full_precision() -> Iterator[None]:
 
 
 @dataclass
+class _Passages:
+    """A chunk of the corpus, filled up with zeros to a multiple of ``_GROUP`` rows; ``count`` are real."""
+
+    single: torch.Tensor
+    double: torch.Tensor
+    count: int
+
+
+@dataclass
 class _Block:
     """Some queries (grouped together), their running best keys and the place they came from."""
 
     queries: torch.Tensor
+    double: torch.Tensor
     norms: torch.Tensor
     groups: torch.Tensor | None
     keys: torch.Tensor
@@ -160,6 +178,7 @@ class _State:
             self.blocks.append(
                 _Block(
                     queries=vectors.to(self.device),
+                    double=vectors.to(self.device, torch.float64),
                     norms=torch.from_numpy(norms[rows]).to(self.device),
                     groups=None
                     if query_groups is None
@@ -175,7 +194,10 @@ class _State:
 
         largest = float(checked_norms(chunk, "passage", start).max(initial=0.0))
         check_range(self.largest_query, largest)
-        passages = torch.from_numpy(chunk).to(self.device).to(torch.float32)
+        padded = np.zeros((-(-len(chunk) // _GROUP) * _GROUP, self.dimension), dtype=chunk.dtype)
+        padded[: len(chunk)] = chunk
+        half = torch.from_numpy(padded).to(self.device)
+        passages = _Passages(half.to(torch.float32), half.to(torch.float64), len(chunk))
         stop = start + len(chunk)
         ranks = torch.from_numpy(np.array(self.id_rank[start:stop], dtype=np.int64)).to(self.device)
         groups = None
@@ -187,7 +209,7 @@ class _State:
     def _add_to(
         self,
         block: _Block,
-        passages: torch.Tensor,
+        passages: _Passages,
         ranks: torch.Tensor,
         groups: torch.Tensor | None,
         largest: float,
@@ -199,14 +221,14 @@ class _State:
             seen = block.groups[:, None] == groups[None]
             if not bool(seen.any()):
                 return
-        fast = block.queries @ passages.T
+        fast = block.queries @ passages.single.T
+        fast[:, passages.count :] = -torch.inf
         if seen is not None:
-            fast.masked_fill_(~seen, -torch.inf)
-        margin = error_bound(block.norms.cpu().numpy(), largest, self.dimension)
-        margin_of = torch.from_numpy(margin).to(self.device)
-        rows, columns = _nominate(fast, block.keys[:, -1], margin_of, self.k)
+            fast[:, : passages.count].masked_fill_(~seen, -torch.inf)
+        margin = block.norms * error_bound(largest, self.dimension) + TINY
+        rows, columns = _nominate(fast, block.keys[:, -1], margin, self.k)
         if len(rows):
-            scores = _exact_scores(block.queries, passages, rows, columns)
+            scores = _exact_scores(block.double, passages.double, rows, columns)
             new = _pad_rows(tensor_keys(scores, ranks[columns]), rows, len(block.keys))
             merged = torch.cat([block.keys, new], dim=1)
             block.keys = merged.topk(self.k, dim=1).values
@@ -230,18 +252,19 @@ def _nominate(
     import torch
 
     lowest = torch.finfo(torch.float32).min
+    peaks = fast.view(len(fast), -1, _GROUP).amax(dim=2)
     kept = tensor_scores(worst_keys).to(torch.float64) - margin
-    threshold = torch.where(worst_keys == NO_KEY, torch.full_like(kept, -torch.inf), kept).clamp(min=lowest)
-    crowded = fast.shape[1] > k and bool((worst_keys == NO_KEY).any())
-    if not crowded:
-        rows, columns = (fast >= threshold.to(torch.float32)[:, None]).nonzero(as_tuple=True)
-        if fast.shape[1] <= k or len(rows) <= 4 * k * len(fast):
-            return rows, columns
-    # The k-th best of the block costs more than a comparison: it is sought only where it saves exact scores.
-    best = fast.topk(k, dim=1).values[:, -1].to(torch.float64) - 2 * margin
-    threshold = torch.maximum(threshold, best)
-    rows, columns = (fast >= threshold.to(torch.float32)[:, None]).nonzero(as_tuple=True)
-    return rows, columns
+    threshold = torch.where(worst_keys == NO_KEY, torch.full_like(kept, -torch.inf), kept)
+    # Where passages are still missing, the k-th best peak of this block bounds its k-th best score from below.
+    source = peaks if peaks.shape[1] >= k else fast
+    if source.shape[1] >= k and bool((worst_keys == NO_KEY).any()):
+        best = source.topk(k, dim=1, sorted=False).values.amin(dim=1)
+        threshold = torch.maximum(threshold, best.to(torch.float64) - 2 * margin)
+    lower = threshold.clamp(min=lowest).to(torch.float32)[:, None]
+    rows, groups = (peaks >= lower).nonzero(as_tuple=True)
+    members = fast.view(-1, _GROUP).index_select(0, rows * peaks.shape[1] + groups)
+    found, places = (members >= lower[rows]).nonzero(as_tuple=True)
+    return rows[found], groups[found] * _GROUP + places
 
 
 def _exact_scores(
@@ -253,7 +276,7 @@ def _exact_scores(
     size = max(_PAIR_ELEMENTS // max(queries.shape[1], 1), 1)
     return torch.cat(
         [
-            dot_products(queries[rows[i : i + size]], passages[columns[i : i + size]])
+            dot_products(queries.index_select(0, rows[i : i + size]), passages.index_select(0, columns[i : i + size]))
             for i in range(0, len(rows), size)
         ]
     )
