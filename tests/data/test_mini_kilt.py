@@ -172,9 +172,7 @@ def test_styles(folder: Path) -> None:
 
 
 def test_texts_are_readable(folder: Path) -> None:
-    texts = [row[1] for row in passages(folder)] + [
-        r["input"] for t in TASKS for r in kilt(folder, t, "train")
-    ]
+    texts = [row[1] for row in passages(folder)] + [r["input"] for t in TASKS for r in kilt(folder, t, "train")]
     assert not [text for text in texts if re.search(r"[{}<>]|\bNone\b|  (?! )(?<!\. {2})", text)]
     words = Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
     assert 600 < len(words) < 1_500

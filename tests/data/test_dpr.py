@@ -1,0 +1,77 @@
+"""DPR-style files and the seeded sample."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mtbench.data.dpr import Row, iter_dpr, sample_rows
+from mtbench.errors import DataError
+
+
+def write(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value), "utf-8")
+    return path
+
+
+def test_the_real_dpr_file(shared_data: Path) -> None:
+    path = shared_data / "formats" / "dpr" / "biencoder_nq_dev_sample.json"
+    rows = list(iter_dpr(path))
+    raw = json.loads(path.read_text("utf-8"))
+    assert [row.question for row in rows] == [record["question"] for record in raw]
+    assert rows[0].positives[0] == "11828866" and len(rows) == 5
+    assert [len(row.positives) for row in rows] == [len({c["passage_id"] for c in r["positive_ctxs"]}) for r in raw]
+
+
+def test_multikilt_ids_are_numbers_and_gzip_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"question": "a", "positive_ctxs": [{"psg_id": 12}, {"psg_id": 7}, {"psg_id": 12}], "hard_negative_ctxs": []},
+        {"question": "b", "positive_ctxs": []},
+        {"question": "c"},
+    ]
+    path = tmp_path / "x.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    assert [(r.number, r.question, r.positives) for r in iter_dpr(path)] == [
+        (0, "a", ["12", "7"]),
+        (1, "b", []),
+        (2, "c", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"question": "a"}, "JSON array expected"),
+        (["a"], "element 0 is not an object"),
+        ([{"positive_ctxs": []}], "'question' must be a string"),
+        (
+            [{"question": "a", "positive_ctxs": {}}, {"question": "b", "positive_ctxs": {"x": 1}}],
+            "of element 1 must be a list",
+        ),
+        ([{"question": "a", "positive_ctxs": [{"title": "t", "text": "x"}]}], "no psg_id or passage_id"),
+        ([{"question": "a", "positive_ctxs": ["x"]}], "no psg_id or passage_id"),
+    ],
+)
+def test_wrong_rows(tmp_path: Path, value: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        list(iter_dpr(write(tmp_path / "x.json", value)))
+
+
+def rows(count: int) -> list[Row]:
+    return [Row(i, 1, f"q{i}", ["1"]) for i in range(count)]
+
+
+def test_a_sample_is_a_function_of_the_seed() -> None:
+    first, again, other = (sample_rows(rows(1000), 100, seed) for seed in (1, 1, 2))
+    assert first == again and first != other
+    assert [row.number for row in first] == sorted({row.number for row in first}) and len(first) == 100
+    assert sample_rows(rows(5), None, 0) == rows(5) and sample_rows(rows(5), 10, 0) == rows(5)
+
+
+def test_every_row_is_drawn_equally_often() -> None:
+    counts = Counter(row.number for seed in range(2000) for row in sample_rows(rows(20), 5, seed))
+    assert all(abs(counts[i] - 500) < 100 for i in range(20))  # 5 standard deviations of a binomial

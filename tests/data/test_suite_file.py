@@ -1,0 +1,86 @@
+"""suite.toml: what is wrong is said with file, line, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_suites import SUITE_TOML
+
+from mtbench.data.loading import load_suite, suite_folder
+from mtbench.data.suite_file import read_suite_folder
+from mtbench.errors import DataError
+
+SECOND = SUITE_TOML[SUITE_TOML.index("[[task]]") :]
+
+
+def test_the_real_suites_are_read(shared_data: Path) -> None:
+    wiki8, own = (read_suite_folder(shared_data / name) for name in ("wiki8", "own"))
+    assert (wiki8.label, wiki8.metric, len(wiki8.tasks), len(wiki8.corpora)) == ("wiki8@1", "rprecision_page", 8, 1)
+    assert (own.label, own.metric, len(own.tasks), len(own.corpora)) == ("own7@1", "recall@100", 7, 7)
+    assert wiki8.task("el").prompt == "AIDA" and wiki8.task("el").query_max_length == 128
+    assert own.corpus("fm2").passage_max_length == 256
+
+
+def test_defaults(small_suite: Path) -> None:
+    task = read_suite_folder(small_suite).task("first")
+    assert (task.title, task.prompt, task.family, task.query_max_length) == ("first", "FIRST", "qa", 32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ('name = "small"', 'name = "sm all"', 1, "letters, digits"),
+        ("version = 1", "version = 0", 2, "at least 1"),
+        ("version = 1", 'version = "1"', 2, "of type int"),
+        ("version = 1", "version = true", 2, "of type int"),
+        ("version = 1\n", "", None, "version: missing"),
+        ("recall@100", "recal@100", 3, "Did you mean 'recall@100'"),
+        ("recall@100", "rprecision_page", 8, "needs the gold pages"),
+        ('path = "corpus.jsonl"', 'paht = "corpus.jsonl"', 6, "Did you mean 'path'"),
+        ('path = "corpus.jsonl"', 'path = ""', 6, "must not be empty"),
+        ('path = "corpus.jsonl"', 'path = "c"\nformat = "beer"', 7, "Did you mean 'beir'"),
+        ('path = "corpus.jsonl"', 'path = "c"\npassage_max_length = 0', 7, "at least 1"),
+        ('corpus = "docs"', 'corpus = "doc"', 10, r"no \[corpus\.doc\]"),
+        ('corpus = "docs"', 'corpus = "docs"\ndev_corpus = "d"', 11, r"no \[corpus\.d\]"),
+        ('corpus = "docs"', 'corpus = "docs"\nfamily = "qu"', 11, "unknown value 'qu'"),
+        ('corpus = "docs"', "corpus = 3", 10, "of type str"),
+        ('queries = "queries.jsonl"\n', "", 8, "queries: missing"),
+        ("version = 1", "version = ", 2, "not valid TOML"),
+        (SECOND, SECOND + "\n" + SECOND, 16, "a second task is called 'first'"),
+        (SECOND, "", None, "task: missing"),
+        (SECOND, '[task]\nname = "x"', None, "task: must be of type list"),
+    ],
+)
+def test_mistakes_are_named(small_suite: Path, old: str, new: str, line: int | None, message: str) -> None:
+    path = small_suite / "suite.toml"
+    assert old in SUITE_TOML
+    path.write_text(SUITE_TOML.replace(old, new))
+    with pytest.raises(DataError, match=message) as caught:
+        load_suite(small_suite, "mini")
+    assert caught.value.path == path
+    if line is not None:
+        assert caught.value.line == line
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/dev.tsv"])
+def test_a_missing_file_is_named(small_suite: Path, name: str) -> None:
+    (small_suite / name).unlink()
+    with pytest.raises(DataError, match="not found") as caught:
+        load_suite(small_suite, "mini")
+    assert caught.value.path == small_suite / name
+
+
+def test_what_is_a_folder_and_what_a_name(small_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_suite.parent)
+    assert suite_folder("kilt") is None
+    assert suite_folder("small") == Path("small")
+    assert suite_folder("./small") == Path("small")
+    assert suite_folder(str(small_suite / "suite.toml")) == small_suite
+    (tmp_path / "kilt").mkdir()  # a folder without suite.toml does not hide a registered suite
+    assert suite_folder("kilt") is None
+    with pytest.raises(DataError, match="no such folder"):
+        suite_folder("./absent")
+    with pytest.raises(DataError, match=r"no suite\.toml"):
+        load_suite("./kilt", "mini")
