@@ -52,14 +52,15 @@ def export_encoder(
 
     A shared encoder gives ``target`` itself; several (``untied``, ``per-task-query``) give one subfolder each, named
     as the backbones are (``query``, ``passage``, ``query_0``...). ``separator`` is the tokenizer's; texts are cut at
-    ``max_length`` tokens. Returns the folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
+    ``max_length`` tokens, queries of a T5 encoder at ``query_max_lengths`` of ``mtbench.json`` where it has them.
+    Returns the folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
     ``target`` holds other things.
     """
     settings = _settings(checkpoint)
     # What stands before a query: the checkpoint has the prompts' words, the vectors need the separator too.
-    settings["prompts"] = {
-        task: f"{prompt or task.upper()} {separator} " for task, prompt in (settings.get("prompts") or {}).items()
-    }
+    words: dict[str, str] = settings.get("prompts") or {}
+    settings["prompts"] = {task: f"{prompt or task.upper()} {separator} " for task, prompt in words.items()}
+    settings["separator"] = separator
     if (checkpoint / "config.json").is_file():
         backbones = {target: checkpoint}
     else:
@@ -98,7 +99,10 @@ def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> N
 
         source = Path(str(first_decoder_state.__file__))
         shutil.copyfile(source, folder / source.name)
-        _write(folder / first_decoder_state.SETTINGS_FILE, {"max_seq_length": max_length})
+        lengths = settings.get("query_max_lengths") or {}
+        queries = {prompt: lengths.get(task, max_length) for task, prompt in settings["prompts"].items()}
+        module = {"max_seq_length": max_length, "separator": settings["separator"], "queries": queries}
+        _write(folder / first_decoder_state.SETTINGS_FILE, module)
         modules = [("", f"{source.stem}.{first_decoder_state.FirstDecoderState.__name__}")]
     else:
         # The keys of every version since 2; the newest reads them too.
@@ -122,10 +126,12 @@ def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> N
 
 def _card(settings: dict[str, Any], title: str, max_length: int) -> str:
     prompts: dict[str, str] = settings["prompts"]
+    t5 = settings["pooling"] == "t5"
     listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items()) or "this encoder has none"
     return _USAGE.format(
         title=title,
-        trust=", trust_remote_code=True" if settings["pooling"] == "t5" else "",
+        separator="" if t5 else f"In a query, write `[SEP]` as `{settings['separator']}`. ",
+        trust=", trust_remote_code=True" if t5 else "",
         prompt=f', prompt_name="{next(iter(prompts))}"' if prompts else "",
         prompts=listing,
         max_length=max_length,

@@ -24,9 +24,12 @@ class FirstDecoderState(nn.Module):
     save_in_root = True
     """Where sentence-transformers puts it when it saves the model: beside modules.json, as this folder has it."""
 
-    def __init__(self, model: T5Model, tokenizer: Any, max_seq_length: int) -> None:
+    def __init__(
+        self, model: T5Model, tokenizer: Any, max_seq_length: int, separator: str, queries: dict[str, int]
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.max_seq_length = model, tokenizer, max_seq_length
+        self.separator, self.queries = separator, queries
 
     @property
     def modalities(self) -> list[str]:
@@ -34,12 +37,23 @@ class FirstDecoderState(nn.Module):
         return ["text"]
 
     def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        """Token ids and mask of ``inputs``, cut at ``max_seq_length`` tokens, with ``prompt`` before each."""
-        texts = [(prompt or "") + text for text in inputs]
-        encoded = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_seq_length, return_tensors="pt"
-        )
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        """Token ids and mask of ``inputs``, with ``prompt`` before each.
+
+        A text that begins with a query prompt is cut at that task's length, and ``[SEP]`` in it is the tokenizer's
+        separator; every other text is cut at ``max_seq_length``.
+        """
+        ids = [self._token_ids((prompt or "") + text) for text in inputs]
+        padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+        return {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"]}
+
+    def _token_ids(self, text: str) -> list[int]:
+        length = self.max_seq_length
+        for prompt, query_length in self.queries.items():
+            if text.startswith(prompt):
+                text, length = text.replace("[SEP]", self.separator), query_length
+                break
+        ids: list[int] = self.tokenizer(text, truncation=True, max_length=length)["input_ids"]
+        return ids
 
     tokenize = preprocess
 
@@ -65,8 +79,8 @@ class FirstDecoderState(nn.Module):
         """Write model, tokenizer and settings into ``output_path``."""
         self.model.save_pretrained(output_path)
         self.tokenizer.save_pretrained(output_path)
-        text = json.dumps({"max_seq_length": self.max_seq_length})
-        Path(output_path, SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+        settings = {"max_seq_length": self.max_seq_length, "separator": self.separator, "queries": self.queries}
+        Path(output_path, SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         Path(output_path, Path(__file__).name).write_bytes(Path(__file__).read_bytes())
 
     @classmethod
@@ -80,11 +94,11 @@ class FirstDecoderState(nn.Module):
         config = AutoConfig.from_pretrained(model_name_or_path, **where)
         model = T5Model.from_pretrained(model_name_or_path, config=config, dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(model_name_or_path, **where)
-        return cls(model, tokenizer, _max_seq_length(model_name_or_path, subfolder, given)).eval()
+        return cls(model, tokenizer, **_settings(model_name_or_path, subfolder, given)).eval()
 
 
-def _max_seq_length(model_name_or_path: str, subfolder: str, options: dict[str, Any]) -> int:
+def _settings(model_name_or_path: str, subfolder: str, options: dict[str, Any]) -> dict[str, Any]:
     from transformers.utils import cached_file
 
     file = cached_file(model_name_or_path, SETTINGS_FILE, subfolder=subfolder, **options)
-    return int(json.loads(Path(str(file)).read_text(encoding="utf-8"))["max_seq_length"])
+    return dict(json.loads(Path(str(file)).read_text(encoding="utf-8")))

@@ -135,6 +135,27 @@ def test_the_t5_module_alone_gives_the_encoders_vectors(tmp_path: Path) -> None:
     assert module.load(str(folder)).max_seq_length == 24
 
 
+def test_the_t5_module_treats_queries_as_mtbench_does(tmp_path: Path) -> None:
+    """``[SEP]`` in a query becomes the separator, and a query has its own length; passages stay as they are."""
+    from mtbench.report.first_decoder_state import FirstDecoderState
+
+    make_checkpoint(tmp_path / "checkpoint", "t5")
+    file = tmp_path / "checkpoint" / "mtbench.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"query_max_lengths": {"nq": 6}}))
+    (folder,) = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR, max_length=24)
+    module = FirstDecoderState.load(str(folder))
+    end = module.tokenizer.convert_tokens_to_ids(SEPARATOR)
+
+    def ids(text: str, prompt: str | None = None) -> list[int]:
+        return module.preprocess([text], prompt=prompt)["input_ids"][0].tolist()
+
+    assert ids("alpha [SEP] letter", PROMPTS["fever"]).count(end) == 3
+    assert ids("alpha [SEP] letter").count(end) == 1
+    assert len(ids(TEXTS[2])) == len(ids(TEXTS[2], PROMPTS["fever"])) == 24
+    assert ids(TEXTS[2], PROMPTS["nq"]) == ids(PROMPTS["nq"] + TEXTS[2])
+    assert len(ids(TEXTS[2], PROMPTS["nq"])) == 6
+
+
 def test_several_backbones_give_a_folder_each(tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "checkpoint", "t5", sharing="untied")
     folders = export_encoder(tmp_path / "checkpoint", tmp_path / "out", separator=SEPARATOR)
