@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
-from mtbench.report.statistics import Estimate, Test
+from mtbench.report.statistics import Difference, Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def score(estimate: Estimate, test: Test | None = None) -> str:
+def score(estimate: Estimate, test: Difference | None = None) -> str:
     """A score, with a star if ``test`` earned one, or why there is none."""
     if estimate.mean is None:
         return estimate.reason or "missing"
@@ -73,7 +73,7 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * (estimate.high - estimate.mean):.2f}"
 
 
-def gain(test: Test | None) -> str:
+def gain(test: Difference | None) -> str:
     """A signed difference in points with its star."""
     if test is None or test.difference is None:
         return ""

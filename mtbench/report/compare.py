@@ -14,7 +14,7 @@ from mtbench.report.per_query import QueryScores, align, load_scores
 from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
 from mtbench.report.rows import Row
 from mtbench.report.settings import describe_params
-from mtbench.report.statistics import Estimate, Test, correct, crossed_test, randomisation_test
+from mtbench.report.statistics import Difference, Estimate, correct, crossed_test, randomisation_test
 
 
 @dataclass
@@ -29,9 +29,9 @@ class Line:
     title: str
     first: Estimate
     second: Estimate
-    seeds: Test
-    crossed: Test | None = None
-    queries: Test | None = None
+    seeds: Difference
+    crossed: Difference | None = None
+    queries: Difference | None = None
     wins: int | None = None
     losses: int | None = None
     ties: int | None = None
@@ -118,7 +118,7 @@ def compare(board: Board, first: Row, second: Row, store: Store, most: int = 10)
     return result
 
 
-def _seed_test(first: Row, second: Row, task: str | None) -> Test:
+def _seed_test(first: Row, second: Row, task: str | None) -> Difference:
     ours, theirs = (r.average if task is None else r.tasks[task] for r in (first, second))
     return compare_estimates(first, ours, second, theirs)
 

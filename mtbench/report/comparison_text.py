@@ -12,7 +12,7 @@ from mtbench.report.compare import Check, Comparison, Line
 from mtbench.report.notes import metric_title
 from mtbench.report.published import Reported
 from mtbench.report.rows import Row
-from mtbench.report.statistics import Test, detectable_difference
+from mtbench.report.statistics import Difference, detectable_difference
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,9 +58,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     table = [_HEADERS, *(_texts(line) for line in lines)]
     keep = [0, *(i for i in range(1, len(_HEADERS)) if any(row[i] for row in table[1:]))]
     for piece in _pieces(table, keep, console.width):
-        shown = Table(
-            title=f"{metric_title(comparison.metric)} in percent", title_justify="left", box=box.SIMPLE_HEAD
-        )
+        shown = Table(title=f"{metric_title(comparison.metric)} in percent", title_justify="left", box=box.SIMPLE_HEAD)
         for i in piece:
             shown.add_column(_HEADERS[i], justify="left" if i == 0 else "right", no_wrap=True)
         for row in table[1:]:
@@ -89,7 +87,7 @@ def _texts(line: Line) -> tuple[str, ...]:
     )
 
 
-def probability(test: Test | None) -> str:
+def probability(test: Difference | None) -> str:
     """A p-value with three decimals, ``<.001`` below."""
     if test is None or test.p is None:
         return ""
@@ -131,9 +129,7 @@ def _print_moved(comparison: Comparison, console: Console) -> None:
             console.print(f"  {_one_line(moved.text, 150)}", markup=False, highlight=False)
         for name, passages in (("A", moved.first_passages), ("B", moved.second_passages)):
             for rank, passage in enumerate(passages, 1):
-                console.print(
-                    f"    {name}{rank} {_one_line(passage, 110)}", style="dim", markup=False, highlight=False
-                )
+                console.print(f"    {name}{rank} {_one_line(passage, 110)}", style="dim", markup=False, highlight=False)
 
 
 def print_checks(name: str, system: str, checks: Sequence[Check], tolerance: float, console: Console) -> None:

@@ -22,7 +22,7 @@ Series = tuple[list[float], list[float]]
 
 
 def overview_figure(board: Board) -> Figure:
-    """Average by episode (mean over seeds; of up to six also the range) and mean training loss of the last episode, by optimizer."""
+    """By optimizer: average by episode (of up to six also the range over seeds), mean loss of the last episode."""
     rows = [r for r in board.rows if r.kind == "optimizer" and not r.variant and r.seeds_done]
     if not any(r.runs[s].get("history") for r in rows for s in r.seeds_done):
         raise UsageError("no finished run has a history of its episodes")

@@ -15,7 +15,7 @@ from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
 from mtbench.report.records import Loaded, load_records
 from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles
-from mtbench.report.statistics import Estimate, Test, correct, detectable_difference, paired_t, pooled_sd
+from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
 
 
 @dataclass(slots=True)
@@ -186,7 +186,7 @@ def _against(row: Row, base: Row, tasks: list[str]) -> None:
     correct(list(row.task_gains.values()))
 
 
-def compare_estimates(row: Row, own: Estimate, other_row: Row, other: Estimate) -> Test:
+def compare_estimates(row: Row, own: Estimate, other_row: Row, other: Estimate) -> Difference:
     """Paired t-test over common seeds; a system that has one figure and no seeds is held fixed for each of them."""
     ours, theirs = own.seeds, other.seeds
     if row.kind != "optimizer" and len(ours) == 1:
@@ -196,7 +196,7 @@ def compare_estimates(row: Row, own: Estimate, other_row: Row, other: Estimate) 
     return paired_t(ours, theirs)
 
 
-def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Test]) -> None:
+def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Difference]) -> None:
     spread = pooled_sd(tested)
     for n in sorted({t.n for t in tested if t.n > 1}):
         difference = detectable_difference(spread, n)
@@ -228,12 +228,8 @@ def _reported_rows(board: Board) -> list[Row]:
             t: Estimate(system.tasks[t]) if t in system.tasks else Estimate(None, reason="not reported")
             for t in board.tasks
         }
-        average = (
-            Estimate(system.average) if system.average is not None else Estimate(None, reason="not reported")
-        )
-        row = Row(
-            system.system, system.system, "reported", tasks=tasks, average=average, source=system.source
-        )
+        average = Estimate(system.average) if system.average is not None else Estimate(None, reason="not reported")
+        row = Row(system.system, system.system, "reported", tasks=tasks, average=average, source=system.source)
         row.notes = [system.note] if system.note else []
         rows.append(row)
     if not rows:

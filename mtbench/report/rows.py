@@ -21,7 +21,7 @@ from mtbench.report.settings import (
     variant_key,
     variant_of,
 )
-from mtbench.report.statistics import Estimate, Test, estimate
+from mtbench.report.statistics import Difference, Estimate, estimate
 
 
 @dataclass(slots=True)
@@ -36,9 +36,9 @@ class Row:
     variant: str = ""
     """How the rest of the configuration differs from the table's; empty for the rows compared with each other."""
     tasks: dict[str, Estimate] = field(default_factory=dict)
-    task_gains: dict[str, Test] = field(default_factory=dict)
+    task_gains: dict[str, Difference] = field(default_factory=dict)
     average: Estimate = field(default_factory=lambda: Estimate(None, reason="no run"))
-    gain: Test | None = None
+    gain: Difference | None = None
     best_tier: bool | None = None
     costs: dict[str, float | None] = field(default_factory=dict)
     """``step_ms``, ``step_ratio``, ``peak_memory_bytes``, ``optimizer_state_bytes``, ``hours``."""
@@ -88,9 +88,7 @@ def _add(group: Group, record: Record) -> None:
     seed = record["spec"]["seed"]
     other = group.runs.get(seed)
     if other is not None:
-        order = sorted(
-            (other, record), key=lambda r: (r["status"] == "complete", str(r.get("finished") or ""))
-        )
+        order = sorted((other, record), key=lambda r: (r["status"] == "complete", str(r.get("finished") or "")))
         group.notes.append(f"seed {seed} stands in two records; {order[1]['run_id']} (the later one) counts")
         record = order[1]
     group.runs[seed] = record
@@ -138,9 +136,7 @@ def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | Non
     name, kind = first["spec"]["optimizer"]["name"], kind_of(first)
     params = json.loads(group.key[1])
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
-    row = Row(
-        label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs
-    )
+    row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs)
     if kind == "optimizer" and main is not None:
         row.variant = describe_difference(_full_variant(first["spec"]), _full_variant(main))
     _fill_scores(row, group, tasks, metric)

@@ -41,7 +41,7 @@ class Estimate:
 
 
 @dataclass(slots=True)
-class Test:
+class Difference:
     """A difference with its 95 % interval and p-value; ``p`` is None where ``reason`` says why."""
 
     difference: float | None
@@ -74,22 +74,22 @@ def estimate(seeds: Mapping[int, float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, sd, dict(seeds))
 
 
-def paired_t(treated: Mapping[int, float], baseline: Mapping[int, float]) -> Test:
+def paired_t(treated: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
     """Two-sided paired t-test over the seeds that both have; the values are averages of whole runs."""
     common = sorted(set(treated) & set(baseline))
     if not common:
-        return Test(None, reason="no seed in common")
+        return Difference(None, reason="no seed in common")
     differences = np.array([treated[s] - baseline[s] for s in common], dtype=np.float64)
     if not np.isfinite(differences).all():
-        return Test(None, n=len(common), reason="not a number")
+        return Difference(None, n=len(common), reason="not a number")
     mean, n = float(differences.mean()), len(common)
     if n == 1:
-        return Test(mean, n=1, reason="one seed: not testable")
+        return Difference(mean, n=1, reason="one seed: not testable")
     sd = float(differences.std(ddof=1))
     if sd <= 1e-12 * max(1.0, abs(mean)):
         if abs(mean) <= 1e-12:
-            return Test(0.0, 0.0, 0.0, 1.0, n=n, sd=0.0, reason="identical")
-        return Test(mean, n=n, sd=0.0, reason="the same difference for every seed: noise unknown")
+            return Difference(0.0, 0.0, 0.0, 1.0, n=n, sd=0.0, reason="identical")
+        return Difference(mean, n=n, sd=0.0, reason="the same difference for every seed: noise unknown")
     return _t_test(mean, sd / n**0.5, n - 1, n, sd)
 
 
@@ -104,13 +104,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def correct(tests: Sequence[Test]) -> None:
+def correct(tests: Sequence[Difference]) -> None:
     """Fill ``p_holm`` of the tests of one family."""
     for test, adjusted in zip(tests, holm([t.p for t in tests]), strict=True):
         test.p_holm = adjusted
 
 
-def pooled_sd(tests: Sequence[Test]) -> float | None:
+def pooled_sd(tests: Sequence[Difference]) -> float | None:
     """Standard deviation of paired differences, pooled over the tests; None if none has a variance."""
     parts = [(t.sd**2 * (t.n - 1), t.n - 1) for t in tests if t.sd]
     return (sum(v for v, _ in parts) / sum(df for _, df in parts)) ** 0.5 if parts else None
@@ -137,7 +137,7 @@ def detectable_difference(sd: float | None, n: int, wanted: float = 0.8) -> floa
     return high
 
 
-def crossed_test(treated: Scores, baseline: Scores) -> Test:
+def crossed_test(treated: Scores, baseline: Scores) -> Difference:
     """Seeds and queries both random and crossed: does the difference hold for new seeds *and* new queries?
 
     The random-effects analysis of variance of multi-reader studies, with the degrees of freedom of Hillis (2007,
@@ -146,22 +146,22 @@ def crossed_test(treated: Scores, baseline: Scores) -> Test:
     """
     differences = _differences(treated, baseline)
     if not differences:
-        return Test(None, reason="no query in common")
+        return Difference(None, reason="no query in common")
     seeds = min(len(d) for d in differences.values())
     by_seed = np.mean([d.mean(axis=1) for d in differences.values()], axis=0)
     mean, queries = float(by_seed.mean()), sum(d.shape[1] for d in differences.values())
     if seeds < 2:
-        return Test(mean, n=queries, reason="one seed: not testable")
+        return Difference(mean, n=queries, reason="one seed: not testable")
     from_seeds = float(by_seed.var(ddof=1)) / seeds
     from_queries = sum(_query_variance(d) for d in differences.values()) / len(differences) ** 2
     variance = from_seeds + from_queries
     if from_seeds <= 1e-24:
-        return Test(mean, p=1.0 if abs(mean) < 1e-12 else None, n=queries, reason="no variance over seeds")
+        return Difference(mean, p=1.0 if abs(mean) < 1e-12 else None, n=queries, reason="no variance over seeds")
     freedom = variance**2 / (from_seeds**2 / (seeds - 1))
     return _t_test(mean, variance**0.5, freedom, queries, None)
 
 
-def randomisation_test(treated: Scores, baseline: Scores, *, resamples: int = 9999, seed: int = 0) -> Test:
+def randomisation_test(treated: Scores, baseline: Scores, *, resamples: int = 9999, seed: int = 0) -> Difference:
     """Paired randomisation over queries of the seeds' mean scores, within tasks; the statistic is the macro-average.
 
     Says whether *these checkpoints* differ on new queries, nothing about the method. ``p`` is
@@ -169,7 +169,7 @@ def randomisation_test(treated: Scores, baseline: Scores, *, resamples: int = 99
     """
     differences = {task: d.mean(axis=0) for task, d in _differences(treated, baseline).items()}
     if not differences:
-        return Test(None, reason="no query in common")
+        return Difference(None, reason="no query in common")
     observed = float(np.mean([d.mean() for d in differences.values()]))
     random = np.random.default_rng(seed)
     totals = np.zeros(resamples)
@@ -179,23 +179,23 @@ def randomisation_test(treated: Scores, baseline: Scores, *, resamples: int = 99
             totals += _flipped_sums(changed, resamples, random) / (len(d) * len(differences))
     exceeding = int((np.abs(totals) >= abs(observed) - 1e-12).sum())
     count = sum(len(d) for d in differences.values())
-    return Test(observed, p=(1 + exceeding) / (1 + resamples), n=count)
+    return Difference(observed, p=(1 + exceeding) / (1 + resamples), n=count)
 
 
-def query_t_test(treated: Scores, baseline: Scores) -> Test:
+def query_t_test(treated: Scores, baseline: Scores) -> Difference:
     """Paired t-test over all queries pooled: what is often published; here only to show its error rate."""
     parts = [d.mean(axis=0) for d in _differences(treated, baseline).values()]
     values = np.concatenate(parts) if parts else np.zeros(0)
     if len(values) < 2 or values.std(ddof=1) == 0:
-        return Test(None, n=len(values), reason="no variance over queries")
+        return Difference(None, n=len(values), reason="no variance over queries")
     sd = float(values.std(ddof=1))
     return _t_test(float(values.mean()), sd / len(values) ** 0.5, len(values) - 1, len(values), sd)
 
 
-def _t_test(mean: float, error: float, freedom: float, n: int, sd: float | None) -> Test:
+def _t_test(mean: float, error: float, freedom: float, n: int, sd: float | None) -> Difference:
     half = _quantile(freedom) * error
     p = float(2 * special.stdtr(freedom, -abs(mean / error)))
-    return Test(mean, mean - half, mean + half, p, n=n, sd=sd)
+    return Difference(mean, mean - half, mean + half, p, n=n, sd=sd)
 
 
 def _quantile(freedom: float) -> float:
@@ -224,9 +224,7 @@ def _query_variance(d: NDArray[np.float64]) -> float:
     return max(0.0, seeds * float(by_query.var(ddof=1)) - mean_square_residual) / (seeds * queries)
 
 
-def _flipped_sums(
-    values: NDArray[np.float64], count: int, random: np.random.Generator
-) -> NDArray[np.float64]:
+def _flipped_sums(values: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """``count`` sums of ``values`` with random signs, in pieces of at most 32 MB."""
     sums, total, step = np.empty(count), values.sum(), max(1, 2**25 // len(values))
     for start in range(0, count, step):

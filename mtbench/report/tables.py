@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mtbench.report.cells import Column, caption, cell, columns, why
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
-from mtbench.report.statistics import Estimate, Test
+from mtbench.report.statistics import Difference, Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,14 +71,12 @@ def to_csv(board: Board) -> str:
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
     for row in board.rows:
-        writer.writerow(
-            {"suite": board.label, "profile": board.profile, "metric": board.metric, **_csv_row(row)}
-        )
+        writer.writerow({"suite": board.label, "profile": board.profile, "metric": board.metric, **_csv_row(row)})
     return out.getvalue()
 
 
 def _csv_row(row: Row) -> dict[str, Any]:
-    gain = row.gain or Test(None)
+    gain = row.gain or Difference(None)
     return {
         "method": row.label,
         "kind": row.kind,
