@@ -86,10 +86,13 @@ def to_tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
 
 
 def run(opt: MultitaskOptimizer, stream: Iterable[Step]) -> list[Tensor]:
-    """The updates of one step after the other, as the training loop makes them."""
+    """The updates of one step after the other, as the training loop makes them.
+
+    Each step gets copies: what a method does to its arguments shall show in the check of that, and nowhere else.
+    """
     updates = []
     for gradients, losses in stream:
-        updates.append(opt.combine(gradients, losses).clone())
+        updates.append(opt.combine(gradients.clone(), losses.clone()).clone())
         after = [float(v) * 0.98 for v in losses]
         opt.after_step(after.copy)
     return updates
