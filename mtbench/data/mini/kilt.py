@@ -15,7 +15,7 @@ from mtbench.data.mini.prose import Prose, write_prose
 from mtbench.data.mini.queries import STYLES, Query, Style, draw
 from mtbench.data.mini.world import World, build_world
 
-TRAIN_QUERIES, DEV_QUERIES = 1600, 140
+TRAIN_QUERIES, DEV_QUERIES = 1720, 140
 _DPR_NAMES = {"structured_zeroshot": "zeroshot"}
 
 

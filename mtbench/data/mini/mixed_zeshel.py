@@ -32,7 +32,6 @@ _PAGES = {
     "train": {"person": 16, "place": 5, "group": 4, "work": 5},
     "val": {"person": 26, "place": 10, "group": 4, "work": 10},
 }
-_NOTES_PER_PAGE = 2
 CANDIDATES = 64
 
 
@@ -106,7 +105,7 @@ def _document(
     told = [text[: text.index(".") + 1], *(text[f.start : f.end] for f in page.facts if f.passage == 0)]
     tokens = [*page.title.split(), *_tokens(" ".join(told))]
     mentions = []
-    for target in rng.sample([p for p in world.pages if p is not page], _NOTES_PER_PAGE):
+    for target in _targets(page, world, rng):
         sentence, mention, category = note(target, rng)
         before, after = sentence.split("{m}")
         tokens += _tokens(before)
@@ -115,6 +114,13 @@ def _document(
         mentions.append((target, start, len(tokens) - 1, category))
         tokens += _tokens(after)
     return tokens, mentions
+
+
+def _targets(page: Page, world: World, rng: random.Random) -> list[Page]:
+    """Pages that a document mentions: one of its own topic, so that the document itself is a hint, one of any."""
+    near = rng.choice([p for p in world.pages if p.topic is page.topic and p is not page])
+    far = rng.choice([p for p in world.pages if p is not page and p is not near])
+    return [near, far]
 
 
 def _tokens(text: str) -> list[str]:
