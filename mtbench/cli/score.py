@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,7 +92,6 @@ def _enter(
     store_root: Path | None,
     json_: bool,
 ) -> None:
-    from mtbench.cli.common import emit_json
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.request import profile_name
     from mtbench.pipeline.store import Store, default_root
@@ -112,17 +111,22 @@ def _enter(
         store=Store(root),
         seed=seed,
     )
-    values = {t.name: record["tasks"].get(t.name, {"metrics": {}})["metrics"].get(suite.metric) for t in suite.tasks}
-    missing = [task_name for task_name, value in values.items() if value is None]
+    _show_entry(record, path, [t.name for t in suite.tasks], json_)
+
+
+def _show_entry(record: dict[str, Any], path: Path, tasks: list[str], json_: bool) -> None:
+    from mtbench.cli.common import emit_json
+
+    metric, average = record["metric"], record.get("average")
+    values = {task: record["tasks"].get(task, {"metrics": {}})["metrics"].get(metric) for task in tasks}
+    missing = [task for task, value in values.items() if value is None]
     if missing:
-        text = f"No {suite.metric} for {', '.join(missing)}: the row has no average yet."
-        typer.echo(text, err=True)
-    typer.echo(f"Entered {name} into {path}", err=True)
-    average = record.get("average")
+        typer.echo(f"No {metric} for {', '.join(missing)}: the row has no average yet.", err=True)
+    typer.echo(f"Entered {record['spec']['optimizer']['name']} into {path}", err=True)
     if json_:
         emit_json({"record": str(path), "run_id": path.stem, "tasks": record["tasks"], "average": average})
     else:
-        _table(suite.metric, {**values, "average": average})
+        _table(metric, {**values, "average": average})
 
 
 def _note(count: int, text: str) -> None:

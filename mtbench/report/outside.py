@@ -86,17 +86,7 @@ def enter_system(
     stands only when every task of the suite has the suite's metric.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    spec = {
-        "optimizer": {"name": name, "params": {}},
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "suite_fingerprint": suite_fingerprint,
-        "profile": profile,
-        "seed": seed,
-        "config": {},
-        "limit": None,
-        "external": True,
-    }
+    spec = _specification(name, suite, suite_fingerprint, profile, seed)
     scores, inputs = _entered_before(record_path(results, spec), store)
     for task, file in files.items():
         scores[task] = score_file(suite, suite.task(task), file)
@@ -119,6 +109,21 @@ def enter_system(
         "error": None,
     }
     return record, write_record(results, record)
+
+
+def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str, seed: int) -> Record:
+    """What names the record. The files are not part of it: entering better ones replaces the row."""
+    return {
+        "optimizer": {"name": name, "params": {}},
+        "suite": suite.name,
+        "suite_version": suite.version,
+        "suite_fingerprint": suite_fingerprint,
+        "profile": profile,
+        "seed": seed,
+        "config": {},
+        "limit": None,
+        "external": True,
+    }
 
 
 def _figures(suite: Suite, scores: Mapping[str, TaskScores]) -> Record:
