@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@cache
 def passages(folder: Path) -> list[list[str]]:
     with (folder / "psgs_w100.tsv").open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file, delimiter="\t", quotechar='"'))[1:]
 
 
+@cache
 def kilt(folder: Path, task: str, split: str) -> list[dict[str, Any]]:
     stem = f"triviaqa-{split}_id" if task == "triviaqa" else f"{task}-{split}"
     records = lines(folder / f"{stem}-kilt.jsonl")
@@ -51,6 +54,7 @@ def kilt(folder: Path, task: str, split: str) -> list[dict[str, Any]]:
     return records
 
 
+@cache
 def dpr(folder: Path, task: str, split: str) -> list[dict[str, Any]]:
     path = folder / f"{DPR_NAMES.get(task, task)}-{split}-multikilt.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text())

@@ -28,9 +28,7 @@ def generate(folder: Path, seed: int = 0) -> None:
     kilt_files.write_passages(folder / "psgs_w100.tsv", prose.passages)
     for task, style in STYLES.items():
         train = TRAIN_QUERIES // 4 if task == "aidayago2" else TRAIN_QUERIES
-        write_task(
-            folder, task, style, world, prose, random.Random(f"kilt-{seed}-{task}"), (train, DEV_QUERIES)
-        )
+        write_task(folder, task, style, world, prose, random.Random(f"kilt-{seed}-{task}"), (train, DEV_QUERIES))
 
 
 def write_task(

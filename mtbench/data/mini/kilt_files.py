@@ -80,14 +80,10 @@ def write_passages(path: Path, passages: list[Passage]) -> None:
         file.write("id\ttext\ttitle\twikipedia_id\tstart_paragraph_id\tend_paragraph_id\n")
         for p in passages:
             text = p.text.replace('"', '""')
-            file.write(
-                f'{p.number}\t"{text}"\t{p.page.title}\t{p.page.wikipedia_id}\t{p.paragraph}\t{p.paragraph}\n'
-            )
+            file.write(f'{p.number}\t"{text}"\t{p.page.title}\t{p.page.wikipedia_id}\t{p.paragraph}\t{p.paragraph}\n')
 
 
-def kilt_records(
-    task: str, queries: list[Query], split: str, prose: Prose, rng: random.Random
-) -> list[Record]:
+def kilt_records(task: str, queries: list[Query], split: str, prose: Prose, rng: random.Random) -> list[Record]:
     """The queries as KILT records; ids in the style of the data set, unique within task and split."""
     bare = 0.02 if split == "train" else 0.0
     records = []
@@ -120,12 +116,8 @@ def _identifier(task: str, split: str, i: int, rng: random.Random) -> str:
     return f"{digits[:8]}-{digits[8:12]}-11ea-aa09-{digits[12:]}" + ("_2" if task == "wow" else "")
 
 
-def _output(
-    task: str, answer: str, evidence: list[Evidence], prose: Prose, rng: random.Random
-) -> dict[str, Any]:
-    bleu = round(
-        rng.uniform(0.2, 0.49) if rng.random() < 0.06 else rng.choice((1.0, rng.uniform(0.6, 1.0))), 4
-    )
+def _output(task: str, answer: str, evidence: list[Evidence], prose: Prose, rng: random.Random) -> dict[str, Any]:
+    bleu = round(rng.uniform(0.2, 0.49) if rng.random() < 0.06 else rng.choice((1.0, rng.uniform(0.6, 1.0))), 4)
     return {"answer": answer, "provenance": [_provenance(task, e, prose, bleu) for e in evidence]}
 
 
@@ -133,9 +125,7 @@ def _provenance(task: str, evidence: Evidence, prose: Prose, bleu: float) -> Rec
     if isinstance(evidence, Page):
         return {"wikipedia_id": evidence.wikipedia_id, "title": evidence.title}
     page, lines = evidence.page, prose.paragraphs[evidence.page.number]
-    section = (
-        "Section::::Abstract." if evidence.paragraph == 1 else lines[evidence.paragraph - 1].rstrip("\n")
-    )
+    section = "Section::::Abstract." if evidence.paragraph == 1 else lines[evidence.paragraph - 1].rstrip("\n")
     item: Record = {
         "wikipedia_id": page.wikipedia_id,
         "title": page.title,

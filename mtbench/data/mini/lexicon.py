@@ -20,12 +20,8 @@ def articles(text: str) -> str:
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
-WOMEN = _words(
-    "Anna Clara Edith Greta Helen Irene Julia Laura Maria Nora Olga Paula Rosa Sofia Teresa Ursula Vera Zoë"
-)
-MEN = _words(
-    "Albert Bruno Carl David Emil Felix Georg Hugo Ivan Jakob Leo Martin Oscar Peter Robert Søren Viktor José"
-)
+WOMEN = _words("Anna Clara Edith Greta Helen Irene Julia Laura Maria Nora Olga Paula Rosa Sofia Teresa Ursula Vera Zoë")
+MEN = _words("Albert Bruno Carl David Emil Felix Georg Hugo Ivan Jakob Leo Martin Oscar Peter Robert Søren Viktor José")
 SURNAMES = _words(
     "Abbott Becker Carver Dalton Ellison Fischer Gardiner Harlow Ibsen Jensen Keller Lambert Mercer Novak Osborne "
     "Palmer Quinn Reyes Sutton Thorne Underhill Vargas Walsh Yates Zimmer Andersen Bellini Conrad Duarte Engström "
@@ -72,15 +68,11 @@ AWARDS = tuple(
     )
 )
 LANGUAGES = _words("Latin Arabic Russian Turkish Persian Hebrew Italian Swedish Finnish Hungarian")
-HOBBIES = _words(
-    "fishing archery knitting pottery juggling fencing carving cycling skating dancing riding swimming"
-)
+HOBBIES = _words("fishing archery knitting pottery juggling fencing carving cycling skating dancing riding swimming")
 CITIES = _words("Vienna Lisbon Prague Oslo Boston Cairo Naples Geneva Dublin Madrid Athens Warsaw")
 RIVERS = _words("Amsel Bure Clyde Derwent Erme Fal Isar Kennet Loire Moselle Neckar Tamar")
 PRODUCTS = _words("cheese glass honey leather linen paper pepper salt silk soap wool wine")
-NUMBERS = _words(
-    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty"
-)
+NUMBERS = _words("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty")
 COLOURS = _words("blue red green yellow purple orange black white brown grey")
 GENRES = _words("comedy tragedy satire romance fable mystery memoir ballad parody chronicle")
 

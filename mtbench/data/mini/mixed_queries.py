@@ -40,9 +40,7 @@ def _clues(page: Page, rng: random.Random, part: int | None = None) -> list[Fact
 def _described(page: Page, facts: list[Fact], rng: random.Random) -> str:
     """The page by its field and by facts, without a name: "skipper who was born in the twenties"."""
     place = topic_words(page.topic, rng, 1, shared=0.0)[0]
-    who = (
-        f"{page.topic.alias} who" if page.kind == "person" else f"{KIND_NAMES[page.kind]} of the {place} that"
-    )
+    who = f"{page.topic.alias} who" if page.kind == "person" else f"{KIND_NAMES[page.kind]} of the {place} that"
     return f"{who} " + " and ".join(f.relation.clue.format(v=veiled(f)) for f in facts)
 
 
