@@ -1,0 +1,64 @@
+"""mtbench prepare: fetch or check a suite's raw files and build its data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from mtbench.cli import common
+
+
+def command(
+    suite: str = typer.Argument(..., help="A name (mtbench ls suites), or a folder with a suite.toml."),
+    profile: str = typer.Option("mini", help="mini, paper, taco-code, or a TOML file."),
+    raw: str = typer.Option(None, help="Folder with the official files; nothing is downloaded then.", metavar="DIR"),
+    store: str = typer.Option(None, help="Where data are kept. Default: $MTBENCH_HOME or the user's cache folder."),
+    encoder: str = typer.Option(None, help="A folder or a hub name: its tokenizer is used instead of the profile's."),
+    workers: int = typer.Option(None, help="Processes that tokenise; default: as many as there are cores.", min=1),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched, with sizes."),
+    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+) -> int:
+    """Fetch or check the raw files of a suite, and build its token ids and judgements."""
+    from pathlib import Path
+
+    from mtbench.execution.prepare import PrepareOrder, plan_prepare, prepare_suite
+    from mtbench.execution.progress import make_reporter
+
+    order = PrepareOrder(suite, profile, Path(raw) if raw else None, Path(store) if store else None, encoder, workers)
+    if dry_run:
+        plan = plan_prepare(order)
+        common.emit_json(plan) if json else _print_plan(plan)
+        return 0
+    if not json and order.needs_files:
+        _print_plan(plan_prepare(order))
+    reporter = make_reporter()
+    try:
+        result = prepare_suite(order, reporter)
+    finally:
+        reporter.close()
+    common.emit_json(result) if json else _print_result(result)
+    return 0
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    console = common.err_console()
+    for file in plan["files"]:
+        size = f"{file['bytes'] / 1e6:10,.1f} MB" if file["bytes"] else "  size unknown"
+        console.print(f"  {file['state']:<9}{size}  {file['path']}", markup=False)
+    fetched = plan["bytes_to_fetch"]
+    console.print(f"{plan['suite']}: {fetched / 1e9:.2f} GB of known size to fetch", markup=False)
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    console = common.out_console()
+    state = "ready already" if result["reused"] else f"built in {result['seconds']:.1f} s"
+    console.print(f"{result['suite']}: {state}", markup=False)
+    for name, corpus in result["corpora"].items():
+        numbers = f"{corpus['passages']:,} passages, {corpus['pages']:,} pages, {corpus['tokens']:,} tokens"
+        console.print(f"  corpus {name}: {numbers}", markup=False)
+    for name, task in result["tasks"].items():
+        console.print(f"  task {name}: {task['train']:,} train, {task['dev']:,} dev queries", markup=False)
+    for place, counts in result["notes"].items():
+        for what, count in counts.items():
+            console.print(f"  note: {place}: {count:,} {what}", markup=False)
