@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mtbench.errors import ConfigError
+from mtbench.retrieval.nominees import GROUP, Nominees, exact_scores, pad_rows
 from mtbench.retrieval.products import (
     TINY,
     check_range,
     checked_norms,
-    dot_products,
     error_bound,
     tensor_keys,
-    tensor_scores,
 )
 from mtbench.retrieval.ranking import NO_KEY, Ranking, ranking_from_keys, rows_by_rank
 
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
 BACKENDS = ("exact", "flat", "ivf", "hnsw")
 Backend = Literal["exact", "flat", "ivf", "hnsw"]
-_GROUP = 32
-"""Passages whose largest score is looked at first: most groups have none that matters."""
-_PAIR_ELEMENTS = 2**22
-"""Numbers that exact scoring holds at once (float64, and as many again)."""
 
 
 def search(
@@ -52,6 +47,7 @@ def search(
     query_groups: np.ndarray | None = None,
     chunk_rows: int | None = None,
     query_rows: int | None = None,
+    window_rows: int | None = None,
 ) -> Ranking:
     """The k best passages by dot product for every query, as a :class:`Ranking` of shape (Q, k).
 
@@ -59,7 +55,8 @@ def search(
     its rows; ``id_rank`` int32[N]. With ``groups`` (int32[N]) and ``query_groups`` (int32[Q]) a query sees only the
     passages of its own group. ``backend``: ``exact`` (this module, torch) or FAISS ``flat`` (equal results), ``ivf``,
     ``hnsw`` (approximate). ``device`` is torch's name, ``cpu`` or ``cuda``. ``chunk_rows`` and ``query_rows`` bound
-    the block that is multiplied at once; they change speed and memory, never the result.
+    the block that is multiplied at once, ``window_rows`` the passages in memory; they change speed and memory, never
+    the result.
 
     Raises RunError if a vector is not finite or a score would overflow, ConfigError for an unknown backend.
     """
@@ -72,10 +69,10 @@ def search(
         return search_faiss(
             queries, shards, k, id_rank, backend, device=device, groups=groups, query_groups=query_groups
         )
-    state = _State(queries, k, id_rank, device, groups, query_groups, query_rows)
+    state = _State(queries, k, id_rank, device, groups, query_groups, query_rows, chunk_rows)
     with _full_precision():
-        for start, chunk in _chunks(shards, chunk_rows or state.default_chunk_rows):
-            state.add(start, chunk)
+        for start, window in _windows(shards, window_rows or state.window_rows):
+            state.add(start, window)
     return state.ranking()
 
 
@@ -93,7 +90,9 @@ def _check_shapes(
     if len(id_rank) != passages:
         raise ValueError(f"id_rank has {len(id_rank)} entries, the shards {passages} passages")
     if any(shard.shape[1] != queries.shape[1] for shard in shards):
-        raise ValueError(f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}")
+        raise ValueError(
+            f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}"
+        )
     if (groups is None) != (query_groups is None):
         raise ValueError("groups and query_groups belong together")
     if groups is None or query_groups is None:
@@ -102,7 +101,7 @@ def _check_shapes(
         raise ValueError("groups needs one number per passage, query_groups one per query")
 
 
-def _chunks(shards: Sequence[np.ndarray], rows: int) -> Iterator[tuple[int, np.ndarray]]:
+def _windows(shards: Sequence[np.ndarray], rows: int) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of at most ``rows`` passages, read from disk once, each with the row of its first passage."""
     start = 0
     for shard in shards:
@@ -126,12 +125,14 @@ def _full_precision() -> Iterator[None]:
 
 
 @dataclass
-class _Passages:
-    """A chunk of the corpus, filled up with zeros to a multiple of ``_GROUP`` rows; ``count`` are real."""
+class _Window:
+    """Passages in memory: float32, filled up with zeros to a multiple of ``GROUP`` rows; ``count`` are real."""
 
-    single: torch.Tensor
-    double: torch.Tensor
+    vectors: torch.Tensor
     count: int
+    ranks: torch.Tensor
+    groups: torch.Tensor | None
+    largest_norm: float
 
 
 @dataclass
@@ -139,7 +140,6 @@ class _Block:
     """Some queries (grouped together), their running best keys and the place they came from."""
 
     queries: torch.Tensor
-    double: torch.Tensor
     norms: torch.Tensor
     groups: torch.Tensor | None
     keys: torch.Tensor
@@ -158,19 +158,24 @@ class _State:
         groups: np.ndarray | None,
         query_groups: np.ndarray | None,
         query_rows: int | None,
+        chunk_rows: int | None,
     ) -> None:
         import torch
 
         self.device = torch.device(device)
         on_gpu = self.device.type == "cuda"
-        self.default_chunk_rows = 65536 if on_gpu else 8192
+        chunk_rows = chunk_rows or (65536 if on_gpu else 8192)
+        self.chunk_rows = -(-chunk_rows // GROUP) * GROUP
+        self.window_rows = (2**30 if on_gpu else 2**26) // max(queries.shape[1], 1) + 1
         self.k, self.dimension, self.num_queries = int(k), queries.shape[1], len(queries)
         self.id_rank = id_rank
         self.groups = groups
         norms = checked_norms(np.asarray(queries, dtype=np.float32), "query")
         self.largest_query = float(norms.max(initial=0.0))
         order = np.arange(len(queries)) if query_groups is None else np.argsort(query_groups, kind="stable")
-        size = query_rows or (4096 if on_gpu else 512)
+        size = query_rows or (4096 if on_gpu else 256)
+        # One buffer for all products: fresh memory of this size costs as much as the product itself.
+        self.scratch = torch.empty(min(size, len(queries)) * self.chunk_rows, device=self.device)
         self.blocks = []
         for first in range(0, len(queries), size):
             rows = order[first : first + size]
@@ -178,7 +183,6 @@ class _State:
             self.blocks.append(
                 _Block(
                     queries=vectors.to(self.device),
-                    double=vectors.to(self.device, torch.float64),
                     norms=torch.from_numpy(norms[rows]).to(self.device),
                     groups=None
                     if query_groups is None
@@ -188,50 +192,70 @@ class _State:
                 )
             )
 
-    def add(self, start: int, chunk: np.ndarray) -> None:
-        """Takes in the passages ``start``, ``start + 1``, ... whose embeddings are ``chunk``."""
+    def add(self, start: int, vectors: np.ndarray) -> None:
+        """Takes in the passages ``start``, ``start + 1``, ... whose embeddings are ``vectors``."""
         import torch
 
-        largest = float(checked_norms(chunk, "passage", start).max(initial=0.0))
+        largest = float(checked_norms(vectors, "passage", start).max(initial=0.0))
         check_range(self.largest_query, largest)
-        padded = np.zeros((-(-len(chunk) // _GROUP) * _GROUP, self.dimension), dtype=chunk.dtype)
-        padded[: len(chunk)] = chunk
-        half = torch.from_numpy(padded).to(self.device)
-        passages = _Passages(half.to(torch.float32), half.to(torch.float64), len(chunk))
-        stop = start + len(chunk)
-        ranks = torch.from_numpy(np.array(self.id_rank[start:stop], dtype=np.int64)).to(self.device)
-        groups = None
-        if self.groups is not None:
-            groups = torch.from_numpy(np.array(self.groups[start:stop])).to(self.device)
+        padded = np.zeros((-(-len(vectors) // GROUP) * GROUP, self.dimension), dtype=vectors.dtype)
+        padded[: len(vectors)] = vectors
+        rows = slice(start, start + len(vectors))
+        window = _Window(
+            vectors=torch.from_numpy(padded).to(self.device).to(torch.float32),
+            count=len(vectors),
+            ranks=torch.from_numpy(np.array(self.id_rank[rows], dtype=np.int64)).to(self.device),
+            groups=None
+            if self.groups is None
+            else torch.from_numpy(np.array(self.groups[rows])).to(self.device),
+            largest_norm=largest,
+        )
         for block in self.blocks:
-            self._add_to(block, passages, ranks, groups, largest)
+            self._search(block, window)
 
-    def _add_to(
-        self,
-        block: _Block,
-        passages: _Passages,
-        ranks: torch.Tensor,
-        groups: torch.Tensor | None,
-        largest: float,
-    ) -> None:
+    def _search(self, block: _Block, window: _Window) -> None:
+        """Merges the best passages of a window into the block's keys."""
+        margin = block.norms * error_bound(window.largest_norm, self.dimension) + TINY
+        nominees = Nominees(len(block.keys), self.k, margin)
+        for first in range(0, window.count, self.chunk_rows):
+            fast = self._fast_scores(block, window, first)
+            if fast is None:
+                continue
+            threshold = nominees.threshold(block.keys[:, -1])
+            nominees.take(fast, threshold, first)
+            if nominees.scores.shape[1] > 4 * self.k + 1024:  # ties: only exact scores and ids can tell
+                self._settle(block, window, nominees)
+                nominees = Nominees(len(block.keys), self.k, margin)
+        self._settle(block, window, nominees)
+
+    def _fast_scores(self, block: _Block, window: _Window, first: int) -> torch.Tensor | None:
+        """float32[Q, C] of one chunk, -inf for what a query does not see; None if no query sees anything."""
         import torch
 
+        last = min(first + self.chunk_rows, len(window.vectors))
+        real = min(last, window.count)
         seen = None
-        if groups is not None and block.groups is not None:
-            seen = block.groups[:, None] == groups[None]
+        if block.groups is not None and window.groups is not None:
+            seen = block.groups[:, None] == window.groups[None, first:real]
             if not bool(seen.any()):
-                return
-        fast = block.queries @ passages.single.T
-        fast[:, passages.count :] = -torch.inf
+                return None
+        columns = last - first
+        fast = self.scratch[: len(block.queries) * columns].view(len(block.queries), columns)
+        torch.mm(block.queries, window.vectors[first:last].T, out=fast)
+        fast[:, real - first :] = -torch.inf
         if seen is not None:
-            fast[:, : passages.count].masked_fill_(~seen, -torch.inf)
-        margin = block.norms * error_bound(largest, self.dimension) + TINY
-        rows, columns = _nominate(fast, block.keys[:, -1], margin, self.k)
+            fast[:, : real - first].masked_fill_(~seen, -torch.inf)
+        return fast
+
+    def _settle(self, block: _Block, window: _Window, nominees: Nominees) -> None:
+        """Scores the nominees exactly and keeps the k best keys."""
+        import torch
+
+        rows, columns = nominees.pairs(nominees.threshold(block.keys[:, -1]))
         if len(rows):
-            scores = _exact_scores(block.double, passages.double, rows, columns)
-            new = _pad_rows(tensor_keys(scores, ranks[columns]), rows, len(block.keys))
-            merged = torch.cat([block.keys, new], dim=1)
-            block.keys = merged.topk(self.k, dim=1).values
+            scores = exact_scores(block.queries, window.vectors, rows, columns)
+            new = pad_rows(tensor_keys(scores, window.ranks[columns]), rows, len(block.keys), NO_KEY)
+            block.keys = torch.cat([block.keys, new], dim=1).topk(self.k, dim=1).values
 
     def ranking(self) -> Ranking:
         """What has been found so far."""
@@ -239,55 +263,3 @@ class _State:
         for block in self.blocks:
             keys[block.rows] = block.keys.cpu().numpy()
         return ranking_from_keys(keys, rows_by_rank(self.id_rank))
-
-
-def _nominate(
-    fast: torch.Tensor, worst_keys: torch.Tensor, margin: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pairs (query, passage of this block) that may belong to the k best, sorted by query.
-
-    The exact k-th best score is at least that of the worst key kept so far, and at least the k-th fast score of this
-    block less the margin; a passage with that score has a fast score at most one margin lower.
-    """
-    import torch
-
-    lowest = torch.finfo(torch.float32).min
-    peaks = fast.view(len(fast), -1, _GROUP).amax(dim=2)
-    kept = tensor_scores(worst_keys).to(torch.float64) - margin
-    threshold = torch.where(worst_keys == NO_KEY, torch.full_like(kept, -torch.inf), kept)
-    # Where passages are still missing, the k-th best peak of this block bounds its k-th best score from below.
-    source = peaks if peaks.shape[1] >= k else fast
-    if source.shape[1] >= k and bool((worst_keys == NO_KEY).any()):
-        best = source.topk(k, dim=1, sorted=False).values.amin(dim=1)
-        threshold = torch.maximum(threshold, best.to(torch.float64) - 2 * margin)
-    lower = threshold.clamp(min=lowest).to(torch.float32)[:, None]
-    rows, groups = (peaks >= lower).nonzero(as_tuple=True)
-    members = fast.view(-1, _GROUP).index_select(0, rows * peaks.shape[1] + groups)
-    found, places = (members >= lower[rows]).nonzero(as_tuple=True)
-    return rows[found], groups[found] * _GROUP + places
-
-
-def _exact_scores(
-    queries: torch.Tensor, passages: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
-) -> torch.Tensor:
-    """Exact scores float32[P] of the pairs (rows[i], columns[i]), in blocks of bounded memory."""
-    import torch
-
-    size = max(_PAIR_ELEMENTS // max(queries.shape[1], 1), 1)
-    return torch.cat(
-        [
-            dot_products(queries.index_select(0, rows[i : i + size]), passages.index_select(0, columns[i : i + size]))
-            for i in range(0, len(rows), size)
-        ]
-    )
-
-
-def _pad_rows(values: torch.Tensor, rows: torch.Tensor, num_rows: int) -> torch.Tensor:
-    """``values`` (int64[P], sorted by ``rows``) as a matrix [num_rows, longest row], filled up with NO_KEY."""
-    import torch
-
-    counts = torch.bincount(rows, minlength=num_rows)
-    starts = counts.cumsum(0) - counts
-    padded = torch.full((num_rows, int(counts.max())), NO_KEY, dtype=torch.int64, device=values.device)
-    padded[rows, torch.arange(len(rows), device=values.device) - starts[rows]] = values
-    return padded

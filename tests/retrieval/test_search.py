@@ -42,6 +42,7 @@ def test_equals_the_definition_where_ties_are_everywhere(seed: int, backend: str
         backend=backend,
         chunk_rows=int(random.integers(1, 12)),
         query_rows=int(random.integers(1, 4)),
+        window_rows=int(random.integers(1, 30)),
         **options,
     )
     assert_equal(found, rank_by_definition(queries @ corpus.T.astype(np.float32), k, id_rank, allowed))
@@ -58,9 +59,18 @@ def test_bits_do_not_depend_on_blocks_shards_or_backend(offset: float) -> None:
     corpus = real_vectors(1, 3000, 96, offset).astype(np.float16)
     id_rank = np.random.default_rng(2).permutation(3000).astype(np.int32)
     whole = search(queries, [corpus], 50, id_rank)
-    for rows, cuts, block in ((3000, [], 40), (7, [1, 2000], 1), (512, [1234], 17), (1000, [999, 1001], 40)):
+    for rows, cuts, block, window in ((3000, [], 40, 3000), (7, [1, 2000], 1, 99), (512, [1234], 17, 2000)):
         assert_equal(
-            search(queries, np.split(corpus, cuts), 50, id_rank, chunk_rows=rows, query_rows=block), whole
+            search(
+                queries,
+                np.split(corpus, cuts),
+                50,
+                id_rank,
+                chunk_rows=rows,
+                query_rows=block,
+                window_rows=window,
+            ),
+            whole,
         )
     assert_equal(search(queries, np.split(corpus, [700]), 50, id_rank, backend="flat"), whole)
     exact = queries.astype(np.float64) @ corpus.T.astype(np.float64)
