@@ -47,7 +47,7 @@ def command(
     from mtbench.execution.progress import make_reporter
     from mtbench.execution.show_sweep import print_sweep, sweep_summary
     from mtbench.execution.sweeping import SweepOrder, check_scheduler, plan_sweep, run_sweep
-    from mtbench.execution.work import Order
+    from mtbench.execution.work import Order, check_rerun
 
     check_executor(executor, address, gpus_per_run)
     check_scheduler(scheduler, executor)
@@ -68,13 +68,13 @@ def command(
         trials,
         sampler,
     )
-    rerun = "failed" if resume else "missing"
+    rerun = check_rerun("failed" if resume else "missing")
     if dry_run:
         return _dry_run(plan_sweep(order, store, results, rerun).prepared, json)
     reporter = make_reporter()
 
     def execute(prepared: Prepared) -> list[dict[str, Any]]:
-        return execute_with(executor, prepared, None, reporter, address, gpus_per_run, max_concurrent)
+        return execute_with(executor, prepared, None, reporter, address, gpus_per_run, max_concurrent, scheduler)
 
     try:
         sweep = run_sweep(order, store, results, rerun, execute, max_concurrent or 4)

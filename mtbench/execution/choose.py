@@ -27,10 +27,11 @@ def execute_with(
     address: str | None = None,
     gpus_per_run: float | None = None,
     max_concurrent: int | None = None,
+    scheduler: str = "none",
 ) -> list[dict[str, Any]]:
     """The records of all jobs, in order."""
     if executor == "local":
         return carry_out_jobs(prepared, until, reporter)
     from mtbench.execution.ray_tune import carry_out_with_ray
 
-    return carry_out_with_ray(prepared, until, reporter, address, gpus_per_run, max_concurrent)
+    return carry_out_with_ray(prepared, until, reporter, address, gpus_per_run, max_concurrent, scheduler)

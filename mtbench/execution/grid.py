@@ -1,7 +1,7 @@
 """The settings a sweep tries: ``--grid KEY=V1,V2`` as axes, their product or their lines, and random draws.
 
-An axis is a list of values (``tau=0.5,1,2``) or, for samplers, a range (``tau=0.1:10`` uniform, ``train.lr=1e-6:1e-3:log``
-uniform in the logarithm).
+An axis is a list of values (``tau=0.5,1,2``) or, for samplers, a range (``tau=0.1:10`` uniform,
+``train.lr=1e-6:1e-3:log`` uniform in the logarithm).
 """
 
 from __future__ import annotations

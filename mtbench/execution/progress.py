@@ -20,6 +20,7 @@ class Reporter:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._shown: dict[int, float] = {}
 
     def line(self, text: str) -> None:
         """Print one line."""
@@ -43,6 +44,20 @@ class Reporter:
     def listener(self, label: str) -> StageLines:
         """The listener of one run's stages."""
         return StageLines(self)
+
+    def advance(self, number: int, label: str, report: dict[str, Any]) -> None:
+        """Work ``number`` of several at the same time: ``stage``, and ``step``, ``total``, ``loss``, ``left`` (s)."""
+        now = time.monotonic()
+        if report.get("finished"):
+            if not report["reused"]:
+                self.line(f"      {label}: {report['stage']} done in {report['seconds']:.1f} s")
+        elif report.get("step") and now - self._shown.get(number, 0.0) >= PLAIN_EVERY:
+            self._shown[number] = now
+            self.line(f"      {label}: {' '.join(cells(report))}")
+
+    def gone(self, number: int) -> None:
+        """Work ``number`` has ended."""
+        self._shown.pop(number, None)
 
     def close(self) -> None:
         """End any live display."""
@@ -72,7 +87,7 @@ class StageLines:
 
 
 class LiveReporter(Reporter):
-    """One live line at the bottom of a terminal, finished stages above it."""
+    """One live line (or, of work side by side, one table) at the bottom of a terminal, what is finished above it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +97,28 @@ class LiveReporter(Reporter):
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._live.start()
+        self._rows: dict[int, tuple[str, list[str]]] = {}
+
+    def advance(self, number: int, label: str, report: dict[str, Any]) -> None:
+        if report.get("finished"):
+            super().advance(number, label, report)
+            report = {"stage": report["stage"]}
+        self._rows[number] = (label, cells(report))
+        self._show_table()
+
+    def gone(self, number: int) -> None:
+        self._rows.pop(number, None)
+        self._show_table()
+
+    def _show_table(self) -> None:
+        from rich.table import Table
+
+        table = Table()
+        for name in ("run", "stage", "step", "loss", "left"):
+            table.add_column(name, no_wrap=True, justify="left" if name in ("run", "stage") else "right")
+        for label, row in self._rows.values():
+            table.add_row(label, *row)
+        self._live.update(table if self._rows else "")
 
     def line(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -126,6 +163,13 @@ def describe(stage: Stage, done: int, total: int | None, losses: dict[str, float
     if losses:
         text += ", loss " + " ".join(f"{name} {value:.2f}" for name, value in losses.items())
     return text
+
+
+def cells(report: dict[str, Any]) -> list[str]:
+    """Stage, step, loss and time left as texts, empty where unknown."""
+    done, total, loss, left = (report.get(name) for name in ("step", "total", "loss", "left"))
+    step = "" if not done else f"{done:,}/{total:,}" if total else f"{done:,}"
+    return [report["stage"], step, "" if loss is None else f"{loss:.3f}", "" if left is None else clock(left)]
 
 
 def clock(seconds: float) -> str:

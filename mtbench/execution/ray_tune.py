@@ -1,0 +1,99 @@
+"""``--executor ray``: jobs carried out by Ray Tune, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from mtbench.errors import UsageError
+from mtbench.execution.api import Prepared
+from mtbench.execution.progress import Reporter
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""No telemetry, no tables of Ray's own; read when Ray is imported."""
+
+OBJECT_STORE = 150 * 2**20
+"""Bytes of shared memory for a local Ray: only plain values cross it."""
+
+PASSED_ON = ("MTBENCH_PLUGINS", "HF_HUB_OFFLINE", "HF_HOME", "MTBENCH_PREPARE_WORKERS")
+
+
+def carry_out_with_ray(
+    prepared: Prepared,
+    until: str | None,
+    reporter: Reporter,
+    address: str | None = None,
+    gpus_per_run: float | None = None,
+    max_concurrent: int | None = None,
+    scheduler: str = "none",
+) -> list[dict[str, Any]]:
+    """The records of all jobs, in order; shared stages are computed once and first.
+
+    ``address``: None for a local Ray, ``auto`` for the cluster this machine belongs to, or an address. UsageError if
+    there is no cluster or it can never hold a run; KeyboardInterrupt, with the records saying so, on Ctrl-C.
+    """
+    if max_concurrent is not None and max_concurrent < 1:
+        raise UsageError(f"--max-concurrent must be at least 1, got {max_concurrent}")
+    if all(job.finished for job in prepared.jobs):
+        return [job.finished for job in prepared.jobs if job.finished]
+    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    import ray
+
+    from mtbench.execution.ray_driver import Driver, make_scheduler, run_experiment
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    ours = not ray.is_initialized()
+    try:
+        if ours:
+            _connect(address)
+        resources, text = _resources(ray.cluster_resources(), gpus_per_run, max_concurrent)
+        reporter.line(f"Ray {'on this machine' if address is None else 'at ' + address}: {text}")
+        driver = Driver(prepared, until, reporter, max_concurrent)
+        run_experiment(driver, resources, make_scheduler(scheduler, prepared))
+        return driver.in_order()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        # "local" also where RAY_ADDRESS is set: only --address joins a cluster
+        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **common)
+        return
+    passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    try:
+        ray.init(address=address, runtime_env={"env_vars": passed} if passed else None, **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"no Ray cluster at --address {address}: {str(error).splitlines()[0]}\n"
+            "  Start one with `ray start --head` (and `ray start --address=HEAD:6379` on the other nodes), "
+            "or leave --address out for a local Ray."
+        ) from None
+
+
+def _resources(
+    cluster: dict[str, float], gpus_per_run: float | None, max_concurrent: int | None
+) -> tuple[dict[str, float], str]:
+    """What each run gets, and the sentence that says so before the start."""
+    cpus, all_gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
+    gpus = gpus_per_run if gpus_per_run is not None else (1.0 if all_gpus else 0.0)
+    if gpus < 0 or gpus > all_gpus or (gpus > 1 and gpus != int(gpus)):
+        raise UsageError(
+            f"--gpus-per-run {gpus:g}: the cluster has {all_gpus:g} GPUs; give a fraction below 1 or a whole number"
+        )
+    share = max(1, int(cpus * gpus / all_gpus)) if gpus else 1
+    at_once = int(min(cpus // share, all_gpus / gpus if gpus else cpus))
+    at_once = max(1, min(at_once, max_concurrent or at_once))
+    text = f"{cpus} CPUs, {all_gpus:g} GPUs; {share} CPU and {gpus:g} GPU per run, {at_once} at a time"
+    return {"cpu": share, "gpu": gpus}, text

@@ -1,0 +1,138 @@
+"""What a Ray worker does: some shared stages, or a whole run. It gets plain values and answers with plain values.
+
+Everything of weight goes through the store, which all nodes see: stages, checkpoints of an episode under way (from
+which a restarted worker goes on), and the finished record, which the driver puts among the results.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from mtbench.errors import MtbenchError
+from mtbench.pipeline.assemble import shorten_paths
+from mtbench.pipeline.context import Context
+from mtbench.pipeline.plan import Plan, Stage, make_plan
+from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.runner import build_stage, carry_out
+from mtbench.pipeline.store import Store
+from mtbench.registry import add_plugin_files
+from mtbench.report.records import write_record
+
+REPORT_EVERY = 1.0
+"""Seconds between two reports of one stage's progress."""
+
+_TOOLS: dict[str, tuple[Store, Resolver]] = {}
+"""By store: a worker that is used again has verified its stages and read its suites before."""
+
+
+def records_folder(store: Path, experiment: str) -> Path:
+    """Where workers of one experiment leave records for the driver."""
+    return store / "ray" / f"{experiment}-records"
+
+
+def work(config: dict[str, Any]) -> None:
+    """Carry out one unit. ``config``: request (JSON), stages (fingerprints; empty for the run), run_id, until, store,
+    records.
+
+    A mistake that another attempt would repeat is reported as ``failed``; everything else is raised, and Tune tries
+    again from the checkpoint in the store.
+    """
+    root = Path(config["store"])
+    try:
+        plan, store = _plan(config["request"], root)
+        listener = TuneListener(store)
+        if config["stages"]:
+            _build(plan, set(config["stages"]), store, listener)
+        else:
+            folder = Path(config["records"])
+            carry_out(
+                plan,
+                config["run_id"],
+                store,
+                lambda record: write_record(folder, record),
+                until=config["until"],
+                listener=listener,
+            )
+    except MtbenchError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
+            raise
+        tune.report({"failed": describe_error(error, root)})
+
+
+def _plan(request: str, root: Path) -> tuple[Plan, Store]:
+    wanted = RunRequest.from_json(request)
+    add_plugin_files(list(wanted.plugins))
+    store, resolver = _TOOLS.setdefault(str(root), (Store(root), Resolver(root)))
+    return make_plan(resolver.resolve(wanted)), store
+
+
+def _build(plan: Plan, keys: set[str], store: Store, listener: TuneListener) -> None:
+    """The stages named by ``keys``; what they read is verified, and built again where it is damaged."""
+    context = Context(plan.run, store, listener)
+    needed: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        for parent in stage.inputs.values():
+            add(parent)
+        needed[stage.key] = stage
+
+    for stage in plan.stages:
+        if stage.key in keys:
+            add(stage)
+    for stage in needed.values():
+        build_stage(context, stage)
+
+
+def describe_error(error: Exception, root: Path) -> dict[str, Any]:
+    """An error as it stands in a record."""
+    lines = [shorten_paths(line.rstrip(), [root]) for line in traceback.format_exception(error)]
+    message = shorten_paths(str(error), [root])
+    return {"type": type(error).__name__, "message": message, "traceback": lines[-12:]}
+
+
+class TuneListener:
+    """Reports progress to the driver, now and then; and a model's score on the slice of train, which schedulers use."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._began = self._last = 0.0
+
+    def stage_started(self, stage: Stage) -> None:
+        """A stage is being computed."""
+        self._began = self._last = time.monotonic()
+        tune.report({"stage": stage.label, "step": 0})
+
+    def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
+        """At most one report a second."""
+        now = time.monotonic()
+        if now - self._last < REPORT_EVERY:
+            return
+        self._last = now
+        left = (now - self._began) / done * (total - done) if total and done else None
+        loss = sum(losses.values()) / len(losses) if losses else None
+        tune.report({"stage": stage.label, "step": done, "total": total, "loss": loss, "left": left})
+
+    def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
+        """A stage stands in the store."""
+        report: dict[str, Any] = {"stage": stage.label, "finished": True, "reused": reused, "seconds": seconds}
+        if stage.name == "evaluate" and stage.episode:
+            score = self._selection(stage)
+            if score is not None:
+                report.update(episode=stage.episode, selection=score)
+        tune.report(report)
+
+    def _selection(self, stage: Stage) -> float | None:
+        built = self._store.open(stage.name, stage.key)
+        if built is None:
+            return None
+        metrics = [task["metrics"] for task in built.manifest["selection"].values()]
+        shared = set.intersection(*(set(m) for m in metrics)) if metrics else set()
+        for name in ("rprecision_page", "recall@100"):
+            if name in shared:
+                return float(sum(m[name] for m in metrics) / len(metrics))
+        return None
