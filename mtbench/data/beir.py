@@ -44,9 +44,7 @@ def read_queries(path: Path) -> dict[str, str]:
     for line, record in iter_json_lines(path):
         name = identifier(record, "_id", path, line)
         if name in queries:
-            raise DataError(
-                f"query id {name!r} occurs twice", path=path, line=line, remedy="Make the ids unique."
-            )
+            raise DataError(f"query id {name!r} occurs twice", path=path, line=line, remedy="Make the ids unique.")
         queries[name] = string(record, "text", path, line)
     if not queries:
         raise DataError("no query in the file", path=path)

@@ -49,9 +49,7 @@ def check_suite(
     checks: list[Check] = []
     try:
         suite = load_suite(name_or_path, profile, raw, home)
-        checks.append(
-            Check("declaration", True, f"{suite.label}: {len(suite.tasks)} tasks, every file is there")
-        )
+        checks.append(Check("declaration", True, f"{suite.label}: {len(suite.tasks)} tasks, every file is there"))
         checks.append(_licences(suite))
         data: dict[str, TaskData] = {}
         for task in suite.tasks:
@@ -81,10 +79,7 @@ def _task_checks(task: Task, data: TaskData, notes: Notes) -> Iterator[Check]:
     sentence = f"{len(train):,} train and {len(dev):,} dev queries"
     yield Check(f"{task.name}: queries", len(dev) > 0, "; ".join([sentence, *notes.sentences()]))
     empty = [
-        name
-        for split in (train, dev)
-        for name, text in zip(split.ids, split.texts, strict=True)
-        if not text.strip()
+        name for split in (train, dev) for name, text in zip(split.ids, split.texts, strict=True) if not text.strip()
     ]
     yield Check(
         f"{task.name}: texts",
@@ -94,9 +89,7 @@ def _task_checks(task: Task, data: TaskData, notes: Notes) -> Iterator[Check]:
     if task.format != "kilt":  # there, ids of train queries are row numbers
         both = sorted(set(train.ids) & set(dev.ids))
         sentence = (
-            f"{len(both)} query ids are in train and dev (first: {both[0]})"
-            if both
-            else "train and dev share no id"
+            f"{len(both)} query ids are in train and dev (first: {both[0]})" if both else "train and dev share no id"
         )
         yield Check(f"{task.name}: splits", not both, sentence)
     yield Check(f"{task.name}: overlap", True, _overlap(train, dev))
@@ -123,9 +116,7 @@ def _corpus_checks(suite: Suite, corpus: Corpus, data: dict[str, TaskData]) -> I
         if searched == corpus.name
     ]
     judged = {passage for _, _, split in users for positives in split.positives for passage in positives}
-    gold = {
-        page for _, _, split in users for sets in split.gold_pages or () for pages in sets for page in pages
-    }
+    gold = {page for _, _, split in users for sets in split.gold_pages or () for pages in sets for page in pages}
     pages, notes, hashes = set(gold), Notes(), []
     for _, _, passage in read_corpus(suite, corpus, notes):
         hashes.append(hash(passage.id))
@@ -135,9 +126,7 @@ def _corpus_checks(suite: Suite, corpus: Corpus, data: dict[str, TaskData]) -> I
     repeated = len(ids) - len(np.unique(ids))
     size = "; ".join([f"{len(ids):,} passages", *notes.sentences()])
     yield Check(f"{corpus.name}: passages", len(ids) > 0, size)
-    yield Check(
-        f"{corpus.name}: ids", repeated == 0, f"{repeated} ids occur twice" if repeated else "ids are unique"
-    )
+    yield Check(f"{corpus.name}: ids", repeated == 0, f"{repeated} ids occur twice" if repeated else "ids are unique")
     if users:
         names = ", ".join(dict.fromkeys(name for name, _, _ in users))
         sentence = f"every judged passage of {names} is in it" if not judged else (
@@ -228,9 +217,7 @@ def metric_checks(task: str, metric: str, dev: QuerySplit, evaluate: Evaluate) -
 
     def mean(answered: np.ndarray) -> float:
         shown = np.where(answered[:, None], indices, -1)
-        values = evaluate(
-            _Ranking(shown, np.where(shown >= 0, scores, -np.inf).astype(np.float32)), queries, corpus
-        )
+        values = evaluate(_Ranking(shown, np.where(shown >= 0, scores, -np.inf).astype(np.float32)), queries, corpus)
         return float(np.nanmean(values[metric])) if metric in values else float("nan")
 
     oracle, empty, half = (
@@ -246,9 +233,7 @@ def metric_checks(task: str, metric: str, dev: QuerySplit, evaluate: Evaluate) -
         f"{metric} of the best ranking is {oracle:.4f} of {limit:.4f}",
     )
     yield Check(f"{task}: empty ranking", empty == 0.0, f"{metric} of an empty ranking is {empty:.4f}")
-    yield Check(
-        f"{task}: fewer answers", half <= oracle, f"{metric} with every second query answered is {half:.4f}"
-    )
+    yield Check(f"{task}: fewer answers", half <= oracle, f"{metric} with every second query answered is {half:.4f}")
 
 
 def _best_rows(queries: _Queries, i: int, metric: str) -> list[int]:

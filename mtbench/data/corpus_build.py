@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import ClassVar
 
-from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError
+from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError, drop_parts
 from mtbench.data.reading import locate_passage, read_corpus
 from mtbench.data.shards import SHARD_SIZE, Shard, shard_folder, write_shard
-from mtbench.data.tables import write_json
+from mtbench.data.tables import read_json, write_json
 from mtbench.data.tokenizing import TokenEncoder
 from mtbench.data.types import Notes
 from mtbench.errors import DataError
@@ -38,12 +39,17 @@ class CorpusBuild:
     workers: int = 1
     progress: Progress | None = None
     notes: Notes = field(default_factory=Notes)
-    shard_size: int = SHARD_SIZE
+    shard_size: ClassVar[int] = SHARD_SIZE
 
     def run(self) -> None:
         """Write the corpus; ``corpus.json`` comes last and says that it is whole."""
-        if (self.folder / "corpus.json").is_file():
-            return
+        if not (self.folder / "corpus.json").is_file():
+            self._build()
+        # Last, and again if a kill came between: without them an unfinished corpus would have to start anew.
+        found = read_json(self.folder / "corpus.json")
+        drop_parts(self.folder, decimal=found["ids"] == "decimal", grouped=found["groups"] is not None)
+
+    def _build(self) -> None:
         self._groups: dict[str, int] = {}
         files = CorpusFiles(self.folder)
         if self.workers > 1:
@@ -52,15 +58,11 @@ class CorpusBuild:
             for shard in self._shards():
                 self._finish_shard(files, shard.number, self._write(files, shard))
         if not files.passages:
-            raise DataError(
-                f"corpus {self.corpus.name!r} is empty",
-                path=self.suite.root / self.corpus.path,
-                remedy="Fetch it again.",
-            )
+            path = self.suite.root / self.corpus.path
+            raise DataError(f"corpus {self.corpus.name!r} is empty", path=path, remedy="Fetch it again.")
         decimal = self.corpus.format in DECIMAL_FORMATS
-        grouped = set(self._groups) != {""}
         try:
-            pages = files.finish(decimal=decimal, grouped=grouped)
+            pages = files.finish(decimal=decimal)
         except DuplicateIdError as error:
             shutil.rmtree(self.folder)  # the raw file has to change, so nothing of this can be of use
             raise self._duplicate(error) from error
@@ -70,9 +72,9 @@ class CorpusBuild:
             "pages": pages,
             "dtype": self.encoder.dtype.name,
             "ids": "decimal" if decimal else "table",
-            "groups": list(self._groups) if grouped else None,
+            "groups": list(self._groups) if set(self._groups) != {""} else None,
             "passage_max_length": self.max_length,
-            "notes": {"counts": self.notes.counts, "places": self.notes.places},
+            "notes": self.notes.counts,
         }
         write_json(self.folder / "corpus.json", description)
 

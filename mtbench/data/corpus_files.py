@@ -60,9 +60,7 @@ class CorpusFiles:
 
     def _cut(self) -> None:
         sizes = self.state["sizes"]
-        lost = any(
-            not (self.folder / n).is_file() or (self.folder / n).stat().st_size < s for n, s in sizes.items()
-        )
+        lost = any(not (self.folder / n).is_file() or (self.folder / n).stat().st_size < s for n, s in sizes.items())
         if lost:  # a crash of the machine can lose what a finished write had promised
             self.state = {"passages": [], "pages": [], "sizes": {}}
             sizes = {}
@@ -96,8 +94,8 @@ class CorpusFiles:
         write_json(self.parts / "state.json", self.state)
         shutil.rmtree(shard)
 
-    def finish(self, *, decimal: bool, grouped: bool) -> int:
-        """Rank ids, number pages, drop what only the building needed; returns the number of pages."""
+    def finish(self, *, decimal: bool) -> int:
+        """Rank ids and number pages; returns the number of pages. The parts stay until :func:`drop_parts`."""
         pages = self._merge_pages()
         if decimal:
             with open(self.folder / "id_rank", "wb") as stream:
@@ -106,9 +104,6 @@ class CorpusFiles:
                     stream.write(decimal_ranks(start, stop, self.passages).tobytes())
         else:
             self._merge_ids()
-        for name in ("ids", "id_offsets") * decimal + ("groups",) * (not grouped):
-            (self.folder / name).unlink()
-        shutil.rmtree(self.parts)
         return pages
 
     def _merge_ids(self) -> None:
@@ -122,9 +117,7 @@ class CorpusFiles:
         rank = np.memmap(self.folder / "id_rank", np.int32, "w+", shape=(self.passages,))
         order = np.memmap(self.folder / "id_order", np.int32, "w+", shape=(self.passages,))
         previous: tuple[bytes, int] = (b"", -1)
-        for position, item in enumerate(
-            heapq.merge(*(run(a, b) for a, b in _bounds(self.state["passages"])))
-        ):
+        for position, item in enumerate(heapq.merge(*(run(a, b) for a, b in _bounds(self.state["passages"])))):
             if item[0] == previous[0] and previous[1] >= 0:
                 raise DuplicateIdError(item[0].decode("utf-8"), (previous[1], item[1]))
             rank[item[1]], order[position] = position, item[1]
@@ -158,6 +151,14 @@ class CorpusFiles:
             for (a, b), (first, _) in zip(_bounds(self.state["passages"]), starts, strict=True):
                 stream.write(number_of[first + local[a:b].astype(np.int64)].tobytes())
         return number + 1
+
+
+def drop_parts(folder: Path, *, decimal: bool, grouped: bool) -> None:
+    """Remove what only the building needed; safe to repeat."""
+    for name in ("ids", "id_offsets") * decimal + ("groups",) * (not grouped):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "parts").is_dir():
+        shutil.rmtree(folder / "parts")
 
 
 def _bounds(counts: list[int]) -> list[tuple[int, int]]:

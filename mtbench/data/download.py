@@ -86,9 +86,7 @@ def _reason(error: Exception) -> str:
 
 def _disk_error(path: Path, error: OSError) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return StoreError(
-            f"{path}: cannot be written: {error.strerror}\n  Free space; the same command then goes on."
-        )
+        return StoreError(f"{path}: cannot be written: {error.strerror}\n  Free space; the same command then goes on.")
     return error
 
 
@@ -125,9 +123,7 @@ def _fetch_once(url: str, part: Path, download: Download, progress: Progress | N
     """One request for what is still missing; a connection that ends early raises IncompleteRead."""
     have, headers = _resume_point(url, part)
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        )
+        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else download.size
@@ -184,9 +180,7 @@ def remote_size(download: Download, timeout: float = 10.0) -> int | None:
     """Bytes of the file as published, else as its first source says now; None if neither is known."""
     if download.size is not None or not download.urls:
         return download.size
-    request = urllib.request.Request(
-        source_url(download.urls[0]), method="HEAD", headers={"User-Agent": "mtbench"}
-    )
+    request = urllib.request.Request(source_url(download.urls[0]), method="HEAD", headers={"User-Agent": "mtbench"})
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             length = response.headers.get("Content-Length")

@@ -35,9 +35,7 @@ def iter_dpr(path: Path) -> Iterator[Row]:
         contexts = record.get("positive_ctxs") or []
         if not isinstance(contexts, list):
             raise DataError(f"'positive_ctxs' of element {number} must be a list", path=path, line=line)
-        yield Row(
-            number, line, question, list(dict.fromkeys(_passage_id(c, number, path, line) for c in contexts))
-        )
+        yield Row(number, line, question, list(dict.fromkeys(_passage_id(c, number, path, line) for c in contexts)))
 
 
 def _passage_id(context: Any, number: int, path: Path, line: int) -> str:

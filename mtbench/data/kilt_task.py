@@ -49,9 +49,7 @@ def read_train(suite: Suite, task: Task, notes: Notes) -> QuerySplit:
             else:
                 dropped += 1
 
-    rows: list[Row] = sample_rows(
-        usable(), task.options.get("sample"), int(task.options.get("sample_seed", 0))
-    )
+    rows: list[Row] = sample_rows(usable(), task.options.get("sample"), int(task.options.get("sample_seed", 0)))
     notes.add("train queries without a passage, left out", str(path), dropped)
     if not rows:
         raise DataError("no train query with a positive passage", path=path)
@@ -133,9 +131,7 @@ def _original_questions(suite: Suite, task: Task, path: Path, line: int) -> dict
     """TriviaQA's question texts by id."""
     files = task.options.get("question_files")
     if not files:
-        raise DataError(
-            "record without 'input'", path=path, line=line, remedy="Name the original question_files."
-        )
+        raise DataError("record without 'input'", path=path, line=line, remedy="Name the original question_files.")
     questions: dict[str, str] = {}
     for name in files:
         file = find_file(

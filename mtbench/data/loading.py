@@ -23,9 +23,7 @@ SOURCE = "source.json"
 """In a raw folder of the profile ``paper``: names where the files lie that ``prepare`` has checked."""
 
 
-def load_suite(
-    name_or_path: str | Path, profile: str, raw: Path | None = None, home: Path | None = None
-) -> Suite:
+def load_suite(name_or_path: str | Path, profile: str, raw: Path | None = None, home: Path | None = None) -> Suite:
     """The suite over raw files that exist.
 
     A path (or a folder with ``suite.toml``) is read from there in any profile. A registered name with the profile
@@ -54,9 +52,7 @@ def suite_folder(name_or_path: str | Path) -> Path | None:
     if path.name == FILE_NAME:
         path = path.parent
     text = str(name_or_path)
-    is_path = (
-        isinstance(name_or_path, Path) or os.sep in text or text.startswith(".") or text.endswith(FILE_NAME)
-    )
+    is_path = isinstance(name_or_path, Path) or os.sep in text or text.startswith(".") or text.endswith(FILE_NAME)
     if is_path or (path / FILE_NAME).is_file():
         if not path.is_dir():
             raise DataError("no such folder", path=path, remedy=f"A suite is a folder with a {FILE_NAME}.")

@@ -23,9 +23,7 @@ def iter_columns(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
         if text:
             columns = text.split("\t")
             if len(columns) != width:
-                raise DataError(
-                    f"{width} tab-separated columns expected, found {len(columns)}", path=path, line=line
-                )
+                raise DataError(f"{width} tab-separated columns expected, found {len(columns)}", path=path, line=line)
             yield line, columns
 
 
@@ -80,9 +78,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
         try:
             yield line, columns[0], columns[2], int(columns[3])
         except ValueError as error:
-            raise DataError(
-                f"relevance must be a number, found {columns[3]!r}", path=path, line=line
-            ) from error
+            raise DataError(f"relevance must be a number, found {columns[3]!r}", path=path, line=line) from error
 
 
 def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task) -> QuerySplit:
@@ -92,9 +88,7 @@ def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task) ->
     judged: dict[str, dict[str, int]] = {}
     for line, query, passage, relevance in iter_qrels(path):
         if query not in queries:
-            raise DataError(
-                f"judges query {query!r}, which is not in {queries_path.name}", path=path, line=line
-            )
+            raise DataError(f"judges query {query!r}, which is not in {queries_path.name}", path=path, line=line)
         if relevance > 0:
             judged.setdefault(query, {})[passage] = relevance
     if not judged:

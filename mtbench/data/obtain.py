@@ -89,9 +89,7 @@ def obtain_raw(
         check_disk(plan, folder)
     for item in plan:
         if item.state == "by hand":
-            raise DataError(
-                "must be fetched by hand", path=folder / item.download.path, remedy=item.download.manual
-            )
+            raise DataError("must be fetched by hand", path=folder / item.download.path, remedy=item.download.manual)
     for item in plan:
         _bring(item, folder, progress, fetch_missing=raw is None)
     suite = definition().suite(folder, profile)
@@ -106,9 +104,7 @@ def _bring(item: PlannedFile, folder: Path, progress: Progress | None, *, fetch_
     download = item.download
     if item.state in ("fetch", "partial"):
         if not fetch_missing:
-            raise DataError(
-                "not found", path=folder / download.path, remedy="Put the file there, or leave --raw out."
-            )
+            raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
         fetch(download, folder, progress)
     elif (folder / download.path).is_file():
         check_file(download, folder / download.path)

@@ -35,7 +35,7 @@ class PreparedCorpus:
         description: dict[str, Any] = read_json(folder / "corpus.json")
         self.name: str = description["name"]
         self.folder = folder
-        self.notes: dict[str, int] = description["notes"]["counts"]
+        self.notes: dict[str, int] = description["notes"]
         self.num_pages: int = description["pages"]
         self.token_ids = map_array(folder / "tokens", description["dtype"])
         """All token ids one after the other, uint16 or uint32."""
@@ -120,8 +120,7 @@ class PreparedSuite:
         self.tasks: dict[str, PreparedTask] = {}
         for entry in description["tasks"]:
             splits = {
-                s: PreparedQueries(folder / "tasks" / entry["name"] / s, description["dtype"])
-                for s in ("train", "dev")
+                s: PreparedQueries(folder / "tasks" / entry["name"] / s, description["dtype"]) for s in ("train", "dev")
             }
             self.tasks[entry["name"]] = PreparedTask(**entry, train=splits["train"], dev=splits["dev"])
 

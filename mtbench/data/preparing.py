@@ -49,9 +49,7 @@ def build_prepared(
     the same inputs goes on where an interrupted one stopped; other inputs start anew. The result does not depend on
     ``workers``. Raises DataError for malformed data, StoreError for a disk that is full.
     """
-    build = _Build(
-        suite, out, tokenizer, prompt, passage_max_length, query_max_length, limit, workers, progress
-    )
+    build = _Build(suite, out, tokenizer, prompt, passage_max_length, query_max_length, limit, workers, progress)
     with _disk_errors(out):
         build.run()
 
@@ -139,9 +137,7 @@ class _Build:
         length = self.query_max_length or task.query_max_length
         splits = {"train": data.train.first(self.limit), "dev": data.dev.first(self.limit)}
         for name, split in splits.items():
-            write_texts(
-                self.out / "tasks" / task.name / name, split, self.encoder, prefix, self.separator, length
-            )
+            write_texts(self.out / "tasks" / task.name / name, split, self.encoder, prefix, self.separator, length)
             split.texts = []
         return splits
 

@@ -16,9 +16,7 @@ UNKNOWN_PAGE = -2
 """Number of the first gold page that the corpus does not have; the next is one less."""
 
 
-def write_texts(
-    folder: Path, split: QuerySplit, encoder: TokenEncoder, prefix: str, sep: str, max_length: int
-) -> None:
+def write_texts(folder: Path, split: QuerySplit, encoder: TokenEncoder, prefix: str, sep: str, max_length: int) -> None:
     """Ids, texts and token ids; the prompt's tokens come on top of ``max_length``."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -61,9 +59,7 @@ def write_judgements(
         np.asarray([group_number[name] for name in split.groups], np.int32).tofile(folder / "groups")
 
 
-def _write_pages(
-    folder: Path, gold: Sequence[Sequence[Sequence[str]]], page_of: Callable[[str], int]
-) -> None:
+def _write_pages(folder: Path, gold: Sequence[Sequence[Sequence[str]]], page_of: Callable[[str], int]) -> None:
     unknown: dict[str, int] = {}
 
     def number(name: str) -> int:

@@ -15,9 +15,7 @@ from mtbench.suite import Corpus, Suite, Task
 
 class _TaskReader(Protocol):
     def read_task(self, suite: Suite, task: Task, notes: Notes) -> TaskData: ...
-    def locate_judgement(
-        self, suite: Suite, task: Task, split: str, passage: str
-    ) -> tuple[Path, int | None]: ...
+    def locate_judgement(self, suite: Suite, task: Task, split: str, passage: str) -> tuple[Path, int | None]: ...
 
 
 _CORPORA: dict[str, Callable[[Suite, Corpus, Notes], Iterator[Located]]] = {

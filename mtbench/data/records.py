@@ -23,9 +23,7 @@ def identifier(record: dict[str, Any], key: str, path: Path, line: int) -> str:
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         found = "missing" if key not in record else f"{value!r}"
-        raise DataError(
-            f"{key!r} must be a non-empty string or a whole number, found {found}", path=path, line=line
-        )
+        raise DataError(f"{key!r} must be a non-empty string or a whole number, found {found}", path=path, line=line)
     return str(value)
 
 

@@ -74,9 +74,7 @@ def _find(folder: Path) -> _Part:
                 if found.is_file():
                     return found
         names = " or ".join(dict.fromkeys(path.name for path in candidates))
-        raise DataError(
-            f"no {what} here ({names})", path=folder, remedy="BEIR's layout is described in the README."
-        )
+        raise DataError(f"no {what} here ({names})", path=folder, remedy="BEIR's layout is described in the README.")
 
     kilt = folder / "kilt" / "dev-kilt.jsonl"
     return _Part(
@@ -99,9 +97,7 @@ def _declare(name: str, parts: Sequence[_Part], base: Path) -> str:
     corpora: dict[Path, str] = {}
     for part in parts:
         if part.name in taken:
-            raise UsageError(
-                f"two folders are called {part.name!r}\n  Rename one: its name becomes the task's."
-            )
+            raise UsageError(f"two folders are called {part.name!r}\n  Rename one: its name becomes the task's.")
         taken.add(part.name)
         shared = part.corpus.parent != part.queries.parent
         corpora.setdefault(part.corpus, part.corpus.parent.name if shared else part.name)
@@ -120,8 +116,7 @@ def _declare(name: str, parts: Sequence[_Part], base: Path) -> str:
             f"corpus = {_quoted(corpora[part.corpus])}",
             f"queries = {path(part.queries)}",
             f"train_qrels = {path(part.train)}",
-            f"dev_qrels = {path(part.dev)}"
-            + ("  # no dev.tsv there" if part.dev.name.startswith("test") else ""),
+            f"dev_qrels = {path(part.dev)}" + ("  # no dev.tsv there" if part.dev.name.startswith("test") else ""),
             *([f"kilt_dev = {path(part.kilt)}"] if part.kilt else []),
             f"prompt = {_quoted(part.name.upper())}",
             "query_max_length = 64",

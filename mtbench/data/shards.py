@@ -63,8 +63,7 @@ def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length:
         for start in range(0, len(shard), 2000):
             stop = start + 2000
             texts = [
-                passage_text(*pair)
-                for pair in zip(shard.titles[start:stop], shard.texts[start:stop], strict=True)
+                passage_text(*pair) for pair in zip(shard.titles[start:stop], shard.texts[start:stop], strict=True)
             ]
             ids = encoder.encode(texts, max_length)
             lengths.extend(map(len, ids))

@@ -65,9 +65,7 @@ def read_suite_folder(folder: Path) -> Suite:
     """The suite declared by ``folder/suite.toml``; DataError naming file, line and key for anything wrong."""
     path = folder / FILE_NAME
     if not path.is_file():
-        raise DataError(
-            f"no {FILE_NAME} in this folder", path=folder, remedy="Make one: mtbench new suite NAME"
-        )
+        raise DataError(f"no {FILE_NAME} in this folder", path=folder, remedy="Make one: mtbench new suite NAME")
     source = _Source(path)
     table = source.table
     _check_keys(source, "", 0, table, _SUITE_KEYS, ("name", "version", "metric", "corpus", "task"))
@@ -153,9 +151,7 @@ def _check_references(source: _Source, suite: Suite) -> None:
     seen: set[str] = set()
     for number, task in enumerate(suite.tasks):
         if task.name in seen:
-            raise source.fail(
-                "[[task]]", number, "name", f"a second task is called {task.name!r}", "Rename one."
-            )
+            raise source.fail("[[task]]", number, "name", f"a second task is called {task.name!r}", "Rename one.")
         seen.add(task.name)
         for key in ("corpus", "dev_corpus"):
             value = getattr(task, key)

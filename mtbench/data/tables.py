@@ -38,9 +38,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path}: not readable ({error})\n  Remove its folder; it will be built again."
-        ) from error
+        raise StoreError(f"{path}: not readable ({error})\n  Remove its folder; it will be built again.") from error
 
 
 def sha256_file(path: Path) -> str:

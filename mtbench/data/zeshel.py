@@ -71,9 +71,7 @@ def read_task(suite: Suite, task: Task, notes: Notes) -> TaskData:
     """Queries of both splits: a mention marked ``<m> ... </m>`` in a window of ``options.context_words`` words."""
     corpora = {"train": task.corpus, "dev": task.dev_corpus or task.corpus}
     names = {"train": task.train_qrels, "dev": task.dev_qrels}
-    splits = {
-        split: _read_split(suite, task, names[split], suite.corpus(corpora[split])) for split in corpora
-    }
+    splits = {split: _read_split(suite, task, names[split], suite.corpus(corpora[split])) for split in corpora}
     return TaskData(splits["train"], splits["dev"])
 
 

@@ -60,7 +60,7 @@ _ROWS = (
     ("person", "employer", "group", "employer", "{he} joined the staff of {v}",
      "{s} worked for {v}.", "who did {s} work for", "worked for {v}", _TREX),
     ("person", "teacher", "person", "student of", "{he} learned the craft from {v}",
-     "{s} was taught by {v}.", "who taught {s}", "was taught by {v}", _ZSRE),
+     "{s} was taught by {v}.", "who did {s} study with", "was taught by {v}", _ZSRE),
     ("person", "masterpiece", "work", "notable work", "{n} became famous through {v}",
      "{s} is best known for {v}.", "what is {s} best known for", "is best known for {v}", _TREX),
     ("person", "country", "country", "country of citizenship", "{he} carried a passport of {v}",
