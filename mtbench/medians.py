@@ -4,6 +4,10 @@ The exact median is a radix selection on the bits of the floats (for numbers >= 
 bits): one histogram for each 16 bits, so two passes in float32 and four in float64, each recomputing the
 sensitivities chunk by chunk. Counting is in integers: the result is exact, deterministic and the same on every rank,
 also where the coordinates are sharded, since only histograms and counts are summed over ranks.
+
+Where the coordinates are not sharded and a compiler is at hand, :func:`fast_median` finds the same number in one
+counting pass: a sample brackets the median, the pass counts what lies below and marks where the bracket's few numbers
+stand, and those are sorted out. If the counts say that the median is outside after all, the histograms do it.
 """
 
 from __future__ import annotations
@@ -14,10 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtbench.compiled import BLOCK, attempt, block_counts
+
 CHUNK = 1 << 20
 """Coordinates per chunk: large against the 65,536 bins that each chunk's histogram adds to the total."""
 SAMPLES = 1 << 20
-"""Coordinates that :func:`sampled_median` looks at."""
+"""Coordinates that :func:`sampled_median`, and the bracket of :func:`fast_median`, look at."""
 _BINS = 1 << 16
 
 Reduce = Callable[[Tensor], Tensor]
@@ -72,6 +78,60 @@ def exact_median(
         prefix, rank = _refine(theta, gradient, shift, prefix, rank, reduce_sum)
     value = prefix.view(torch.float64) if double else prefix.to(torch.int32).view(torch.float32)
     return Median(value, is_zero, bad)
+
+
+def fast_median(theta: Tensor, gradient: Tensor, *, nonzero: bool = False) -> Median:
+    """:func:`exact_median` of unsharded vectors (d,), twice as fast where d is large; equal in every bit."""
+    return _bracketed_median(theta, gradient, nonzero) or exact_median(theta, gradient, nonzero=nonzero)
+
+
+def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median | None:
+    """The median by one compiled counting pass, or None: no compiler, numbers not finite, or a bracket that missed."""
+    size = theta.numel()
+    whole = size - size % BLOCK
+    if not (theta.dtype == gradient.dtype == torch.float32 and size < 2**31):
+        return None
+    low, high = _bracket(theta, gradient, nonzero)
+    counts = attempt(block_counts, size, theta[:whole], gradient[:whole], low, high)
+    if counts is False:
+        return None
+    tail = sensitivity(theta, gradient, whole, size)
+    in_tail = [(tail < low).sum(), (tail <= high).sum(), (tail > 0).sum(), (tail < torch.inf).sum()]
+    # blocks are counted in float32, exactly; their sum is not, so it is taken in integers
+    below, up_to, positive, finite = (counts.sum(1, dtype=torch.float64) + torch.stack(in_tail)).long().tolist()
+    zeros = size - positive
+    is_zero = zeros > (size - 1) // 2
+    rank = zeros + (positive - 1) // 2 if nonzero or is_zero else (size - 1) // 2
+    if finite < size or positive == 0 or not below <= rank < up_to:
+        return None
+    blocks = (counts[1] > counts[0]).nonzero()[:, 0]
+    inside = torch.cat([_between(v, low, high) for v in (tail, *_gathered(theta, gradient, blocks))])
+    value = inside.kthvalue(rank - below + 1).values
+    return Median(value, torch.tensor(is_zero, device=theta.device), torch.tensor(0, device=theta.device))
+
+
+def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
+    """Two sensitivities between which the median lies with a chance of 99.7 % (three standard deviations)."""
+    stride = max(theta.numel() // SAMPLES, 31) | 1
+    sample = torch.mul(theta[::stride], gradient[::stride]).abs_()
+    size = len(sample)
+    zeros = size - int(torch.count_nonzero(sample))
+    first = zeros if nonzero or zeros > (size - 1) // 2 else 0
+    middle, spread = first + (size - first - 1) // 2, int(1.5 * size**0.5) + 1
+    low, high = max(middle - spread, 0), min(middle + spread, size - 1)
+    return sample.kthvalue(min(low, size - 1) + 1).values, sample.kthvalue(high + 1).values
+
+
+def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tensor]:
+    """The sensitivities in ``blocks`` (n,), some thousand blocks at a time, which stay in the cache."""
+    whole = theta.numel() - theta.numel() % BLOCK
+    rows = [v[:whole].view(-1, BLOCK) for v in (theta, gradient)]
+    for some in blocks.split(1 << 12):
+        yield rows[0].index_select(0, some).mul_(rows[1].index_select(0, some)).abs_().flatten()
+
+
+def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return values[(values >= low) & (values <= high)]
 
 
 def sampled_median(

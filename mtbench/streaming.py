@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mtbench.compiled import attempt, fused_update
 from mtbench.medians import sensitivity
 
 CHUNK = 1 << 15
@@ -73,6 +74,11 @@ def fused_pass(
 
     ``theta``, ``out``, each gradient and each average: (d,). One pass: every number is read and written once.
     """
+    if all(t.dtype == theta.dtype for t in (*averages, *gradients)):
+        scales = None if mean else torch.tensor(temperatures, dtype=theta.dtype, device=theta.device)
+        lists = (list(gradients), list(averages), torch.stack(list(divisors)))
+        if attempt(fused_update, theta.numel(), theta, *lists, scales, averaging.beta, averaging.limit, out):
+            return
     for start in range(0, theta.numel(), CHUNK):
         stop = min(start + CHUNK, theta.numel())
         logits = []

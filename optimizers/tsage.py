@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
-from mtbench.medians import Median, exact_median, sampled_median, sensitivity
+from mtbench.medians import Median, exact_median, fast_median, sampled_median, sensitivity
 from mtbench.optimizer import reset_field
 from mtbench.streaming import CHUNK, Averaging, RunningSoftmax, fused_pass, softmax_statistics
 from mtbench.weighting import GradientCombining
@@ -177,6 +177,8 @@ class TSage(GradientCombining):
         nonzero = self.median_over == "nonzero"
         if self.median == "sampled":
             return sampled_median(self.theta, gradient, nonzero=nonzero, reduce_sum=self.reduce_sum)
+        if self._coordinates == self.theta.numel():
+            return fast_median(self.theta, gradient, nonzero=nonzero)
         return exact_median(self.theta, gradient, nonzero=nonzero, reduce_sum=self.reduce_sum, total=self._coordinates)
 
     def _temperature(self, k: int) -> float:

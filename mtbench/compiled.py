@@ -1,0 +1,82 @@
+"""Elementwise passes that ``torch.compile`` turns into one loop over memory, where there is a compiler.
+
+Compiling takes seconds, so it is for large vectors only (:data:`WORTHWHILE`), and a machine without a C++ compiler
+gets the chunked forms of the same arithmetic (``mtbench.streaming``, ``mtbench.medians``) and one warning.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WORTHWHILE = 2_000_000
+"""Coordinates from which on compiling pays."""
+BLOCK = 64
+"""Neighbouring coordinates that :func:`block_counts` counts together."""
+
+_failed: set[str] = set()
+
+
+def attempt(function: Callable[..., Any], size: int, *arguments: Any) -> Any:
+    """What the compiled ``function`` returns (None counts as True), or False where it is not to be had.
+
+    ``size``: how many coordinates there are. After one failure the chunked form is used for good.
+    """
+    if size < WORTHWHILE or function.__name__ in _failed:
+        return False
+    try:
+        result = _compile(function)(*arguments)
+    except Exception as error:  # noqa: BLE001 - whatever keeps the compiler from working, the chunked form does
+        _failed.add(function.__name__)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        warnings.warn(f"torch.compile does not work here; a slower form is used: {reason}", stacklevel=2)
+        return False
+    return True if result is None else result
+
+
+@functools.cache
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, fullgraph=True)  # not a graph in pieces: each piece would read all memory again
+
+
+def fused_update(
+    theta: Tensor,
+    gradients: list[Tensor],
+    averages: list[Tensor],
+    divisors: Tensor,
+    temperatures: Tensor | None,
+    beta: float,
+    limit: float,
+    out: Tensor,
+) -> None:
+    """:func:`mtbench.streaming.fused_pass` (without temperatures: the mean), unrolled over the tasks.
+
+    Every number is read and written once. A reduction over the rows of a (K, d) block would be compiled to a loop
+    six times slower, as measured.
+    """
+    logits = []
+    for k, gradient in enumerate(gradients):
+        fresh = (theta * gradient).abs() / divisors[k] * (1 - beta)
+        new = (averages[k] * beta + fresh).clamp(max=limit)
+        averages[k].copy_(new)
+        logits.append(new if temperatures is None else new / temperatures[k])
+    if temperatures is None:
+        out.copy_(functools.reduce(torch.add, gradients) / len(gradients))
+        return
+    highest = functools.reduce(torch.maximum, logits)
+    shares = [torch.exp(z - highest) for z in logits]
+    total = functools.reduce(torch.add, shares)
+    weighted = [share * gradient for share, gradient in zip(shares, gradients, strict=True)]
+    out.copy_(functools.reduce(torch.add, weighted) / total)
+
+
+def block_counts(theta: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Per block of 64 sensitivities: how many are < low, <= high, > 0 and finite; (4, d / 64) in float32."""
+    values = (theta * gradient).abs().view(-1, BLOCK)
+    tests = (values < low, values <= high, values > 0, values < torch.inf)
+    return torch.stack([t.to(torch.float32).sum(1) for t in tests])  # counting in floats vectorises, in integers not

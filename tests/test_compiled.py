@@ -1,0 +1,100 @@
+"""The compiled passes against the chunked ones, and what happens without a compiler."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from mtbench import compiled, medians
+from mtbench.medians import exact_median, fast_median
+from optimizers.tsage import TSage
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def small_is_worthwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(compiled, "WORTHWHILE", 0)
+    monkeypatch.setattr(compiled, "_failed", set())
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[int]:
+    """A list that grows with each call of ``module.name``."""
+    calls: list[int] = []
+    original = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *a, **k: (calls.append(1), original(*a, **k))[1])
+    return calls
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    fallbacks = counting(monkeypatch, medians, "exact_median")
+    for size, zeros, expected in [(31_000, 0.3, 0), (31_000, 0.7, 0), (31_000, 1.0, 2)]:
+        fallbacks.clear()
+        theta, gradient = torch.randn(size), torch.randn(size) * torch.randn(size).exp() * (torch.rand(size) >= zeros)
+        for nonzero in (False, True):
+            fast = fast_median(theta, gradient, nonzero=nonzero)
+            exact = exact_median(theta, gradient, nonzero=nonzero)
+            assert (fast.value, fast.is_zero, fast.bad) == (exact.value, exact.is_zero, exact.bad)
+        assert len(fallbacks) == expected
+    # a sample that misleads: every 31st number is unlike the others
+    gradient = 1 + torch.rand(31_000)
+    gradient[::31] = 1000.0
+    fallbacks.clear()
+    assert fast_median(torch.ones(31_000), gradient).value == gradient.median()
+    assert len(fallbacks) == 1
+    gradient[5] = torch.inf
+    assert int(fast_median(torch.ones(31_000), gradient).bad) == 1
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_pass_equals_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtbench import streaming
+
+    chunked = counting(monkeypatch, streaming, "sensitivity")
+    theta = torch.randn(5003)
+    opts = {f: TSage(tau=-0.5, beta=0.5, burn_in=0.5, implementation=f) for f in ("fused", "dense")}  # type: ignore[arg-type]
+    for opt in opts.values():
+        opt.start(theta, 3, 6)
+    for _ in range(6):
+        gradients = torch.randn(3, 5003)
+        gradients[:, :1000] = 0
+        fused, dense = (opts[f].combine(gradients, torch.ones(3)) for f in ("fused", "dense"))
+        torch.testing.assert_close(fused, dense, rtol=1e-5, atol=1e-6)
+        for a, b in zip(opts["fused"].sensitivities, opts["dense"].sensitivities, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert not chunked
+
+
+def test_without_a_compiler_the_chunked_form_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: Any) -> Any:
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(compiled, "_compile", refuse)
+    theta, gradients = torch.randn(500), torch.randn(2, 500)
+    opts = [TSage(burn_in=0.0, implementation=f) for f in ("fused", "dense")]  # type: ignore[arg-type]
+    updates = []
+    with pytest.warns(UserWarning, match="no working C"):
+        for opt in opts:
+            opt.start(theta, 2, 1)
+            updates.append(opt.combine(gradients, torch.ones(2)))
+    torch.testing.assert_close(*updates)
+    for opt in opts:
+        opt.combine(gradients, torch.ones(2))  # told once
+
+
+def test_small_vectors_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "WORTHWHILE", 501)
+    compilations = counting(monkeypatch, compiled, "_compile")
+    opt = TSage(burn_in=0.0, implementation="fused")
+    opt.start(torch.randn(500), 2, 1)
+    opt.combine(torch.randn(2, 500), torch.ones(2))
+    assert not compilations
