@@ -45,7 +45,7 @@ class DataConfig(_Section):
 
     prompt: Literal["task", "family", "none"] = Field("task", description="what stands before a query")
     passage_max_length: int | None = Field(None, ge=8, description="None: the suite's own")
-    query_max_length: int | None = Field(None, ge=4, description="None: each task's own; else at most this")
+    query_max_length: int | None = Field(None, ge=4, description="None: each task's own")
     selection_queries: int = Field(64, ge=0, description="train queries a task kept for choosing settings (<= 10 %)")
 
 

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 import mtbench
@@ -16,6 +15,8 @@ VERBS = (
     "run", "sweep", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor", "clean",
 )  # fmt: skip
 GROUPS = ("check", "new")
+# typer carries its own copy of click, or uses the installed one: its base error is found through a public child
+_CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def build_app() -> typer.Typer:
@@ -62,18 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MtbenchError as error:
         print(f"mtbench: {error}", file=sys.stderr)
         return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 0
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         resume = shlex.join(["mtbench", *arguments])
         print(f"\nmtbench: interrupted; nothing is lost. Go on with:\n  {resume}", file=sys.stderr)
         return 130
+    except _CLICK_ERROR as error:
+        error.show()  # type: ignore[attr-defined]
+        return 0 if type(error).__name__ == "NoArgsIsHelpError" else 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0

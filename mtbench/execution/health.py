@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -37,8 +38,8 @@ def examine(store: str | None, address: str | None) -> dict[str, Any]:
     problems += _store(facts, root)
     for kind in ("optimizer", "suite"):
         try:
-            builtin_folder(kind)  # type: ignore[arg-type]
-            facts[f"{kind}s"] = len(entries(kind))  # type: ignore[arg-type]
+            builtin_folder(kind)
+            facts[f"{kind}s"] = len(entries(kind))
         except EnvironmentMismatchError as error:
             problems.append(str(error))
     if address:
@@ -59,7 +60,7 @@ def _cluster(address: str, problems: list[str]) -> dict[str, Any]:
     import ray
 
     try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         resources = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
         return {"nodes": sum(bool(n["Alive"]) for n in ray.nodes()), **resources}
     except (ConnectionError, RuntimeError, ValueError) as error:

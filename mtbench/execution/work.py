@@ -73,7 +73,7 @@ def requests(order: Order) -> list[RunRequest]:
         raise UsageError(f"--seeds names a seed twice: {list(order.seeds)}")
     settings, texts = split_assignments(order.assignments)
     params = assign_hyperparameters(order.optimizers, texts)
-    common = {
+    common: dict[str, Any] = {
         "suite": order.suite,
         "profile": order.profile,
         "settings": settings,
@@ -136,6 +136,8 @@ def _finished(record: dict[str, Any] | None, rerun: Rerun) -> dict[str, Any] | N
 
 def check_rerun(text: str) -> Rerun:
     """The value of ``--rerun``; UsageError if it is none."""
-    if text == "missing" or text == "failed" or text == "all":
-        return text
+    choices: tuple[Rerun, ...] = ("missing", "failed", "all")
+    for choice in choices:
+        if text == choice:
+            return choice
     raise UsageError(f"--rerun {text!r}: choose missing, failed or all")

@@ -87,8 +87,17 @@ class DualEncoder(nn.Module):
         weights = mask.unsqueeze(-1).to(states.dtype)
         return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
-    def save(self, folder: Path, tokenizer: PreTrainedTokenizerBase, prompts: dict[str, str]) -> None:
-        """Write a folder that transformers loads: one backbone at its top, several in subfolders."""
+    def save(
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: dict[str, str],
+        query_max_lengths: dict[str, int],
+    ) -> None:
+        """Write a folder that transformers loads: one backbone at its top, several in subfolders.
+
+        ``prompts`` and ``query_max_lengths`` (tokens, prompt included) by task say how queries were encoded.
+        """
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -103,6 +112,7 @@ class DualEncoder(nn.Module):
             "normalize": self.settings.normalize,
             "num_tasks": self.num_tasks,
             "prompts": prompts,
+            "query_max_lengths": query_max_lengths,
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1, sort_keys=True), encoding="utf-8")
 
@@ -136,7 +146,7 @@ def build_encoder(
 ) -> DualEncoder:
     """The encoder before training: a random tiny T5 (a pure function of ``seed``), or pre-trained weights."""
     names = list(_backbone_names(settings, num_tasks))
-    pooling = settings.pooling
+    pooling: str = settings.pooling
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if settings.path == "tiny":
@@ -194,9 +204,8 @@ def _tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase) -> Pre
         feed_forward_proj="relu",
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=0,
-        tie_word_embeddings=False,
     )
+    config.decoder_start_token_id = 0
     return T5Model(config)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mtbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>", "[START_ENT]", "[END_ENT]")
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A lower-casing byte-pair tokenizer with at most ``vocabulary`` tokens that ends every sequence with ``</s>``.
 
     Byte-pair merges, because their training is deterministic (the library's unigram and word-piece trainers are not).
@@ -40,12 +40,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     """The tokenizer of an encoder folder or hub name; ConfigError with the remedy if it cannot be loaded."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        tokenizer: Any = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"encoder {path!r}: no tokenizer could be loaded: {str(error).splitlines()[0]}\n"
@@ -53,4 +53,4 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         ) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return cast("PreTrainedTokenizerFast", tokenizer)

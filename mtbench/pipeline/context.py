@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
@@ -17,7 +17,7 @@ from mtbench.pipeline.store import Store
 from mtbench.training.streams import stream_seed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerFast
 
 
 class Listener(Protocol):
@@ -69,12 +69,12 @@ class Context:
             self._prepared[stage.key] = PreparedSuite.open(self.folder(stage) / "data")
         return self._prepared[stage.key]
 
-    def tokenizer(self, stage: Stage) -> PreTrainedTokenizerBase:
+    def tokenizer(self, stage: Stage) -> PreTrainedTokenizerFast:
         """The tokenizer that a ``prepare`` stage used."""
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(self.folder(stage) / "tokenizer"))
-        return tokenizer
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(self.folder(stage) / "tokenizer"))
+        return cast("PreTrainedTokenizerFast", tokenizer)
 
     def initial_model(self, prepare: Stage) -> DualEncoder:
         """The encoder before training."""
@@ -87,6 +87,20 @@ class Context:
         if stage is None:
             return self.initial_model(prepare)
         return DualEncoder.load(self.folder(stage) / "model").to(self.device)
+
+    def query_settings(self, prepare: Stage) -> tuple[dict[str, str], dict[str, int]]:
+        """The word that stands before each task's queries (none for ``prompt="none"``), and their length in tokens."""
+        from mtbench.data.tokenizing import TokenEncoder, query_prefix, separator
+
+        tokenizer, data = self.tokenizer(prepare), self.config.data
+        encoder, sep = TokenEncoder.of(tokenizer), separator(tokenizer)
+        prompts, lengths = {}, {}
+        for task in self.run.suite.tasks:
+            prefix = query_prefix(task, data.prompt, sep)
+            if prefix:
+                prompts[task.name] = prefix.removesuffix(f" {sep} ")
+            lengths[task.name] = (data.query_max_length or task.query_max_length) + encoder.count(prefix)
+        return prompts, lengths
 
     def padding(self, prepare: Stage) -> int:
         """The id that fills up short sequences."""

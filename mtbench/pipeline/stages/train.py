@@ -41,8 +41,8 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
         listener=lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses),
     )
     summary = trainer.run()
-    prompts = {t.name: t.prompt for t in context.run.suite.tasks} if config.data.prompt == "task" else {}
-    trainer.model.save(work / "model", context.tokenizer(prepare), prompts)
+    prompts, lengths = context.query_settings(prepare)
+    trainer.model.save(work / "model", context.tokenizer(prepare), prompts, lengths)
     (work / "journal.json").write_text(json.dumps(trainer.journal.entries), encoding="utf-8")
     (work / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     save_state(work / "optimizer", trainer.optimizer.state_dict())

@@ -1,0 +1,197 @@
+"""Whole runs on the tiny suite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline.conftest import Bench
+from tiny_suite import SETTINGS
+
+from mtbench.errors import ConfigError, UnknownNameError, UsageError
+
+
+def metrics(record: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal to the last bit between two ways of making one record."""
+    kept = {k: record[k] for k in ("run_id", "status", "spec", "tasks", "average", "selection", "history")}
+    curves = [{k: e[k] for k in ("losses", "weights", "norm_before_clip")} for e in record["training"]["episodes"]]
+    return {**kept, "curves": curves, "scores": record["per_query"]["sha256"]}
+
+
+def test_a_run_writes_the_record_of_the_contract(bench: Bench) -> None:
+    (record,) = bench.run("tsage")
+    spec = record["spec"]
+    path = bench.results / "runs" / "tiny@1" / "mini" / "tsage" / f"{record['run_id']}.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == record
+    assert record["status"] == "complete" and record["error"] is None and record["schema"] == 1
+    assert (spec["optimizer"]["name"], spec["suite"], spec["profile"], spec["seed"]) == ("tsage", "tiny", "mini", 0)
+    assert spec["optimizer"]["params"]["tau"] == 2.0
+    assert set(record["tasks"]) == {"ask", "claim", "slot"}
+    values = [t["metrics"]["rprecision_page"] for t in record["tasks"].values()]
+    assert record["average"] == pytest.approx(sum(values) / 3, abs=1e-15)
+    assert [s["name"] for s in record["stages"]][:4] == ["prepare", "bm25", "warmup", "encode"]
+    assert {s["reused"] for s in record["stages"]} == {False}
+    assert len(record["history"]) == 3 and record["selection"]["average"] >= 0
+    text = json.dumps(record)
+    assert str(bench.folder) not in text and str(Path.home()) not in text
+    cost = record["cost"]
+    rows = 3 * cost["num_parameters"] * 4
+    assert rows <= cost["optimizer_state_bytes"] < rows + 1024
+    assert cost["step_ms"] > 0 and cost["peak_memory_bytes"] > 0
+
+
+def test_per_query_scores_stand_in_the_store_and_average_to_the_record(bench: Bench) -> None:
+    import pandas as pd
+
+    (record,) = bench.run("naive")
+    where = record["per_query"]
+    table = pd.read_parquet(bench.store / "stages" / "evaluate" / where["fingerprint"] / where["file"])
+    for task, rows in table.groupby("task"):
+        expected = record["tasks"][task]
+        assert len(rows) == expected["num_queries"]
+        assert rows["rprecision_page"].mean() == pytest.approx(expected["metrics"]["rprecision_page"], abs=1e-12)
+
+
+def test_methods_share_every_stage_before_the_last_episode(bench: Bench) -> None:
+    naive, tsage = bench.run(["naive", "tsage"])
+    reused = [s["name"] for s in tsage["stages"] if s["reused"]]
+    assert reused == ["prepare", "bm25", "warmup", "encode", "evaluate", "mine", "train", "encode", "evaluate", "mine"]
+    assert naive["history"][:2] == tsage["history"][:2]
+
+
+def test_acting_from_the_warmup_shares_only_the_data(bench: Bench) -> None:
+    _, tsage = bench.run(["naive", "tsage"], "train.start_episode=warmup", "burn_in=0")
+    assert [s["name"] for s in tsage["stages"] if s["reused"]] == ["prepare", "bm25"]
+    assert tsage["training"]["episodes"][0]["optimizer"] == "tsage"
+
+
+def test_a_finished_run_is_not_computed_again_and_rerun_all_gives_the_same(bench: Bench) -> None:
+    (first,) = bench.run("naive")
+    (second,) = bench.run("naive")
+    assert second == first
+    (third,) = bench.run("naive", rerun="all")
+    assert metrics(third) == metrics(first) and {s["reused"] for s in third["stages"]} == {True}
+
+
+def test_seeds_differ_and_are_reproducible(bench: Bench, tmp_path: Path) -> None:
+    first, second = bench.run("naive", seeds=[0, 1])
+    assert first["training"]["episodes"][0]["losses"] != second["training"]["episodes"][0]["losses"]
+    bench.store, bench.results = tmp_path / "other", tmp_path / "other_results"
+    (again,) = bench.run("naive", seeds=[1])
+    assert metrics(again) == metrics(second)
+
+
+def test_every_optimizer_sees_the_same_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtbench.training import loop
+
+    seen: dict[str, list[bytes]] = {}
+    original = loop.build_batch
+
+    def recording(examples: Any, order: Any, k: int, step: int, *rest: Any) -> Any:
+        batch = original(examples, order, k, step, *rest)
+        seen.setdefault(current[0], []).append(batch.query_rows.tobytes() + batch.passage_rows.tobytes())
+        return batch
+
+    monkeypatch.setattr(loop, "build_batch", recording)
+    current = [""]
+    for name in ("naive", "pcgrad", "gradvac", "tsage"):  # two of them draw random numbers
+        current[0] = name
+        bench.run(name, "train.start_episode=warmup", "train.episodes=0", until="warmup", results=bench.folder / name)
+    assert len(seen["naive"]) == 6 * 3
+    assert seen["pcgrad"] == seen["naive"] and seen["gradvac"] == seen["naive"] and seen["tsage"] == seen["naive"]
+
+
+def test_limit_is_marked(bench: Bench) -> None:
+    (record,) = bench.run("naive", limit=12)
+    assert record["spec"]["limit"] == 12
+    assert all(t["num_queries"] <= 12 for t in record["tasks"].values())
+
+
+def test_until_stops_there_and_the_next_call_goes_on(bench: Bench) -> None:
+    (part,) = bench.run("naive", until="warmup")
+    assert part["status"] == "interrupted" and "average" not in part
+    (whole,) = bench.run("naive")
+    assert whole["status"] == "complete"
+    assert [s["name"] for s in whole["stages"] if s["reused"]] == ["prepare", "bm25", "warmup"]
+
+
+def test_baselines_are_records_too(bench: Bench) -> None:
+    bm25, untrained, _ = bench.run("naive", baselines=("bm25", "untrained"))
+    assert bm25["spec"]["optimizer"]["name"] == "bm25" and untrained["spec"]["optimizer"]["name"] == "untrained"
+    assert bm25["status"] == untrained["status"] == "complete"
+    assert bm25["average"] > 0.5 > untrained["average"]
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(bench: Bench, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken_method.py"
+    plugin.write_text(
+        "from mtbench import LossWeighting\n\n\nclass Broken(LossWeighting):\n"
+        '    """Fails."""\n\n    name = "broken_method"\n    summary = "fails"\n\n'
+        "    def weights_from_losses(self, losses):\n        raise ValueError('no weights today')\n",
+        encoding="utf-8",
+    )
+    broken, naive = bench.run(["broken_method", "naive"], plugins=[str(plugin)])
+    assert naive["status"] == "complete" and broken["status"] == "failed"
+    (file,) = (bench.results / "runs" / "tiny@1" / "mini" / "broken_method").glob("*.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert "no weights today" in record["error"]["message"] and record["error"]["traceback"]
+    assert "average" not in record and str(tmp_path) not in json.dumps(record)
+    os.environ.pop("MTBENCH_PLUGINS", None)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("tau=0", r"tsage: tau must be .* except 0, got 0"),
+        ("beta=1.5", r"tsage: beta must be float in \[0, 1\), got 1.5"),
+        ("speed=3", r"none of the named optimizers has 'speed'"),
+        ("train.batchsize=3", r"unknown setting 'train.batchsize'; close: train.batch_size"),
+        ("train.lr=fast", r"train.lr: .*got 'fast'"),
+        ("train.start_episode=9", r"start_episode=9 but there are 2 episodes"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_any_work(bench: Bench, assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench.run("tsage", assignment)
+    assert not (bench.store / "stages").exists()
+
+
+def test_unknown_names(bench: Bench) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'tsage'"):
+        bench.run("tsge")
+    with pytest.raises(UsageError, match="no such stage"):
+        bench.run("naive", until="cook")
+
+
+def start(bench: Bench, *extra: str) -> subprocess.Popen[bytes]:
+    settings = [item for s in (*SETTINGS, *extra) for item in ("--set", s)]
+    command = [sys.executable, "-m", "mtbench", "run", "--optimizer", "tsage", "--suite", str(bench.suite), *settings]
+    command += ["--store", str(bench.store), "--results", str(bench.results)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_command_goes_on(bench: Bench, tmp_path: Path) -> None:
+    longer = ("train.warmup_steps=40", "train.steps=30")
+    for delay in (0.4, 0.8, 1.2, 0.3):  # after the first sign of each further stage
+        process = start(bench, *longer)
+        before = len(list((bench.store).rglob("manifest.json")))
+        limit = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < limit:
+            if len(list(bench.store.rglob("manifest.json"))) > before:
+                break
+            time.sleep(0.02)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (resumed,) = bench.run("tsage", *longer)
+    bench.store, bench.results = tmp_path / "undisturbed", tmp_path / "undisturbed_results"
+    (undisturbed,) = bench.run("tsage", *longer)
+    assert metrics(resumed) == metrics(undisturbed)

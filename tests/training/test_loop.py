@@ -1,0 +1,198 @@
+"""The training loop on a real (tiny) encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mtbench.config import Config, build_config
+from mtbench.errors import RunError
+from mtbench.model.encoder import DualEncoder, build_encoder
+from mtbench.model.tokenizer import train_tokenizer
+from mtbench.registry import entries, get_optimizer
+from mtbench.retrieval.negatives import Negatives
+from mtbench.training.batches import BatchOrder
+from mtbench.training.examples import TaskExamples
+from mtbench.training.loop import Episode, Trainer
+
+TASKS = ("a", "b", "c")
+
+
+class Tokens:
+    """A split or a corpus of random token ids, as the prepared form shows it."""
+
+    def __init__(self, rows: list[np.ndarray], targets: np.ndarray | None = None) -> None:
+        self.rows, self.targets = rows, targets
+        self.lengths = np.array([len(r) for r in rows])
+        self.pages = np.arange(len(rows))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tokens(self, i: int) -> np.ndarray:
+        return self.rows[i]
+
+    def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self.targets is not None
+        return np.array([self.targets[i]]), np.array([1])
+
+
+class FakeTask:
+    def __init__(self, name: str, train: Tokens) -> None:
+        self.name, self.train = name, train
+
+
+def examples() -> list[TaskExamples]:
+    draws = np.random.default_rng(0)
+    corpus = Tokens([draws.integers(5, 60, draws.integers(4, 12)) for _ in range(40)])
+    found = []
+    for name in TASKS:
+        targets = draws.integers(0, 40, 30)
+        queries = Tokens([np.append(corpus.rows[t][:3], 1) for t in targets], targets)
+        hard = np.stack([draws.choice(np.setdiff1d(np.arange(40), [t]), 4, replace=False) for t in targets])
+        negatives = Negatives(hard.astype(np.int32), {}, 40, np.zeros(31, np.int64), np.empty(0, np.int32))
+        found.append(TaskExamples(FakeTask(name, queries), corpus, negatives))  # type: ignore[arg-type]
+    return found
+
+
+def config(**train: Any) -> Config:
+    encoder = {"hidden": 16, "heads": 2, "feed_forward": 32, "vocabulary": 64} | train.pop("encoder", {})
+    base = {"batch_size": 9, "log_every": 2, "cosines_every": 4, "checkpoint_every": 3, "hard_negatives": 2}
+    return build_config({"encoder": encoder, "train": {**base, **train}}, "test")
+
+
+def model(settings: Config) -> DualEncoder:
+    tokenizer = train_tokenizer(["the quick brown fox jumps over the lazy dog " * 3] * 4, 64)
+    return build_encoder(settings.encoder, tokenizer, len(TASKS), seed=1)
+
+
+def trainer(work: Path, optimizer: str = "naive", steps: int = 8, settings: Config | None = None, **more: Any) -> Trainer:
+    settings = settings or config()
+    order = BatchOrder(TASKS, [np.arange(30)] * 3, settings.train.batch_size, 4.0, 0, 1)
+    method = get_optimizer(optimizer)()
+    episode = Episode(1, steps, 1e-2, 0)
+    return Trainer(model(settings), 0, examples(), order, method, episode, settings, work, **more)
+
+
+def trained(work: Path, *args: Any, **more: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+    job = trainer(work, *args, **more)
+    summary = job.run()
+    return job.flat.theta.clone(), summary
+
+
+class StopHere(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", sorted(entries("optimizer")))
+def test_resuming_from_a_checkpoint_is_bit_exact(name: str, tmp_path: Path) -> None:
+    def stop(done: int, total: int, losses: dict[str, float]) -> None:
+        if done == 7:
+            raise StopHere
+
+    with pytest.raises(StopHere):
+        trainer(tmp_path / "x", name, 10, listener=stop).run()
+    resumed, summary = trained(tmp_path / "x", name, 10)
+    whole, expected = trained(tmp_path / "y", name, 10)
+    assert torch.equal(resumed, whole)
+    assert summary["update_digest"] == expected["update_digest"]
+
+
+def test_gradient_caching_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    plain, _ = trained(tmp_path / "a", steps=1)
+    cached, _ = trained(tmp_path / "b", steps=1, settings=config(micro_batch=4))
+    # Adam's first step is the sign of the gradient times the rate: compare the gradients themselves
+    first, second = trainer(tmp_path / "c"), trainer(tmp_path / "d", settings=config(micro_batch=4))
+    for job in (first, second):
+        job._step(0)
+    assert torch.allclose(first.update, second.update, rtol=1e-4, atol=1e-6)
+    assert (plain - cached).abs().max() < 0.03
+
+
+def test_gradient_caching_repeats_dropout(tmp_path: Path) -> None:
+    dropout = {"encoder": {"dropout": 0.3}}
+    whole = trainer(tmp_path / "a", settings=config(micro_batch=64, **dropout))
+    whole._step(0)
+    again = trainer(tmp_path / "b", settings=config(micro_batch=64, **dropout))
+    again._step(0)
+    other = trainer(tmp_path / "c", settings=config(micro_batch=64))
+    other._step(0)
+    assert torch.equal(whole.update, again.update) and not torch.equal(whole.update, other.update)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    losses: list[float] = []
+    job = trainer(tmp_path, steps=40, listener=lambda done, total, by_task: losses.append(sum(by_task.values())))
+    job.run()
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_query_encoders_of_one_task_get_their_own_gradient_in_mean_form(tmp_path: Path) -> None:
+    settings = config(encoder={"sharing": "per-task-query"}, clip_norm=0)
+    job = trainer(tmp_path, "pcgrad", settings=settings)
+    seen: dict[int, torch.Tensor] = {}
+    original = job._take_own
+
+    def keep(k: int) -> None:
+        segment = job.flat.own_segment(k)
+        assert segment is not None
+        seen[k] = job.flat.gradient[slice(*segment)].clone()
+        original(k)
+
+    job._take_own = keep  # type: ignore[method-assign]
+    job._step(0)
+    for k, gradient in seen.items():
+        assert gradient.abs().max() > 0
+        assert torch.allclose(job.update[slice(*job.flat.own_segment(k))], gradient / 3)  # type: ignore[misc]
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_harmless(tmp_path: Path) -> None:
+    job = trainer(tmp_path, "tsage", steps=6)
+    original = job.forward
+    calls = [0]
+
+    def poisoned(*args: Any) -> Any:
+        calls[0] += 1
+        pending = original(*args)
+        if calls[0] == 5:
+            back = pending.backward
+
+            def bad() -> None:
+                back()
+                job.flat.gradient[3] = float("nan")
+
+            pending.backward = bad
+        return pending
+
+    job.forward = poisoned  # type: ignore[assignment]
+    summary = job.run()
+    assert summary["skipped_steps"] == 1
+    assert torch.isfinite(job.flat.theta).all()
+
+
+def test_losses_that_stay_infinite_end_the_run_with_a_remedy(tmp_path: Path) -> None:
+    job = trainer(tmp_path, steps=60)
+    job.flat.theta.fill_(float("nan"))
+    with pytest.raises(RunError, match=r"25 steps in a row; lower train\.lr"):
+        job.run()
+
+
+def test_the_learning_rate_rises_over_the_first_tenth_and_falls_to_zero(tmp_path: Path) -> None:
+    job = trainer(tmp_path, steps=20)
+    rates = [job.learning_rate(s) for s in range(20)]
+    assert rates[0] == pytest.approx(0.5e-2) and max(rates) == pytest.approx(1e-2) and rates[-1] < 1e-3
+
+
+def test_the_journal_has_losses_norms_weights_and_cosines(tmp_path: Path) -> None:
+    job = trainer(tmp_path, "pcgrad", steps=9)
+    job.run()
+    entry = job.journal.entries[0]
+    assert set(entry["losses"]) == set(entry["gradient_norms"]) == set(entry["weights"]) == set(TASKS)
+    table = np.array(entry["cosines"])
+    assert table.shape == (3, 3) and np.allclose(np.diag(table), 1, atol=1e-3) and np.allclose(table, table.T)
+    assert 0 <= entry["conflict_rate"] <= 1 and entry["norm_after_clip"] <= 1.0 + 1e-6
+    assert {"batch", "forward_backward", "combine", "update"} <= set(entry["ms"])
