@@ -238,6 +238,10 @@ class MultitaskOptimizer:
         """Plain numbers of the last step; always ``weights`` (K effective task weights, mean form)."""
         return dict(self._report)
 
+    def counts(self) -> dict[str, int]:
+        """The whole numbers of the last step's report, to be added up over all steps; never costs a pass."""
+        return {name: v for name, v in self._report.items() if isinstance(v, int) and not isinstance(v, bool)}
+
     def set_report(self, weights: Sequence[float] | np.ndarray, **numbers: Any) -> None:
         """Set the report: ``weights`` of the present tasks (missing tasks get 0) and other plain numbers."""
         full = [0.0] * self.num_tasks

@@ -205,6 +205,9 @@ class TSage(GradientCombining):
             self._unread = []
         return super().report()
 
+    def counts(self) -> dict[str, int]:
+        return {"zero_medians": sum(bool(m.is_zero) for m in self._medians.values())}
+
     def _read(self) -> None:
         tasks = self._unread
         weights, committed = [1.0 / len(tasks)] * len(tasks), 0.0
@@ -217,7 +220,7 @@ class TSage(GradientCombining):
         self.set_report(
             weights,
             medians=[medians.get(k, 0.0) for k in range(self.num_tasks)],
-            zero_medians=sum(bool(self._medians[k].is_zero) for k in tasks),
+            **self.counts(),
             commitment=committed,
             tau=self._tau,
         )
