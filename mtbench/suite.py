@@ -128,6 +128,6 @@ class Download:
     members: tuple[str, ...] = ()
     """Members of the archive that are needed; empty: all of them."""
     optional: bool = False
-    """Not needed by the suite's tasks; checked if it is there, never fetched."""
+    """Not needed by the suite's tasks: named for those who want it, neither fetched nor checked."""
     manual: str = ""
     """How to get a file that no program can fetch (a page with a form, a shared drive)."""

@@ -102,6 +102,8 @@ def obtain_raw(
 
 def _bring(item: PlannedFile, folder: Path, progress: Progress | None, *, fetch_missing: bool) -> None:
     download = item.download
+    if download.optional:
+        return
     if item.state in ("fetch", "partial"):
         if not fetch_missing:
             raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
