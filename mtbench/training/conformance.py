@@ -81,6 +81,8 @@ def metadata(subject: Subject) -> str:
     cls = subject.cls
     if not re.fullmatch(r"[a-z][a-z0-9_]*", cls.name):
         raise ViolationError(f"name {cls.name!r} must be lower case letters, digits and underscores")
+    if cls.name != subject.name:
+        raise ViolationError(f"is registered as {subject.name!r}, but its class says name = {cls.name!r}")
     if not getattr(cls, "summary", "").strip():
         raise ViolationError("has no summary: one line for `mtbench ls optimizers`")
     # a dataclass without a docstring gets its signature for one
