@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mtbench.report.leaderboard import Board
@@ -135,3 +136,20 @@ def caption(board: Board) -> str:
     from mtbench.report.notes import metric_title
 
     return f"{board.label}, profile {board.profile}, {metric_title(board.metric)} in percent"
+
+
+def fit_columns(sizes: Sequence[int], first: int, width: int) -> list[list[int]]:
+    """Cut columns of the given text widths into groups that fit a terminal beside a first column in each.
+
+    Numbers are never shortened: a column too wide for the terminal stands alone.
+    """
+    room = width - first - 4
+    pieces: list[list[int]] = [[]]
+    used = 0
+    for index, size in enumerate(sizes):
+        if pieces[-1] and used + size + 3 > room:
+            pieces.append([])
+            used = 0
+        pieces[-1].append(index)
+        used += size + 3
+    return pieces

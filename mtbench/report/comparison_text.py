@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtbench.report.cells import gain, score
+from mtbench.report.cells import fit_columns, gain, score
 from mtbench.report.compare import Check, Comparison, Line
 from mtbench.report.notes import metric_title
 from mtbench.report.published import Reported
@@ -35,6 +35,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     """Plain JSON types; scores are fractions of 1."""
     bare = [dataclasses.replace(row, runs={}) for row in (comparison.first, comparison.second)]
     plain = dataclasses.asdict(dataclasses.replace(comparison, first=bare[0], second=bare[1]))
+    del plain["first"]["runs"], plain["second"]["runs"]
     for line in (*plain["tasks"], plain["average"]):
         line["seeds"]["star"] = line["seeds"]["p_holm"] is not None and line["seeds"]["p_holm"] < 0.05
     return {"schema": 1, **plain}
@@ -56,8 +57,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(f"B = {b.name} (seeds {_list(b.seeds_done)})", markup=False, highlight=False)
     lines = [*comparison.tasks, comparison.average]
     table = [_HEADERS, *(_texts(line) for line in lines)]
-    keep = [0, *(i for i in range(1, len(_HEADERS)) if any(row[i] for row in table[1:]))]
-    for piece in _pieces(table, keep, console.width):
+    keep = [i for i in range(1, len(_HEADERS)) if any(row[i] for row in table[1:])]
+    sizes = [max(len(row[i]) for row in table) for i in (0, *keep)]
+    for columns in fit_columns(sizes[1:], sizes[0], console.width):
+        piece = [0, *(keep[i] for i in columns)]
         shown = Table(title=f"{metric_title(comparison.metric)} in percent", title_justify="left", box=box.SIMPLE_HEAD)
         for i in piece:
             shown.add_column(_HEADERS[i], justify="left" if i == 0 else "right", no_wrap=True)
@@ -153,19 +156,6 @@ def print_checks(name: str, system: str, checks: Sequence[Check], tolerance: flo
         style="dim",
         highlight=False,
     )
-
-
-def _pieces(table: Sequence[Sequence[str]], keep: list[int], width: int) -> list[list[int]]:
-    """Columns in groups that fit the width, the first column in each."""
-    sizes = {i: max(len(row[i]) for row in table) + 2 for i in keep}
-    pieces, used = [[0]], sizes[0] + 2
-    for i in keep[1:]:
-        if used + sizes[i] > width and len(pieces[-1]) > 1:
-            pieces.append([0])
-            used = sizes[0] + 2
-        pieces[-1].append(i)
-        used += sizes[i]
-    return pieces
 
 
 def _list(seeds: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from mtbench.report.cells import Column, caption, cell, columns, why
+from mtbench.report.cells import Column, caption, cell, columns, fit_columns, why
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference, Estimate
@@ -194,18 +194,10 @@ def print_board(board: Board, console: Console) -> None:
 
 
 def _pieces(rows: list[Row], chosen: list[Column], width: int) -> list[list[Column]]:
-    """Cut the columns into groups that fit beside the method's name: numbers are never shortened."""
-    room = width - max([len(r.name) for r in rows] + [6]) - 4
-    pieces: list[list[Column]] = [[]]
-    used = 0
-    for column in chosen:
-        needed = max(len(text) for text in [column.header, *(cell(r, column) for r in rows)]) + 3
-        if pieces[-1] and used + needed > room:
-            pieces.append([])
-            used = 0
-        pieces[-1].append(column)
-        used += needed
-    return pieces
+    """The columns in groups that fit beside the method's name."""
+    sizes = [max(len(text) for text in [c.header, *(cell(r, c) for r in rows)]) for c in chosen]
+    first = max([len(r.name) for r in rows] + [6])
+    return [[chosen[i] for i in piece] for piece in fit_columns(sizes, first, width)]
 
 
 def _rich_table(board: Board, rows: list[Row], chosen: list[Column], part: str) -> Table:

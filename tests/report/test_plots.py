@@ -1,0 +1,150 @@
+"""Figures: each kind is drawn from records, in every format, and says what is missing where it cannot be."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import TASKS, family, make_record, write_all
+
+from mtbench.errors import EnvironmentMismatchError, UsageError
+from mtbench.report.figure_analysis import entropy_figure
+from mtbench.report.figure_board import cost_figure, gain_figure
+from mtbench.report.figure_curves import overview_figure
+from mtbench.report.figure_sweep import sweep_figure
+from mtbench.report.leaderboard import Board, load_board
+from mtbench.report.plots import KINDS, default_path, plot
+
+pytest.importorskip("matplotlib")
+
+SIGNATURES = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
+
+
+def curves(seed: int) -> dict[str, Any]:
+    steps = list(range(0, 50, 10))
+    series = {t: [math.exp(-s / 30) + 0.1 * seed for s in steps] for t in TASKS}
+    series["nq"][2] = None  # type: ignore[call-overload]
+    episode = {"steps": steps, "losses": series, "weights": series, "gradient_norms": series}
+    conflicts = {"conflict_steps": [0, 20, 40], "conflict_rate": [0.5, 0.4, 0.3]}
+    return {"episodes": [{"episode": e, **episode, **conflicts} for e in range(3)]}
+
+
+ANALYSIS = {
+    "sensitivity": {"tasks": list(TASKS), "bins": [0, 1, 2, 3], "density": {t: [0.1, 0.6, 0.3] for t in TASKS}},
+    "entropy": {"bins": [0.3, 0.8, 1.386], "counts": [300, 100], "not_activated": 500, "task_specific": 100},
+    "commitment": {"steps": [0, 10], "rate": [0.1, 0.2]},
+}
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    records = family(3, tsage=0.012, cgd=-0.02)
+    records += [make_record("tsage", s, params={"tau": tau}) for tau in (1.0, 8.0) for s in range(2)]
+    records += [make_record("tsage", 0, params={"tau": 8.0, "beta": 0.5})]
+    for record in records:
+        record["history"] = [{"episode": e, "average": 0.5 + 0.1 * e} for e in range(3)]
+        record["training"] = curves(record["spec"]["seed"])
+    next(r for r in records if r["spec"]["optimizer"]["name"] == "tsage")["analysis"] = ANALYSIS
+    return load_board(write_all(tmp_path / "results", records), "toy", "mini", summary=False)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_in_each_format(board: Board, tmp_path: Path, kind: str, suffix: str) -> None:
+    out = plot(board, kind, tmp_path / f"figure{suffix}", optimizer="tsage" if kind == "sweep" else None)
+    assert out.read_bytes().startswith(SIGNATURES[suffix])
+    assert out.stat().st_size > 3000
+
+
+def test_the_same_records_give_the_same_file(board: Board, tmp_path: Path) -> None:
+    first, second = (plot(board, "gain", tmp_path / f"{n}.svg").read_bytes() for n in "ab")
+    assert first == second
+
+
+def test_labels_of_a_cost_figure_do_not_cover_each_other(board: Board) -> None:
+    for i, row in enumerate(r for r in board.rows if r.kind == "optimizer"):
+        row.costs["step_ratio"] = 1.0 + 0.001 * i
+    figure = cost_figure(board)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 6
+    for i, one in enumerate(boxes):
+        assert not any(one.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_the_gain_heat_map_has_the_tables_numbers_and_stars(board: Board) -> None:
+    texts = [t.get_text() for t in gain_figure(board).axes[0].texts]
+    gain = next(r.gain for r in board.rows if r.name == "tsage")
+    assert gain is not None and gain.difference is not None
+    assert f"{100 * gain.difference:+.2f}*" in texts
+    assert len(texts) == 5 * (len(TASKS) + 1)
+
+
+def test_every_axis_has_a_label(board: Board) -> None:
+    for figure in (
+        cost_figure(board),
+        overview_figure(board),
+        sweep_figure(board, "tsage"),
+        entropy_figure(board, None),
+    ):
+        for axes in figure.axes:
+            assert axes.get_xlabel() or axes.get_ylabel()
+
+
+def test_a_sweep_shows_a_line_for_tau_and_a_grid_with_beta(board: Board) -> None:
+    figure = sweep_figure(board, "tsage")
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert any(label.startswith("tau") for label in labels) and "beta" in labels
+    assert "dev" in figure.axes[0].get_ylabel()
+
+
+def test_a_sweep_prefers_the_slice_of_train(board: Board) -> None:
+    for row in board.rows:
+        for record in row.runs.values():
+            record["selection"] = {"average": 0.42}
+    axes = sweep_figure(board, "tsage").axes[0]
+    assert "slice of train" in axes.get_ylabel()
+    assert set(axes.lines[0].get_ydata()) == {42.0}
+
+
+def test_entropy_has_the_two_named_bins_first(board: Board) -> None:
+    axes = entropy_figure(board, None).axes[0]
+    labels = [t.get_text().replace("\n", " ") for t in axes.get_xticklabels()]
+    assert labels[:2] == ["Not Activated", "Task Specific"]
+    assert [p.get_height() for p in axes.patches] == pytest.approx([50, 10, 30, 10])
+
+
+def test_what_is_missing_is_said_with_the_command_that_makes_it(board: Board, tmp_path: Path) -> None:
+    for row in board.rows:
+        for record in row.runs.values():
+            record.pop("analysis", None)
+    with pytest.raises(UsageError, match="--until analyze"):
+        plot(board, "entropy", tmp_path / "e.png")
+    with pytest.raises(UsageError, match="--optimizer"):
+        plot(board, "sweep", tmp_path / "e.png")
+    with pytest.raises(UsageError, match="mtbench sweep"):
+        plot(board, "sweep", tmp_path / "e.png", optimizer="cgd")
+    with pytest.raises(UsageError, match="unknown kind"):
+        plot(board, "pie", tmp_path / "e.png")
+    with pytest.raises(UsageError, match=r"\.png, \.pdf, \.svg"):
+        plot(board, "gain", tmp_path / "e.jpg")
+    assert list(tmp_path.glob("e.*")) == []
+
+
+def test_curves_of_one_optimizer(board: Board, tmp_path: Path) -> None:
+    assert plot(board, "curves", tmp_path / "c.png", optimizer="tsage", seed=1).is_file()
+    with pytest.raises(UsageError, match="seed 9"):
+        plot(board, "curves", tmp_path / "d.png", optimizer="tsage", seed=9)
+
+
+def test_without_matplotlib_the_extra_is_named(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(EnvironmentMismatchError, match=r"mtbench\[plot\]"):
+        plot(board, "gain", tmp_path / "g.png")
+
+
+def test_default_path(board: Board, tmp_path: Path) -> None:
+    assert default_path(tmp_path, board, "sweep", "tsage", "pdf").name == "toy@1-mini-sweep-tsage.pdf"
