@@ -1,0 +1,57 @@
+"""mtbench check: a line per check, exit 1 if one fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtbench.cli.main import main
+from mtbench.training import conformance
+from mtbench.training.conformance import Check
+
+
+@pytest.fixture
+def one_bad_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Check("good", True, "holds"), Check("bad one", False, "does not")]
+    monkeypatch.setattr(conformance, "check_optimizer", lambda name, file: found)
+
+
+@pytest.mark.usefixtures("one_bad_check")
+def test_a_line_for_each_check_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "optimizer", "naive"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == ["ok    good     holds", "FAIL  bad one  does not"]
+    assert "naive: 1 of 2 checks hold" in shown.err
+
+
+@pytest.mark.usefixtures("one_bad_check")
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "optimizer", "naive", "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert (result["subject"], result["ok"]) == ("naive", False)
+    assert result["checks"][1] == {"name": "bad one", "ok": False, "sentence": "does not"}
+
+
+def test_mistakes_are_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "optimizer"]) == 2
+    assert main(["check", "optimizer", "mgdaa"]) == 2
+    assert "Did you mean 'mgda'" in capsys.readouterr().err
+    assert main(["check", "optimizer", "--file", str(tmp_path / "absent.py")]) == 2
+    assert main(["check"]) in (0, 2)
+
+
+def test_a_suite_folder(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shared_data / "own"
+    code = main(["check", "suite", str(folder), "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert code == (0 if result["ok"] else 1)
+    assert result["checks"][0]["name"] == "declaration"
+    assert all(row["sentence"] for row in result["checks"])
+
+
+def test_a_suite_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "suite.toml").write_text("name = \n")
+    assert main(["check", "suite", str(tmp_path)]) == 1
+    assert "FAIL" in capsys.readouterr().out
