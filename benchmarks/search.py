@@ -10,7 +10,6 @@ The rounds alternate, so that a busy machine slows all alike; the ratios are tho
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -86,9 +85,9 @@ def report(options: argparse.Namespace, times: dict[str, list[float]]) -> None:
     settings = " ".join(f"--{name} {value}" for name, value in vars(options).items())
     print(f"python benchmarks/search.py {settings}   (threads: {torch.get_num_threads()})")
     print(f"{'':26}{'median':>10}{'least':>10}{'queries/s':>11}{'against exact':>15}")
-    base = statistics.median(next(iter(times.values())))
+    base = float(np.median(next(iter(times.values()))))
     for name, values in times.items():
-        median = statistics.median(values)
+        median = float(np.median(values))
         print(
             f"{name:26}{1000 * median:8.0f} ms{1000 * min(values):7.0f} ms"
             f"{options.queries / median:11.0f}{median / base:13.2f} x"
