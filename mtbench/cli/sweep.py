@@ -10,6 +10,7 @@ from mtbench.cli import common
 
 if TYPE_CHECKING:
     from mtbench.execution.api import Prepared
+    from mtbench.execution.sweeping import Sweep
 
 
 def command(
@@ -36,7 +37,7 @@ def command(
         False, "--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"
     ),
     plugin: list[str] = typer.Option([], help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
-    figure: str = typer.Option(None, help="Where the figure goes (png, pdf, svg). Default: RESULTS/sweeps/."),
+    figure: str = typer.Option(None, help="Where the figure goes (png, pdf, svg). Default: RESULTS/figures/."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan, what is shared, and what it will cost."),
     limit: int = typer.Option(None, help="At most N train and N dev queries a task; kept off leaderboards."),
     json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
@@ -80,18 +81,42 @@ def command(
         sweep = run_sweep(order, store, results, rerun, execute, max_concurrent or 4)
     finally:
         reporter.close()
+    drawn = [_draw(sweep, name, figure) for name in common.names(optimizer, "--optimizer")]
     if json:
-        common.emit_json(sweep_summary(sweep))
+        common.emit_json({**sweep_summary(sweep), "figures": [path for path, _ in drawn if path]})
     else:
         print_sweep(sweep, common.out_console())
+        for _, text in drawn:
+            common.out_console().print(text, markup=False, soft_wrap=True)
     return 1 if any(setting.status == "failed" for setting in sweep.settings) else 0
+
+
+def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None, str]:
+    """The figure of one optimizer's settings, or why there is none."""
+    from pathlib import Path
+
+    from mtbench.errors import MtbenchError
+    from mtbench.report.leaderboard import load_board
+    from mtbench.report.plots import default_path, plot
+
+    spec = sweep.settings[0].jobs[0].plan.run.specification
+    results = sweep.prepared.results
+    try:
+        board = load_board(results, f"{spec['suite']}@{spec['suite_version']}", spec["profile"], summary=False)
+        path = Path(figure) if figure else default_path(results, board, "sweep", optimizer, "png")
+        plot(board, "sweep", path, optimizer=optimizer)
+    except MtbenchError as error:
+        return None, f"No figure of {optimizer}: {str(error).splitlines()[0]}"
+    return str(path), f"Figure of {optimizer}: {path}"
 
 
 def _dry_run(prepared: Prepared, json: bool) -> int:
     from mtbench.execution.show import plan_summary, print_plan
+    from mtbench.execution.show_estimate import estimate_summary, print_estimate
 
     if json:
-        common.emit_json(plan_summary(prepared, None))
+        common.emit_json({**plan_summary(prepared, None), **estimate_summary(prepared)})
     else:
         print_plan(prepared, None, common.out_console())
+        print_estimate(prepared, common.out_console())
     return 0

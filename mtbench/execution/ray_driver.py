@@ -174,7 +174,8 @@ class Watcher(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         unit = self._unit(trial)
-        self._driver.reporter.line(f"      {unit.label}: its worker died; it goes on from its last checkpoint")
+        error = _error_of(trial, self._driver.store)
+        self._driver.reporter.line(f"      {unit.label}: {error['message']}; it goes on from its last checkpoint")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._driver.ended(self._unit(trial), None)

@@ -45,8 +45,12 @@ def command_for(sweep: Sweep, setting: Setting) -> str:
     order = sweep.order.order
     words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", order.suite]
     words += [] if order.profile == "mini" else ["--profile", order.profile]
-    swept = set(setting.values)
-    kept = [item for item in order.assignments if item.partition("=")[0].strip() not in swept]
+    words += [] if list(order.seeds) == [0] else ["--seeds", ",".join(map(str, order.seeds))]
+    words += [] if order.encoder is None else ["--encoder", order.encoder]
+    words += [] if order.limit is None else ["--limit", str(order.limit)]
+    for plugin in order.plugins:
+        words += ["--plugin", plugin]
+    kept = [item for item in order.assignments if item.partition("=")[0].strip() not in setting.values]
     for item in [*kept, *(f"{key}={value}" for key, value in setting.values.items())]:
         words += ["--set", item]
     return shlex.join(words)

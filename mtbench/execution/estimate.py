@@ -1,0 +1,222 @@
+"""What a plan will cost, before it runs: work in floating-point operations, and from it GPU hours and memory.
+
+The model counts a transformer's forward pass (twice its multiplying parameters a token) over the tokens that each
+stage reads, three passes for a training step (four with gradient caching) and 30 % more where a multitask optimizer
+acts, and N d multiplications for every searched query. Tokenising and BM25 run on processors and are left out. It is
+an estimate for planning: shares are good to a few percent, hours to a factor of two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.execution.api import Prepared
+from mtbench.pipeline.plan import Plan, Stage, make_plan
+from mtbench.pipeline.request import ResolvedRun
+from mtbench.registry import get_suite
+from mtbench.training.batches import task_batch_sizes
+
+GPU_FLOPS = 100e12
+"""Operations a second that an A100 reaches on such models in bf16 (a third of its peak)."""
+ACTING = 1.3
+"""A training step with an acting multitask optimizer against a naive one."""
+PASSAGE_TOKENS = 145.0
+"""Mean tokens of a 100-word Wikipedia passage with its title."""
+PASSAGES = {"kilt": 36e6, "mixed": 36e6 + 8_841_823 + 5_416_568 + 492_321}
+"""Passages of the real corpora: MT-DPR's Wikipedia; with MS MARCO, FEVER of BEIR and ZESHEL."""
+T5_BASE = {"operations": 204e6, "parameters": 223e6, "hidden": 768, "layers": 24}
+"""Of T5-base as dual encoder: operations a token, parameters, vector size, layers of encoder and decoder."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much data there is: passages, and train and dev queries with their lengths in tokens, task by task."""
+
+    passages: float
+    passage_tokens: float
+    train: tuple[int, ...]
+    dev: tuple[int, ...]
+    query_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the encoder costs: operations a token (one forward pass), parameters, vector size, layers."""
+
+    operations: float
+    parameters: float
+    hidden: int
+    layers: int
+
+    @classmethod
+    def of(cls, config: Config) -> Model:
+        """The tiny encoder from its sizes; any other as T5-base."""
+        encoder = config.encoder
+        if encoder.path != "tiny":
+            return cls(**T5_BASE)  # type: ignore[arg-type]
+        block = 4 * encoder.hidden**2 + 3 * encoder.hidden * encoder.feed_forward
+        parameters = encoder.vocabulary * encoder.hidden + 2.5 * encoder.layers * block
+        return cls(2.0 * encoder.layers * block, parameters, encoder.hidden, 2 * encoder.layers)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Operations of all runs by themselves and of the distinct stages still to compute, and what they mean."""
+
+    independent: float
+    to_compute: float
+    one_run: float
+    memory: dict[str, float]
+    disk: float
+
+    @property
+    def share(self) -> float:
+        """Work left over work of independent runs."""
+        return self.to_compute / self.independent if self.independent else 0.0
+
+    def plain(self) -> dict[str, Any]:
+        """Rounded numbers for JSON: GPU hours at :data:`GPU_FLOPS`, bytes."""
+        hours = 1 / GPU_FLOPS / 3600
+        return {
+            "share_of_independent_runs": round(self.share, 4),
+            "gpu_hours": _three(self.to_compute * hours),
+            "gpu_hours_independent": _three(self.independent * hours),
+            "gpu_hours_one_run": _three(self.one_run * hours),
+            "memory_bytes": {name: int(value) for name, value in self.memory.items()},
+            "store_bytes_per_model": int(self.disk),
+            "basis": "operations: forward passes over tokens, 3 (4 with gradient caching) a training step, "
+            f"{ACTING} where the optimizer acts, search; A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s effective; "
+            "without tokenising and BM25",
+        }
+
+
+def estimate(prepared: Prepared, until: str | None = None) -> Estimate:
+    """The cost of what is planned; finished runs and stages in the store cost nothing."""
+    waiting = [job.plan for job in prepared.jobs if job.finished is None]
+    cached = {s.key for plan in waiting for s in plan.stages if prepared.store.has(s.name, s.key)}
+    return _total(waiting, cached, until)
+
+
+def paper_projection(prepared: Prepared) -> Estimate | None:
+    """The same runs in the profile ``paper``, of which nothing is computed yet; None for a suite without one."""
+    runs = [job.plan.run for job in prepared.jobs]
+    if not runs or any(run.suite.name not in PASSAGES for run in runs):
+        return None
+    plans = [make_plan(_as_in_paper(run)) for run in runs]
+    return _total(plans, set(), None)
+
+
+def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
+    """With the paper's lengths and model; what was set for this run alone (a swept learning rate) stays different."""
+    profile = load_profile("paper")
+    swept = {
+        section: {k: v for k, v in values.items() if k not in profile.get(section, {}) or k in ("lr", "warmup_lr")}
+        for section, values in run.request.settings.items()
+        if section in ("train", "negatives") and isinstance(values, dict)
+    }
+    for values in swept.values():
+        for name in ("steps", "warmup_steps"):
+            values.pop(name, None)
+    config = build_config(merge(profile, swept), "profile paper")
+    request = dataclasses.replace(run.request, limit=None)
+    return dataclasses.replace(run, config=config, request=request, encoder={"name": config.encoder.path})
+
+
+def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estimate:
+    independent, one_run, cost = 0.0, 0.0, dict[str, float]()
+    memory: dict[str, float] = {}
+    disk = 0.0
+    for plan in plans:
+        config, sizes = plan.run.config, sizes_of(plan.run)
+        model = Model.of(config)
+        by_itself = 0.0
+        for stage in plan.until(until):
+            if stage.key not in cost:
+                cost[stage.key] = stage_operations(stage, config, sizes, model)
+            by_itself += cost[stage.key]
+        independent += by_itself
+        one_run = max(one_run, by_itself)
+        memory = memory or training_memory(config, sizes, model)
+        disk = max(disk, sizes.passages * model.hidden * 2 + model.parameters * 4)
+    return Estimate(independent, sum(v for k, v in cost.items() if k not in cached), one_run, memory, disk)
+
+
+def sizes_of(run: ResolvedRun) -> Sizes:
+    """Published counts for the real data of a built-in suite; of anything else a guess from the size of its files."""
+    tasks, limit = run.suite.tasks, run.request.limit
+    if run.config.encoder.path != "tiny" and run.suite.name in PASSAGES:
+        counts = get_suite(run.suite.name).published_counts
+        train, dev = [counts[t.name][0] for t in tasks], [counts[t.name][1] for t in tasks]
+        passages = PASSAGES[run.suite.name]
+    else:
+        bytes_of = [max(1, (run.suite.root / c.path).stat().st_size) for c in run.suite.corpora if c.path]
+        passages = sum(bytes_of) / 700
+        train = [max(40, _size(run, t.queries) // 500) for t in tasks]
+        dev = [max(10, n // 4) for n in train]
+    if limit is not None:
+        train, dev = [min(limit, n) for n in train], [min(limit, n) for n in dev]
+    tokens = [t.query_max_length + 6 for t in tasks]
+    return Sizes(passages, PASSAGE_TOKENS, tuple(train), tuple(dev), tuple(tokens))
+
+
+def _size(run: ResolvedRun, path: str) -> int:
+    file = run.suite.root / path
+    return file.stat().st_size if file.is_file() else 0
+
+
+def stage_operations(stage: Stage, config: Config, sizes: Sizes, model: Model) -> float:
+    """Floating-point operations of one stage; 0 for those that run on processors."""
+    if stage.name == "encode":
+        return sizes.passages * sizes.passage_tokens * model.operations
+    if stage.name in ("warmup", "train"):
+        return _training(stage, config, sizes, model)
+    if stage.name in ("mine", "evaluate") and stage.inputs["source"].name == "encode":
+        counts = sizes.train if stage.name == "mine" else sizes.dev
+        reading = sum(n * t for n, t in zip(counts, sizes.query_tokens, strict=True)) * model.operations
+        return reading + 2.0 * sum(counts) * sizes.passages * model.hidden
+    return 0.0
+
+
+def _training(stage: Stage, config: Config, sizes: Sizes, model: Model) -> float:
+    train = config.train
+    batches = task_batch_sizes(sizes.train, train.batch_size, train.task_temperature)
+    passages = 160 * (1 + train.hard_negatives)
+    tokens = sum(b * (passages + t) for b, t in zip(batches, sizes.query_tokens, strict=True))
+    steps = stage.settings.get("steps")
+    if steps is None:
+        per_epoch = max(-(-n // b) for n, b in zip(sizes.train, batches, strict=True))
+        steps = stage.settings["epochs"] * per_epoch
+    texts = max(batches) * (2 + train.hard_negatives)
+    passes = 4.0 if 0 < train.micro_batch < texts else 3.0
+    acting = ACTING if stage.settings["optimizer"]["name"] != "naive" else 1.0
+    return float(steps * tokens * model.operations * passes * acting)
+
+
+def training_memory(config: Config, sizes: Sizes, model: Model) -> dict[str, float]:
+    """Bytes on one GPU while training: weights, gradient, update and Adam (5 floats a parameter); a method with state
+    per task (K floats) and all gradient rows at once (K more); activations of one forward pass.
+
+    Activations: 34 + 5 a s / h bytes a token, unit of width and layer in half precision (Korthikanti et al. 2022,
+    equation 2), twice that in single precision.
+    """
+    tasks = len(sizes.train)
+    texts = config.train.micro_batch or -(-config.train.batch_size // tasks) * (2 + config.train.hard_negatives)
+    length = 160
+    per_unit = 34 + 5 * (model.hidden / 64) * length / model.hidden
+    width = 1.0 if config.encoder.precision == "bf16" else 2.0
+    if config.encoder.gradient_checkpointing:
+        per_unit = 2.0 + per_unit / model.layers
+    return {
+        "weights_gradient_adam": 20.0 * model.parameters,
+        "state_per_task": 4.0 * tasks * model.parameters,
+        "gradient_rows": 4.0 * tasks * model.parameters,
+        "activations": texts * length * model.hidden * model.layers / 2 * per_unit * width,
+    }
+
+
+def _three(value: float) -> float:
+    return float(f"{value:.3g}")
