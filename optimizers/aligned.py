@@ -13,7 +13,7 @@ from mtbench.weighting import GramWeighting
 class Aligned(GramWeighting):
     """Makes the system of task gradients perfectly conditioned: its principal components become equally long.
 
-    Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023, Eq. 8 to 14 and
+    Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023,
     Algorithm 1: with M = V diag(lambda) V' the Gram matrix, over the eigenvalues that are not zero to rounding,
 
         w = B (1/K, ..., 1/K),   B = sqrt(s) V diag(lambda)^(-1/2) V',

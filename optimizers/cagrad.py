@@ -18,7 +18,7 @@ GOOD, ENOUGH = 1e-9, 1e-5
 class CAGrad(GramWeighting):
     """The direction near the mean gradient that does most for the task it serves least.
 
-    Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, Eq. 3 to 5 and Algorithm 1:
+    Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, Eq. 3 and Algorithm 1:
     maximise min_k <g_k, u> subject to |u - g_0| <= c |g_0|, where g_0 is the mean. The dual is over the simplex,
 
         w = argmin  g_w . g_0 + c |g_0| |g_w|,   g_w = sum_k w_k g_k,

@@ -19,8 +19,8 @@ absolute number; as a share it changes nothing when all gradients are scaled."""
 class CGD(GramWeighting):
     """Weights that grow by exponentiated gradient for the tasks whose gradients decrease the others' losses.
 
-    Piratla et al., "Focus on the Common Good: Group Distributional Robustness Follows", ICLR 2022, Algorithm 1 and
-    Eq. 5: with C_ij = cos(g_i, g_j) and p the prior shares,
+    Piratla et al., "Focus on the Common Good: Group Distributional Robustness Follows", ICLR 2022, Algorithm 1:
+    with C_ij = cos(g_i, g_j) and p the prior shares,
 
         w_i <- w_i exp(step * sum_j (l_i l_j)^loss_power C_ij p_j),   w <- max(w / sum w, floor),
 

@@ -21,11 +21,11 @@ class GradVac(GramWeighting):
 
     Wang et al., "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively Multilingual
     Models", ICLR 2021, Algorithm 1. For each task i, over the other tasks j in random order, with P_i the running
-    gradient and phi = cos(P_i, g_j), where phi < rho_ij (Eq. 3):
+    gradient and phi = cos(P_i, g_j), where phi < rho_ij:
 
         P_i <- P_i + g_j |P_i| (rho sqrt(1 - phi^2) - phi sqrt(1 - rho^2)) / (|g_j| sqrt(1 - rho^2)),
 
-    which makes cos(P_i, g_j) = rho_ij; then, always, rho_ij <- (1 - beta) rho_ij + beta phi (Eq. 5, phi measured
+    which makes cos(P_i, g_j) = rho_ij; then, always, rho_ij <- (1 - beta) rho_ij + beta phi (phi measured
     before the correction). With rho = 0 this is PCGrad. The whole gradient is one group. The P_i are averaged.
 
     A pair with a gradient of zeros has no cosine: it changes neither P_i nor rho_ij.

@@ -16,7 +16,7 @@ ENOUGH = 1e-3
 class Nash(GramWeighting):
     """The Nash bargaining solution: every task gains the same, relative to its own stake.
 
-    Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Eq. 1 to 3 and Algorithm 1:
+    Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, Claim 3.1 and Algorithm 1:
     u = sum_k alpha_k g_k with alpha > 0 and M alpha = 1 / alpha, M the Gram matrix. Then <u, g_k> = 1 / alpha_k > 0:
     no task loses. alpha is the unique minimiser of the strictly convex alpha' M alpha / 2 - sum log alpha, which
     damped Newton finds in a few iterations; the authors' sequence of convex programs can stay at alpha = 1, which is

@@ -12,7 +12,7 @@ from mtbench.weighting import GramWeighting
 class UPGrad(GramWeighting):
     """Each task's gradient is projected on the cone of updates that harm no task; the projections are averaged.
 
-    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, Section 3 and Proposition 1: the
+    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, Proposition 1: the
     projection of g_k / K on {u : <u, g_i> >= 0 for all i} is sum_i v_i g_i with v = argmin v' M v over v >= e_k / K.
     The sum over k conflicts with no task.
 

@@ -176,25 +176,27 @@ def distinct(subject: Subject) -> str:
     """Its updates part from every other registered method's."""
     stream = conflicting_steps(steps=DISTINCT_STEPS)
     own = run(subject.start(total_steps=DISTINCT_STEPS), stream)
-    compared, skipped = 0, []
+    parted, skipped = [], []
     for name in sorted(set(entries("optimizer")) - {subject.name}):
         try:
             other = Subject(name, get_optimizer(name)).start(total_steps=DISTINCT_STEPS)
         except MtbenchError:
             skipped.append(name)
             continue
-        if _never_parts(own, other, stream):
+        step = _parts_at(own, other, stream)
+        if step is None:
             raise ViolationError(
                 f"its direction is {name}'s in all of {DISTINCT_STEPS} steps with conflicting gradients: it is {name}"
             )
-        compared += 1
+        parted.append(step)
     left_out = f" (not compared: {', '.join(skipped)}, which cannot be loaded)" if skipped else ""
-    return f"parts from each of {compared} other methods on conflicting gradients{left_out}"
+    return f"parts from each of {len(parted)} other methods by step {max(parted, default=0)}{left_out}"
 
 
-def _never_parts(own: list[Tensor], other: MultitaskOptimizer, stream: list[tuple[Tensor, Tensor]]) -> bool:
-    pairs = zip(own, stream, strict=True)
-    return all(direction_gap(update, run(other, [step])[0]) <= 1e-9 for update, step in pairs)
+def _parts_at(own: list[Tensor], other: MultitaskOptimizer, stream: list[tuple[Tensor, Tensor]]) -> int | None:
+    """The first step in which the directions differ."""
+    pairs = enumerate(zip(own, stream, strict=True))
+    return next((t for t, (update, step) in pairs if direction_gap(update, run(other, [step])[0]) > 1e-9), None)
 
 
 def worker_updates(specification: str) -> str:
