@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.store import Built
 
 SCHEMA = 1
+_ABSOLUTE = re.compile(r"(?<![\w.~>/])/(?:[^\s\"'/]+/)+([^\s\"'/]+)")
 MAX_POINTS = 40
 """Points of a learning curve that a record keeps; the whole journal stays in the store."""
 
@@ -150,4 +152,4 @@ def shorten_paths(text: str, roots: list[Path]) -> str:
     places += [(str(Path(__file__).resolve().parents[2]), "<mtbench>"), (str(Path.home()), "~")]
     for place, name in sorted(places, key=lambda item: -len(item[0])):
         text = text.replace(place, name)
-    return text
+    return _ABSOLUTE.sub(r"\1", text)  # any other place: the file's name alone

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +47,7 @@ class Phases:
 
     def medians(self) -> dict[str, float]:
         """Median milliseconds by phase over the steps that were timed."""
-        return {name: round(statistics.median(values), 3) for name, values in self.totals.items()}
+        return {name: round(float(np.median(values)), 3) for name, values in self.totals.items()}
 
     def _now(self) -> float:
         if self.exact and self.device.type == "cuda":
@@ -86,9 +85,16 @@ class Journal:
         self.steps += 1
 
 
-def cosines(rows: Sequence[Tensor]) -> tuple[np.ndarray, float]:
-    """Pairwise cosines ``(K, K)`` of task gradients and the share of pairs with a negative one (conflicts)."""
-    gram, _ = gram_matrix(torch.stack(list(rows)))
+def cosines(
+    rows: Sequence[Tensor],
+    reduce_sum: Callable[[Tensor], Tensor] = lambda t: t,
+    reduce_max: Callable[[Tensor], Tensor] = lambda t: t,
+) -> tuple[np.ndarray, float]:
+    """Pairwise cosines ``(K, K)`` of task gradients and the share of pairs with a negative one (conflicts).
+
+    ``reduce_sum`` and ``reduce_max`` as in :func:`gram_matrix`, for rows of which each rank has a slice.
+    """
+    gram, _ = gram_matrix(torch.stack(list(rows)), reduce_sum, reduce_max)
     norms = np.sqrt(np.diag(gram))
     safe = np.where(norms > 0, norms, 1.0)
     table = gram / np.outer(safe, safe)
