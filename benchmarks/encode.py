@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-
 import time
 from typing import Any
 
@@ -82,7 +81,7 @@ def main() -> None:
     print("| encoder | passages per second | ratio |\n|---|---|---|")
     base = float(np.median(times["mtbench"]))
     for name, found in times.items():
-        print(f"| {name} | {len(texts) / np.median(found):.0f} | {base / statistics.median(found):.2f} |")
+        print(f"| {name} | {len(texts) / np.median(found):.0f} | {base / np.median(found):.2f} |")
 
 
 if __name__ == "__main__":

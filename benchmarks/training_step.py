@@ -10,7 +10,6 @@ needs a GPU to be of use.
 from __future__ import annotations
 
 import argparse
-
 import tempfile
 import time
 from pathlib import Path
