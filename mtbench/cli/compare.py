@@ -12,16 +12,12 @@ def command(
     first: Annotated[str, typer.Argument(metavar="A", help="Optimizer, OPTIMIZER:KEY=VALUE, row or run id.")],
     second: Annotated[
         str,
-        typer.Argument(
-            metavar="B", help="The same, or a published system's name, or 'published' for A's counterpart."
-        ),
+        typer.Argument(metavar="B", help="The same, or a published system's name, or 'published' for A's counterpart."),
     ],
     suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
     profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
     metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
-    tolerance: Annotated[
-        float, typer.Option(help="Points within which a published figure counts as reached.")
-    ] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Points within which a published figure counts as reached.")] = 1.0,
     top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.")] = 5,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
@@ -44,7 +40,11 @@ def command(
         if json:
             emit_json(checks_dict(row, other, checks))
         else:
-            print_checks(row.name, f"{other.system} ({other.source})", checks, tolerance / 100, out_console())
+            print_checks(row, other, checks, tolerance / 100, out_console())
+            if profile != "paper":
+                out_console().print(
+                    f"The papers' figures are on the real data; the profile {profile!r} is not.", style="dim"
+                )
         return
     opened = Store(store or default_root())
     comparison = compare(board, row, other, opened, most=top)

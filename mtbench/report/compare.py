@@ -81,8 +81,10 @@ def find_row(board: Board, text: str) -> Row:
     name, _, setting = text.partition(":")
     wanted = ", ".join(part.strip() for part in sorted(setting.split(","))) if setting else ""
     rules: list[Callable[[Row], bool]] = [
-        lambda r: text in (r.name, r.label),
+        lambda r: text == r.name,
+        lambda r: text == r.label and not r.variant,
         lambda r: r.optimizer == name and describe_params(r.params) == wanted and not r.variant,
+        lambda r: text == r.label,
         lambda r: not setting and r.optimizer == name,
         lambda r: any(run["run_id"].startswith(text) for run in r.runs.values()),
     ]
@@ -163,14 +165,16 @@ def _query_line(line: Line, ours: dict[str, np.ndarray], theirs: dict[str, np.nd
 
 
 def _most_moved(ours: QueryScores, theirs: QueryScores, most: int) -> list[Moved]:
-    found: list[Moved] = []
+    found: list[tuple[float, int, Moved]] = []
     for task in ours.values:
         first, second = ours.values[task].mean(axis=0), theirs.values[task].mean(axis=0)
         distance = np.nan_to_num(np.abs(first - second))
-        for i in np.argsort(-distance, kind="stable")[:most]:
+        for rank, i in enumerate(np.argsort(-distance, kind="stable")[:most]):
             if distance[i] > 0:
-                found.append(Moved(task, ours.ids[task][i], float(first[i]), float(second[i])))
-    return sorted(found, key=lambda m: -abs(m.first - m.second))[:most]
+                moved = Moved(task, ours.ids[task][i], float(first[i]), float(second[i]))
+                found.append((-float(distance[i]), rank, moved))
+    # Of equal distances each task shows one before any shows its second.
+    return [moved for *_, moved in sorted(found, key=lambda item: item[:2])[:most]]
 
 
 def find_other(board: Board, text: str, row: Row) -> Row | Reported:

@@ -102,7 +102,7 @@ def notes(comparison: Comparison) -> list[str]:
     test = comparison.average.seeds
     lines = list(comparison.notes)
     if test.p is None:
-        lines.append(f"No seed-level test: {test.reason}. One seed cannot tell a method from its noise.")
+        lines.append(f"No seed-level test: {test.reason}. Without it a method cannot be told from its noise: no star.")
     else:
         lines.append(
             f"*: p < .05, two-sided paired t-test over seed-level averages (n = {test.n} seeds);"
@@ -135,12 +135,15 @@ def _print_moved(comparison: Comparison, console: Console) -> None:
                 console.print(f"    {name}{rank} {_one_line(passage, 110)}", style="dim", markup=False, highlight=False)
 
 
-def print_checks(name: str, system: str, checks: Sequence[Check], tolerance: float, console: Console) -> None:
+def print_checks(row: Row, system: Reported, checks: Sequence[Check], tolerance: float, console: Console) -> None:
     """One's own figures against published ones."""
     from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{name} against {system} as reported", title_justify="left", box=box.SIMPLE_HEAD)
+    console.print(
+        f"{row.name} against {system.system} ({system.source}) as reported, in percent", markup=False, highlight=False
+    )
+    table = Table(box=box.SIMPLE_HEAD)
     for i, header in enumerate(("task", "own", "reported", "difference", "verdict")):
         table.add_column(header, justify="right" if 0 < i < 4 else "left")
     colours = {"OK": "green", "near": "yellow", "off": "red", "missing": "dim"}

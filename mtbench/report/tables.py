@@ -185,6 +185,8 @@ def print_board(board: Board, console: Console) -> None:
     for part in ("scores", "costs"):
         chosen = [c for c in columns(board) if c.part == part]
         rows = [r for r in board.rows if part == "scores" or r.kind != "reported"]
+        if not rows:
+            continue
         for piece in _pieces(rows, chosen, console.width):
             console.print(_rich_table(board, rows, piece, part))
     for note in board.notes:

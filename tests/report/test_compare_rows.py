@@ -20,6 +20,7 @@ from mtbench.report.compare import check_published, compare, find_other, find_ro
 from mtbench.report.comparison_text import comparison_dict, print_comparison
 from mtbench.report.leaderboard import Board, load_board
 from mtbench.report.published import Reported
+from mtbench.report.rows import Row
 
 QUERIES = 60
 
@@ -71,6 +72,10 @@ def test_rows_are_found_by_what_users_write(board: Board) -> None:
     assert find_row(board, "tsage:tau=4").name == "tsage (tau=4)"
     assert find_row(board, "tsage (tau=4)").name == "tsage (tau=4)"
     assert find_row(board, "bm25").label == find_row(board, "BM25").label == "BM25"
+    other = Row("tsage", "tsage", "optimizer", variant="train.lr=1")
+    board.rows.insert(0, other)
+    assert find_row(board, "tsage").name == "tsage"
+    assert find_row(board, "tsage [train.lr=1]") is other
     run = find_row(board, "cgd").runs[1]["run_id"]
     assert find_row(board, run).name == "cgd"
     for unknown in ("tsag", "tsage:tau=5"):
