@@ -11,8 +11,8 @@ class IMTLG(GramWeighting):
     """The combination whose projections on all the tasks' unit gradients are equal.
 
     Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, gradient balance: sum_k w_k = 1 and
-    u . g_k / |g_k| the same for all k. With M the Gram matrix that is w = M^+ sqrt(diag M), divided by its sum; the pseudo-inverse covers
-    linearly dependent gradients. Weights can be negative.
+    u . g_k / |g_k| the same for all k. With M the Gram matrix that is w = M^+ sqrt(diag M), divided by its sum; the
+    pseudo-inverse covers linearly dependent gradients. Weights can be negative.
 
     Where the sum of w vanishes beside its entries there is no such combination of finite size; the mean is used and
     counted in ``solver_fallbacks`` (other codes return 0 there, which trains nothing). All-zero gradients: uniform.

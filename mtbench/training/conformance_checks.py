@@ -285,6 +285,9 @@ def state_changes(subject: Subject) -> str:
     """What is declared as state exists and changes."""
     if not subject.cls.state:
         return "declares no state"
+    hidden = [field for field in subject.cls.state if hasattr(MultitaskOptimizer, field)]
+    if hidden:
+        raise ViolationError(f"state named {', '.join(hidden)} hides a method of MultitaskOptimizer: rename it")
     opt: MultitaskOptimizer = subject.start()
     before: dict[str, Any] = opt.state_dict()["state"]
     if not hasattr(opt, "reset_on_episode"):
