@@ -24,14 +24,14 @@ class DynamicWeightAverage(LossWeighting):
     name = "dwa"
     summary = "more weight to the losses that fall more slowly"
     paper = "Liu et al., End-To-End Multi-Task Learning With Attention, CVPR 2019"
-    state = ("sums", "counts", "steps", "windows")
+    state = ("sums", "seen", "steps", "windows")
 
     temperature: float = hyper(2.0, gt=0, help="T of softmax(r / T)")
     window: int = hyper(50, ge=1, help="steps whose losses are averaged")
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:
-        self.sums, self.counts, self.steps = np.zeros(self.num_tasks), np.zeros(self.num_tasks), 0
+        self.sums, self.seen, self.steps = np.zeros(self.num_tasks), np.zeros(self.num_tasks), 0
         self.windows = np.full((2, self.num_tasks), np.nan)
         """Mean losses of the last two complete windows, the earlier one first; NaN where there is none."""
 
@@ -40,12 +40,12 @@ class DynamicWeightAverage(LossWeighting):
 
     def observe(self, losses: np.ndarray) -> None:
         self.sums[self.tasks] += losses
-        self.counts[self.tasks] += 1
+        self.seen[self.tasks] += 1
         self.steps += 1
         if self.steps == self.window:
-            means = np.divide(self.sums, self.counts, out=np.full(self.num_tasks, np.nan), where=self.counts > 0)
+            means = np.divide(self.sums, self.seen, out=np.full(self.num_tasks, np.nan), where=self.seen > 0)
             self.windows = np.stack([self.windows[1], means])
-            self.sums, self.counts, self.steps = np.zeros(self.num_tasks), np.zeros(self.num_tasks), 0
+            self.sums, self.seen, self.steps = np.zeros(self.num_tasks), np.zeros(self.num_tasks), 0
 
 
 def relative_rates(before: np.ndarray, last: np.ndarray, temperature: float) -> np.ndarray:
