@@ -1,0 +1,58 @@
+"""Grids, lines, ranges and random draws."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtbench.errors import UsageError
+from mtbench.execution.grid import grid_points, parse_axes, random_points
+
+
+def test_the_product_has_every_combination_once() -> None:
+    points = grid_points(parse_axes(["tau=0.5,1,2,4", "beta=0,0.9,0.999"]), lines=False)
+    assert len(points) == 12
+    assert {tuple(p.values()) for p in points} == {
+        (t, b) for t in ("0.5", "1", "2", "4") for b in ("0", "0.9", "0.999")
+    }
+
+
+def test_lines_vary_one_key_at_a_time() -> None:
+    points = grid_points(parse_axes(["tau=1,2", "beta=0,0.5"]), lines=True)
+    assert points == [{"tau": "1"}, {"tau": "2"}, {"beta": "0"}, {"beta": "0.5"}]
+
+
+def test_a_list_in_brackets_is_one_value() -> None:
+    [axis] = parse_axes(["train.adam_betas=[0.9,0.99],[0.8,0.9]"])
+    assert axis.values == ("[0.9,0.99]", "[0.8,0.9]")
+
+
+@pytest.mark.parametrize("item", ["tau", "tau=", "=1", "tau=1,1", "tau=2:1", "tau=0:1:log", "tau=1:2:cubic", "tau=a:b"])
+def test_what_is_no_axis_is_named(item: str) -> None:
+    with pytest.raises(UsageError, match="--grid"):
+        parse_axes([item])
+
+
+def test_a_key_may_stand_once() -> None:
+    with pytest.raises(UsageError, match="'tau' twice"):
+        parse_axes(["tau=1", "tau=2"])
+
+
+def test_a_range_needs_trials() -> None:
+    with pytest.raises(UsageError, match="--trials"):
+        grid_points(parse_axes(["tau=0.1:10"]), lines=False)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 30))
+def test_more_trials_later_repeat_the_first_ones(first: int, more: int) -> None:
+    axes = parse_axes(["tau=0.1:10:log", "beta=0,0.5,0.9"])
+    points = random_points(axes, first + more)
+    assert points[:first] == random_points(axes, first)
+    assert len({tuple(p.values()) for p in points}) == len(points) == first + more
+    assert all(0.1 <= float(p["tau"]) <= 10 for p in points)
+
+
+def test_an_exhausted_space_ends_the_draw() -> None:
+    assert len(random_points(parse_axes(["tau=1,2", "beta=0,0.5"]), 50)) == 4
