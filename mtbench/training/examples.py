@@ -14,7 +14,7 @@ from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.errors import DataError
 from mtbench.retrieval.negatives import Negatives, sample_negatives
 from mtbench.training.batches import BatchOrder
-from mtbench.training.streams import stream
+from mtbench.training.streams import stream, stream_seed
 
 
 @dataclass
@@ -87,7 +87,7 @@ def build_batch(
             query_rows,
             train.hard_negatives,
             mode=negatives.sampling,
-            seed=order.seed,
+            seed=stream_seed("negatives", order.seed, order.names[k]),
             episode=order.episode,
             epoch=cycle,
         )
