@@ -55,7 +55,7 @@ def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
                     _centres(part["bins"], len(density)), density, label=task, **{**line_style(index), "marker": ""}
                 )
             axes.set_title(f"{row.name}, seed {seed}", loc="left", fontsize=9)
-            axes.set_xlabel(part.get("label", "task-specific sensitivity"))
+            axes.set_xlabel(_unit(part))
             axes.xaxis.set_tick_params(labelbottom=True)
         for axes in list(grid.flat)[len(runs) :]:
             axes.set_visible(False)
@@ -80,7 +80,8 @@ def entropy_figure(board: Board, optimizer: str | None) -> Figure:
                 rates = [100 * r for r in part["rate"]]
                 panels[1].plot(part["steps"], rates, label=row.name, **{**line_style(index), "marker": ""})
             panels[1].set(xlabel="step", ylabel="committed to one\ntask, percent", ylim=(0, None))
-        panels[0].set_title(f"{board.label}, profile {board.profile}", loc="left")
+        seeds = ", ".join(f"{row.name} (seed {seed})" for row, seed, _ in runs[:3]) + (" …" if len(runs) > 3 else "")
+        panels[0].set_title(f"{board.label}, profile {board.profile}: {seeds}", loc="left", fontsize=9)
         if len(runs) > 1:
             legend_below(figure, panels[0], 5)
     return figure
@@ -89,19 +90,34 @@ def entropy_figure(board: Board, optimizer: str | None) -> Figure:
 def _histogram(axes: Axes, parts: Sequence[tuple[Row, dict[str, Any]]]) -> None:
     width = 0.8 / len(parts)
     labels: list[str] = []
+    skipped = min(int(np.argmax(np.array(part["counts"]) > 0)) for _, part in parts)  # empty below Task Specific
     for index, (row, part) in enumerate(parts):
-        counts = np.array([part["not_activated"], part["task_specific"], *part["counts"]], dtype=float)
+        counts = np.array([part["not_activated"], part["task_specific"], *part["counts"][skipped:]], dtype=float)
         shares = 100 * counts / max(counts.sum(), 1.0)
         places = _places(len(counts)) + (index - (len(parts) - 1) / 2) * width
         axes.bar(places, shares, width, label=row.name, color=PALETTE[index % len(PALETTE)], edgecolor="white", lw=0.3)
         if not labels:
-            labels = ["Not\nActivated", "Task\nSpecific", *_spans(part["bins"], len(part["counts"]))]
+            spans = _spans(part["bins"], len(part["counts"]))[skipped:]
+            labels = ["Not\nActivated", "Task\nSpecific", *spans]
     axes.axvline(3.4, color="#aaaaaa", lw=0.8, ls=":")
     every = max(1, -(-(len(labels) - 2) // 10))
     keep = [0, 1, *range(2, len(labels), every)]
     axes.set_xticks(_places(len(labels))[keep], [labels[i] for i in keep], fontsize=7.5)
     axes.grid(visible=False, axis="x")
-    axes.set(xlabel="entropy over tasks in nats", ylabel="parameters, percent")
+    axes.set(xlabel="entropy over tasks in nats" + _limits(parts[0][1]), ylabel="parameters, percent")
+
+
+def _unit(part: dict[str, Any]) -> str:
+    """The axis of the sensitivities, with the unit that the analysis names."""
+    return str(part.get("unit") or "task-specific sensitivity").replace("theta * g", "θ·g")
+
+
+def _limits(part: dict[str, Any]) -> str:
+    """Where the two named bins begin, as far as the analysis says."""
+    limits = part.get("thresholds") or {}
+    named = [("task_specific", "Task Specific: below {} nats"), ("not_activated", "Not Activated: below {} medians")]
+    texts = [text.format(limits[key]) for key, text in named if key in limits]
+    return "\n" + "; ".join(texts) if texts else ""
 
 
 def _places(count: int) -> NDArray[np.float64]:

@@ -84,8 +84,10 @@ def optimizer_figure(row: Row, seed: int | None = None) -> Figure:
         starts = _starts(episodes)
         for axes, (key, label, log) in zip(grid.flat, panels, strict=False):
             for index, (task, (steps, values)) in enumerate(_by_task(episodes, starts, key).items()):
-                axes.plot(steps, values, label=task, **{**line_style(index), "marker": ""})
+                axes.plot(steps, values, label=task, lw=1.0, **{**line_style(index), "marker": ""})
             axes.set_ylabel(label)
+            if key == "weights":
+                axes.set_ylim(0, None)
             if log and axes.lines:
                 axes.set_yscale("log")
         _conflicts(grid[1, 1], episodes, starts)

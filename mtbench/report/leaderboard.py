@@ -5,12 +5,13 @@ Everything comes from records; nothing is computed from models. Rendering is in 
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mtbench.errors import UsageError
+from mtbench.errors import DataError, UsageError
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
 from mtbench.report.records import Loaded, load_records
@@ -60,6 +61,7 @@ def load_board(
 
     ``summary=False`` keeps the records whole in ``Row.runs`` (learning curves, stages, analyses).
     """
+    suite = suite_name(suite)
     loaded = load_records(results, suite=suite, profile=profile, summary=summary)
     if not loaded:
         raise UsageError(
@@ -67,6 +69,18 @@ def load_board(
             f"  Make some: mtbench run --optimizer naive,tsage --suite {suite} --profile {profile}"
         )
     return build_board(loaded, metric=metric, baseline=baseline, published=published)
+
+
+def suite_name(text: str) -> str:
+    """The suite's name where ``text`` is a folder with a ``suite.toml`` (as ``mtbench run`` takes), else ``text``."""
+    file = Path(text) / "suite.toml"
+    if not file.is_file():
+        return text
+    try:
+        declared = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(str(error), path=file) from None
+    return str(declared.get("name", text))
 
 
 def build_board(

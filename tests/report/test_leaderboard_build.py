@@ -217,6 +217,13 @@ def test_bad_files_are_listed_and_do_not_stop_the_rest(tmp_path: Path) -> None:
     assert sorted(p.split()[0].rpartition("/")[2] for p in board.problems) == ["again.json", "half.json"]
 
 
+def test_the_suite_may_be_the_folder_that_was_run(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "suite.toml").write_text('name = "toy"\n')
+    write_all(tmp_path / "r", family(1))
+    assert load_board(tmp_path / "r", str(tmp_path / "data"), "mini").suite == "toy"
+
+
 def test_no_runs_says_how_to_make_some(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mtbench run"):
         load_board(tmp_path, "toy", "mini")
