@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -38,11 +39,12 @@ def make_words(seed: int = 0) -> list[str]:
 def write_passages(path: Path, count: int) -> None:
     """``psgs_w100.tsv`` with three passages to a page."""
     words, rng = np.asarray(make_words(), object), np.random.default_rng(1)
+    running = words[np.minimum(rng.zipf(1.3, 3_000_000), VOCABULARY) - 1].tolist()
     with path.open("w", encoding="utf-8") as stream:
         stream.write("id\ttext\ttitle\twikipedia_id\tstart\tend\n")
         for start in range(0, count, BLOCK):
-            ranks = np.minimum(rng.zipf(1.3, (min(BLOCK, count - start), WORDS)), VOCABULARY) - 1
-            rows = (" ".join(row) for row in words[ranks].tolist())
+            places = rng.integers(0, len(running) - WORDS, min(BLOCK, count - start)).tolist()
+            rows = (" ".join(running[place : place + WORDS]) for place in places)
             stream.writelines(
                 f"{i}\t{text}\tpage {i // 3}\t{i // 3}\t1\t1\n" for i, text in enumerate(rows, start)
             )
@@ -67,12 +69,11 @@ def make_tokenizer(sample: Path, folder: Path) -> None:
     ).save_pretrained(str(folder))
 
 
-def peak_memory() -> dict[str, float]:
-    """MiB: the largest resident set of this process and of its largest child."""
-    own, child = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"memory": own, "worker_memory": child}
+def usage() -> dict[str, float]:
+    """Largest resident set of this process and of its largest child (MiB), and CPU seconds of all."""
+    own, child = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + child.ru_utime + child.ru_stime
+    return {"memory": own.ru_maxrss / 1024, "worker_memory": child.ru_maxrss / 1024, "cpu": cpu}
 
 
 def latencies(read: Any, count: int) -> dict[str, float]:
@@ -103,7 +104,7 @@ def measure_ours(raw: Path, tokenizer: Path, out: Path, workers: int) -> dict[st
     start = time.perf_counter()
     CorpusBuild(suite, corpus, out, encoder, MAX_LENGTH, workers).run()
     seconds = time.perf_counter() - start
-    memory = peak_memory()
+    memory = usage()
     prepared = PreparedCorpus(out)
     tokens = latencies(prepared.tokens, len(prepared))
     texts = latencies(lambda i: (prepared.title(i), prepared.text(i)), len(prepared))
@@ -137,7 +138,7 @@ def measure_datasets(raw: Path, tokenizer: Path, out: Path, workers: int) -> dic
     features = datasets.Features({**table.features, "input_ids": datasets.List(datasets.Value("uint16"))})
     table = table.map(tokenise, batched=True, num_proc=workers, features=features)
     seconds = time.perf_counter() - start
-    memory = peak_memory()
+    memory = usage()
     ids = table.select_columns(["input_ids"]).with_format("numpy")
     plain = table.select_columns(["title", "text"])
     tokens = latencies(lambda i: ids[i]["input_ids"], len(table))
@@ -163,7 +164,8 @@ def show(name: str, r: dict[str, float]) -> None:
     """One row of the table."""
     rate = r["passages"] / r["seconds"]
     print(
-        f"{name:<18}{r['passages']:>10,.0f}{r['seconds']:>9.1f}{rate:>10,.0f}{WIKIPEDIA / rate / 3600:>9.2f}"
+        f"{name:<18}{r['passages']:>10,.0f}{r['seconds']:>9.1f}{r['cpu']:>9.1f}{rate:>10,.0f}"
+        f"{WIKIPEDIA / rate / 3600:>9.2f}"
         f"{r['memory']:>9.0f}{r['worker_memory']:>9.0f}{r['bytes'] / 1e9:>8.2f}"
         f"{r['read_median']:>9.1f}{r['read_p99']:>9.1f}{r['text_median']:>9.1f}",
         flush=True,
@@ -196,10 +198,12 @@ def compare(folder: Path, passages: int, workers: int, peer: bool) -> None:
     for size, count in sizes.items():
         write_passages(folder / f"{size}.tsv", count)
     make_tokenizer(folder / "quarter.tsv", folder / "tokenizer")
-    print(f"{workers} workers; memory in MiB, sizes in GB, reads in microseconds\n")
     print(
-        f"{'':<18}{'passages':>10}{'seconds':>9}{'a second':>10}{'36M, h':>9}{'memory':>9}{'worker':>9}"
-        f"{'on disk':>8}{'tokens':>9}{'p99':>9}{'text':>9}"
+        f"{workers} workers, load {os.getloadavg()[0]:.1f} at the start; memory in MiB, sizes in GB, reads in microseconds\n"
+    )
+    print(
+        f"{'':<18}{'passages':>10}{'seconds':>9}{'CPU s':>9}{'a second':>10}{'36M, h':>9}{'memory':>9}"
+        f"{'worker':>9}{'on disk':>8}{'tokens':>9}{'p99':>9}{'text':>9}"
     )
     for size in sizes:
         show(

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length:
             ]
             ids = encoder.encode(texts, max_length)
             lengths.extend(map(len, ids))
-            stream.write(np.fromiter((i for row in ids for i in row), encoder.dtype).tobytes())
+            stream.write(np.fromiter(chain.from_iterable(ids), encoder.dtype).tobytes())
     np.asarray(lengths, np.int32).tofile(folder / "lengths")
 
 
