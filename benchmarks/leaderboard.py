@@ -44,10 +44,7 @@ def make_record(setting: int, seed: int) -> dict[str, Any]:
             "limit": None,
         },
         "metric": "rprecision_page",
-        "tasks": {
-            t: {"title": t, "metrics": dict.fromkeys(METRICS, v), "num_queries": 300}
-            for t, v in values.items()
-        },
+        "tasks": {t: {"title": t, "metrics": dict.fromkeys(METRICS, v), "num_queries": 300} for t, v in values.items()},
         "average": sum(values.values()) / len(values),
         "history": [{"episode": e, "average": 0.5, "tasks": values} for e in range(4)],
         "stages": [{"name": "train", "fingerprint": "a" * 64, "reused": False, "seconds": 1.0}] * 12,
@@ -57,9 +54,7 @@ def make_record(setting: int, seed: int) -> dict[str, Any]:
             "step_ms": 50.0,
             "peak_memory_bytes": 10**9,
         },
-        "training": {
-            "episodes": [{"losses": dict.fromkeys(TASKS, curve), "weights": dict.fromkeys(TASKS, curve)}]
-        },
+        "training": {"episodes": [{"losses": dict.fromkeys(TASKS, curve), "weights": dict.fromkeys(TASKS, curve)}]},
         "environment": {"libraries": {f"library{i}": "1.0.0" for i in range(15)}},
         "error": None,
     }

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtbench.report.statistics import Scores, Difference, crossed_test, holm, paired_t, power, query_t_test
+from mtbench.report.statistics import Difference, Scores, crossed_test, holm, paired_t, power, query_t_test
 
 SEEDS = (3, 5, 10)
 NOISES = (0.003, 0.006, 0.009)

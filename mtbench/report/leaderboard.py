@@ -14,7 +14,7 @@ from pathlib import Path
 from mtbench.errors import DataError, UsageError
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
-from mtbench.report.records import Loaded, load_records
+from mtbench.report.records import Loaded, load_records, no_garbage_collection
 from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
 
@@ -105,8 +105,9 @@ def build_board(
         names = ", ".join(undefined)
         notes.append(f"{metric} is not defined for {names}: the average is over the other tasks.")
     board = Board(spec["suite"], version, spec["profile"], metric, baseline, tasks, [], notes, problems)
-    board.rows = _rows(ranked, board)
-    _compare(board)
+    with no_garbage_collection():
+        board.rows = _rows(ranked, board)
+        _compare(board)
     board.rows.sort(key=_rank_key)
     if published:
         board.rows += _reported_rows(board)

@@ -110,7 +110,7 @@ def load_records(
     ``suite`` is a name or ``NAME@VERSION``. ``summary=True`` leaves out learning curves, analyses and the
     like, which makes ten thousand records a matter of seconds. Nothing is raised for a bad file, or for none.
     """
-    with _no_garbage_collection():
+    with no_garbage_collection():
         loaded = [read_record(path, summary=summary) for path in _record_files(Path(results), suite, profile)]
     _mark_duplicates(loaded, Path(results))
     return loaded
@@ -190,7 +190,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Millions of new objects and no garbage: the collector would only walk them again and again."""
     enabled = gc.isenabled()
     gc.disable()
@@ -233,8 +233,7 @@ def _layout(record: Record) -> str:
         flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if isinstance(value, dict) and value and len(flat) > 100:
             lines = (
-                f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False, allow_nan=False)}"
-                for k, v in value.items()
+                f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False, allow_nan=False)}" for k, v in value.items()
             )
             flat = "{\n" + ",\n".join(lines) + "\n }"
         return f"{json.dumps(key)}: {flat}"

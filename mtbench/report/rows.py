@@ -73,7 +73,8 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
         defaults = default_params(names)
     groups: dict[tuple[str, str, str], Group] = {}
     for record in records:
-        setting = json.dumps(changed_params(record, defaults), sort_keys=True)
+        changed = changed_params(record, defaults)
+        setting = json.dumps(changed, sort_keys=True) if changed else "{}"
         key = (record["spec"]["optimizer"]["name"], setting, _variant(record))
         _add(groups.setdefault(key, Group(key)), record)
     return _merge_baselines(list(groups.values()))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
 """Records that no optimizer made: name -> how tables call them."""
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
 _NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit"})
 
 
@@ -85,7 +87,7 @@ def variant_key(spec: Record) -> str:
     """A string that is equal for comparable runs (cheap: ten thousand are made for a table)."""
     rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
     config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
-    return json.dumps([rest, config], sort_keys=True)
+    return _encode([rest, config])
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

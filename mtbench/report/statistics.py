@@ -9,6 +9,8 @@ instead of a number.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,15 +63,14 @@ class Difference:
 
 def estimate(seeds: Mapping[int, float]) -> Estimate:
     """Mean and t-interval of one value per seed; no interval from one seed."""
-    values = np.array(list(seeds.values()), dtype=np.float64)
-    if not len(values):
+    values = [float(v) for v in seeds.values()]
+    if not values:
         return Estimate(None, reason="no run")
-    if not np.isfinite(values).all():
+    if not all(map(math.isfinite, values)):
         return Estimate(None, seeds=dict(seeds), reason="not a number")
-    mean = float(values.mean())
+    mean, sd = _mean_and_sd(values)
     if len(values) == 1:
         return Estimate(mean, seeds=dict(seeds), reason="one seed: no interval")
-    sd = float(values.std(ddof=1))
     half = _quantile(len(values) - 1) * sd / len(values) ** 0.5
     return Estimate(mean, mean - half, mean + half, sd, dict(seeds))
 
@@ -79,13 +80,12 @@ def paired_t(treated: Mapping[int, float], baseline: Mapping[int, float]) -> Dif
     common = sorted(set(treated) & set(baseline))
     if not common:
         return Difference(None, reason="no seed in common")
-    differences = np.array([treated[s] - baseline[s] for s in common], dtype=np.float64)
-    if not np.isfinite(differences).all():
+    differences = [float(treated[s] - baseline[s]) for s in common]
+    if not all(map(math.isfinite, differences)):
         return Difference(None, n=len(common), reason="not a number")
-    mean, n = float(differences.mean()), len(common)
+    (mean, sd), n = _mean_and_sd(differences), len(common)
     if n == 1:
         return Difference(mean, n=1, reason="one seed: not testable")
-    sd = float(differences.std(ddof=1))
     if sd <= 1e-12 * max(1.0, abs(mean)):
         if abs(mean) <= 1e-12:
             return Difference(0.0, 0.0, 0.0, 1.0, n=n, sd=0.0, reason="identical")
@@ -192,12 +192,20 @@ def query_t_test(treated: Scores, baseline: Scores) -> Difference:
     return _t_test(float(values.mean()), sd / len(values) ** 0.5, len(values) - 1, len(values), sd)
 
 
+def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) of a few numbers: a table has thousands of such calls, arrays cost more."""
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((v - mean) ** 2 for v in values)
+    return mean, (squares / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
+
+
 def _t_test(mean: float, error: float, freedom: float, n: int, sd: float | None) -> Difference:
     half = _quantile(freedom) * error
     p = float(2 * special.stdtr(freedom, -abs(mean / error)))
     return Difference(mean, mean - half, mean + half, p, n=n, sd=sd)
 
 
+@functools.lru_cache(maxsize=256)
 def _quantile(freedom: float) -> float:
     return float(special.stdtrit(freedom, 1 - ALPHA / 2))
 
