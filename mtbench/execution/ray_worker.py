@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from mtbench.errors import MtbenchError
+from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline.assemble import shorten_paths
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage, make_plan
@@ -39,15 +39,20 @@ def work(config: dict[str, Any]) -> None:
     """Carry out one unit. ``config``: request (JSON), stages (fingerprints; empty for the run), run_id, until, store,
     records.
 
-    A mistake that another attempt would repeat is reported as ``failed``; everything else is raised, and Tune tries
-    again from the checkpoint in the store.
+    What another attempt may not meet again is raised, and Tune tries again from the checkpoint in the store (as it
+    does when the worker dies); everything else is reported as ``failed``, once.
     """
     root = Path(config["store"])
     try:
         plan, store = _plan(config["request"], root)
         listener = TuneListener(store)
         if config["stages"]:
-            _build(plan, set(config["stages"]), store, listener)
+            try:
+                _build(plan, set(config["stages"]), store, listener)
+            except MtbenchError:
+                raise
+            except Exception as error:
+                raise RunError(f"{type(error).__name__}: {error}") from error
         else:
             folder = Path(config["records"])
             carry_out(
@@ -59,9 +64,18 @@ def work(config: dict[str, Any]) -> None:
                 listener=listener,
             )
     except MtbenchError as error:
-        if error.__cause__ is not None and not isinstance(error.__cause__, OSError):
+        if _may_pass(error):
             raise
         tune.report({"failed": describe_error(error, root)})
+
+
+def _may_pass(error: MtbenchError) -> bool:
+    """Whether it comes from the machine and not from the run: no memory, a lost connection, a sick GPU."""
+    cause = error.__cause__
+    if isinstance(cause, MemoryError | ConnectionError | TimeoutError):
+        return True
+    words = ("out of memory", "cuda error", "nccl", "cublas", "cudnn")
+    return isinstance(cause, RuntimeError) and any(word in str(cause).lower() for word in words)
 
 
 def _plan(request: str, root: Path) -> tuple[Plan, Store]:

@@ -12,9 +12,8 @@ from mtbench.execution.sweeping import Sweep, plan_sweep
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    home = tmp_path_factory.mktemp("schedule")
-    return plan_sweep(tiny_sweep("tau=1,2,4", episodes=3, seeds=[0, 1]), home / "store", home / "results")
+def sweep(empty_store: Path) -> Sweep:
+    return plan_sweep(tiny_sweep("tau=1,2,4", episodes=3, seeds=[0, 1]), empty_store, empty_store.parent / "none")
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_stages_in_the_store_need_no_unit(sweep: Sweep, units: list[Unit], monke
     assert len(left) == len(units) - 1
 
 
-def test_a_plan_leaves_nothing_behind(tmp_path: Path) -> None:
-    plan_sweep(tiny_sweep("tau=1,2"), tmp_path / "store", tmp_path / "results")
+def test_a_plan_leaves_nothing_behind(empty_store: Path, tmp_path: Path) -> None:
+    plan_sweep(tiny_sweep("tau=1,2"), empty_store, tmp_path / "results")
     assert not (tmp_path / "results").exists()
-    assert not (tmp_path / "store" / "stages").exists()
+    assert not (empty_store / "stages").exists()

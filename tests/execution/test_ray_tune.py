@@ -1,0 +1,168 @@
+"""Ray Tune on two nodes: the records of the local executor, bit for bit, whatever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GRID, Local
+from execution_cases import outcome, records_in, tiny_order, tiny_sweep
+
+from mtbench.errors import UsageError
+from mtbench.execution.api import Prepared, carry_out_jobs, plan_jobs
+from mtbench.execution.progress import Reporter
+from mtbench.execution.ray_tune import _resources, carry_out_with_ray
+from mtbench.execution.sweeping import plan_sweep, run_sweep
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SHARED_WITH_LOCAL = ("raw", "stages/prepare", "stages/bm25")
+
+
+class Lines(Reporter):
+    """Keeps what a terminal would show."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def with_ray(prepared: Prepared, reporter: Reporter | None = None) -> list[dict[str, Any]]:
+    return carry_out_with_ray(prepared, None, reporter or Reporter(quiet=True))
+
+
+def seeded_store(local: Local, home: Path) -> Path:
+    """A store that has the generated text and its tokens, and no model."""
+    for name in SHARED_WITH_LOCAL:
+        shutil.copytree(local.store / name, home / "store" / name)
+    return home / "store"
+
+
+def test_records_equal_the_local_ones_and_shared_stages_come_first(
+    local: Local, two_nodes: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reporter = Lines()
+    store = seeded_store(local, tmp_path)
+    sweep = run_sweep(tiny_sweep(*GRID), store, tmp_path / "results", "missing", lambda p: with_ray(p, reporter), 4)
+    assert [s.status for s in sweep.settings] == ["complete"] * 4
+    expected = {r["run_id"]: outcome(r) for s in local.sweep.settings for r in s.records}
+    written = records_in(tmp_path / "results")
+    assert {k: outcome(r) for k, r in written.items()} == expected
+    own = [[s["name"] for s in r["stages"] if not s["reused"]] for r in written.values()]
+    assert own == [["train", "encode", "evaluate"]] * 4
+    assert "2 CPUs" in reporter.lines[0]
+    assert any("shared by 4 runs: train 1 done" in line for line in reporter.lines)
+    assert list((store / "ray").iterdir()) == [] and list((store / "leases").iterdir()) == []
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+PLUGIN = '''
+from mtbench.optimizer import MultitaskOptimizer
+
+class Broken(MultitaskOptimizer):
+    """Stops at its second step."""
+
+    name = "broken"
+    summary = "stops at its second step"
+
+    def start(self, *args, **more):
+        raise ZeroDivisionError("the plugin divides by zero")
+'''
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(local: Local, two_nodes: None, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken_plugin.py"
+    plugin.write_text(PLUGIN)
+    order = tiny_order(("broken", "naive"), plugins=(str(plugin),))
+    store = seeded_store(local, tmp_path)
+    reporter = Lines()
+    broken, naive = with_ray(plan_jobs(order, store, tmp_path / "results"), reporter)
+    assert (broken["status"], naive["status"]) == ("failed", "complete")
+    assert "divides by zero" in broken["error"]["message"]
+    assert any("broken_plugin.py" in line for line in broken["error"]["traceback"])
+    assert not any(str(tmp_path / "store") in line for line in broken["error"]["traceback"])
+    written = records_in(tmp_path / "results")
+    assert written[broken["run_id"]]["status"] == "failed"
+    assert written[naive["run_id"]]["status"] == "complete"
+
+
+def kill_when_it_trains(store: Path, killed: list[int], sign: int) -> threading.Thread:
+    """Send ``sign`` to the holder of a training stage's lease once it has a checkpoint."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            for work in (store / "work").glob("warmup-*"):
+                lease = store / "leases" / f"{work.name}.json"
+                if any((work / "checkpoint").glob("*")) and lease.is_file():
+                    pid = int(json.loads(lease.read_text())["pid"])
+                    os.kill(pid if sign == signal.SIGKILL else os.getpid(), sign)
+                    killed.append(pid)
+                    return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+CHECKPOINTS = ("train.warmup_steps=60", "train.checkpoint_every=5")
+
+
+def test_a_killed_worker_goes_on_from_its_checkpoint(local: Local, two_nodes: None, tmp_path: Path) -> None:
+    order = tiny_order(("naive",), episodes=1, assignments=CHECKPOINTS)
+    undisturbed = carry_out_jobs(
+        plan_jobs(order, seeded_store(local, tmp_path / "a"), tmp_path / "a" / "results"), None, Reporter(quiet=True)
+    )
+    store, killed, reporter = seeded_store(local, tmp_path / "b"), list[int](), Lines()
+    watcher = kill_when_it_trains(store, killed, signal.SIGKILL)
+    records = with_ray(plan_jobs(order, store, tmp_path / "b" / "results"), reporter)
+    watcher.join()
+    assert killed and any("goes on from its last checkpoint" in line for line in reporter.lines)
+    assert [outcome(r) for r in records] == [outcome(r) for r in undisturbed]
+
+
+def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
+    local: Local, two_nodes: None, tmp_path: Path
+) -> None:
+    order = tiny_order(("naive",), episodes=1, assignments=CHECKPOINTS)
+    store, sent = seeded_store(local, tmp_path), list[int]()
+    watcher = kill_when_it_trains(store, sent, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        with_ray(plan_jobs(order, store, tmp_path / "results"))
+    watcher.join()
+    assert {r["status"] for r in records_in(tmp_path / "results").values()} == {"interrupted"}
+    [record] = with_ray(plan_jobs(order, store, tmp_path / "results"))
+    assert record["status"] == "complete"
+
+
+def test_finished_jobs_need_no_ray(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    sweep = plan_sweep(tiny_sweep(*GRID), local.store, local.results)
+    assert len(with_ray(sweep.prepared)) == 4
+
+
+def test_resources() -> None:
+    assert _resources({"CPU": 64, "GPU": 8}, None, None)[0] == {"cpu": 8, "gpu": 1}
+    assert _resources({"CPU": 64, "GPU": 8}, 0.25, None) == (
+        {"cpu": 2, "gpu": 0.25},
+        "64 CPUs, 8 GPUs; 2 CPU and 0.25 GPU per run, 32 at a time",
+    )
+    assert _resources({"CPU": 64, "GPU": 8}, 4, None)[1].endswith("4 GPU per run, 2 at a time")
+    assert _resources({"CPU": 2}, None, 1)[1].endswith("1 at a time")
+    for wrong in (1, -1):
+        with pytest.raises(UsageError, match="--gpus-per-run"):
+            _resources({"CPU": 2}, wrong, None)
+    with pytest.raises(UsageError, match="whole number"):
+        _resources({"CPU": 64, "GPU": 8}, 1.5, None)

@@ -1,0 +1,144 @@
+"""A sweep end to end in this process: sharing, choosing, going on, counting trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GRID, Local
+from execution_cases import outcome, records_in, tiny_order, tiny_sweep
+from rich.console import Console
+
+from mtbench.errors import ConfigError, EnvironmentMismatchError, UsageError
+from mtbench.execution.api import Prepared, carry_out_jobs
+from mtbench.execution.estimate import estimate, paper_projection
+from mtbench.execution.grid import parse_axes
+from mtbench.execution.progress import Reporter
+from mtbench.execution.show_sweep import print_sweep, sweep_summary
+from mtbench.execution.sweeping import Setting, SweepOrder, check_scheduler, plan_sweep, run_sweep
+
+
+def execute(prepared: Prepared) -> list[dict[str, Any]]:
+    return carry_out_jobs(prepared, None, Reporter(quiet=True))
+
+
+def test_each_stage_is_computed_by_one_run(local: Local) -> None:
+    records = records_in(local.results)
+    assert len(records) == 4 and all(r["status"] == "complete" for r in records.values())
+    computed = [s["fingerprint"] for r in records.values() for s in r["stages"] if not s["reused"]]
+    assert len(computed) == len(set(computed))
+    own = [[s["name"] for s in r["stages"] if not s["reused"]] for r in records.values()]
+    assert sum(names == ["train", "encode", "evaluate"] for names in own) == 3
+
+
+def test_the_choice_is_made_on_the_slice_of_train(local: Local) -> None:
+    settings = local.sweep.settings
+    for setting in settings:
+        assert setting.selection is not None
+    best = local.sweep.best()
+    assert best is not None and best.selection == max(s.selection for s in settings if s.selection is not None)
+
+
+def test_dev_scores_never_choose() -> None:
+    def record(selection: float, dev: float) -> dict[str, Any]:
+        return {"status": "complete", "selection": {"average": selection}, "average": dev}
+
+    low = Setting("tsage", {}, [], [record(0.4, 0.9), record(0.2, 0.9)])
+    high = Setting("tsage", {}, [], [record(0.3, 0.1), record(0.4, 0.1)])
+    assert low.selection == pytest.approx(0.3) and high.selection == pytest.approx(0.35)
+    from mtbench.execution.sweeping import Sweep
+
+    sweep = Sweep(tiny_sweep("tau=1"), [low, high], None)  # type: ignore[arg-type]
+    assert sweep.best() is high
+
+
+def test_a_setting_with_a_missing_seed_has_no_score() -> None:
+    done = {"status": "complete", "selection": {"average": 0.9}, "average": 0.9}
+    lost = {"status": "failed", "error": {}}
+    setting = Setting("tsage", {}, [], [done, lost])
+    assert setting.selection is None and setting.average is None and setting.status == "failed"
+
+
+def test_trials_stand_in_the_records_without_changing_the_run(local: Local) -> None:
+    for identifier, record in records_in(local.results).items():
+        assert record["tuning"]["trials"] == 4
+        assert record["run_id"] == identifier
+
+
+def test_more_values_compute_only_what_is_new(local: Local) -> None:
+    before = {k: outcome(r) for k, r in records_in(local.results).items()}
+    computed: list[str] = []
+
+    def counted(prepared: Prepared) -> list[dict[str, Any]]:
+        computed.extend(job.run_id for job in prepared.jobs if job.finished is None)
+        return execute(prepared)
+
+    order = tiny_sweep("tau=1,2,4", "beta=0")
+    sweep = run_sweep(order, local.store, local.results, "missing", counted, 4)
+    assert len(sweep.settings) == 3 and len(computed) == 1
+    after = records_in(local.results)
+    assert {k: outcome(r) for k, r in after.items() if k in before} == before
+    [new] = [r for k, r in after.items() if k not in before]
+    assert new["tuning"]["trials"] == 5  # the four of the sweep before count too
+    (local.results / "runs").joinpath("kilt@1/mini/tsage", f"{new['run_id']}.json").unlink()
+
+
+def test_lines_meet_in_the_defaults(empty_store: Path, tmp_path: Path) -> None:
+    taus, betas = "tau=0.5,1,2,4,8,16", "beta=0,0.5,0.9,0.99,0.999,0.9999"
+    sweep = plan_sweep(tiny_sweep(taus, betas, lines=True, episodes=4), empty_store, tmp_path / "r")
+    assert len(sweep.settings) == len(sweep.prepared.jobs) == 11
+    cost = estimate(sweep.prepared)
+    assert 0.1 < cost.share < 0.45
+    paper = paper_projection(sweep.prepared)
+    assert paper is not None and 0.15 < paper.share < 0.22
+
+
+def test_settings_of_the_pipeline_can_be_swept(empty_store: Path, tmp_path: Path) -> None:
+    order = tiny_sweep("train.lr=0.001,0.005", "tau=1,2", optimizers=("naive", "tsage"))
+    sweep = plan_sweep(order, empty_store, tmp_path / "r")
+    by_name = {name: [s.values for s in sweep.settings if s.optimizer == name] for name in ("naive", "tsage")}
+    assert by_name["naive"] == [{"train.lr": 0.001}, {"train.lr": 0.005}]  # tau means nothing to it
+    assert len(by_name["tsage"]) == 4
+
+
+def test_an_unknown_key_is_named(empty_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tua"):
+        plan_sweep(tiny_sweep("tua=1"), empty_store, tmp_path / "r")
+
+
+def test_a_sweep_without_a_slice_of_train_is_refused(empty_store: Path, tmp_path: Path) -> None:
+    order = SweepOrder(tiny_order(assignments=("data.selection_queries=0",)), tuple(parse_axes(["tau=1"])))
+    with pytest.raises(ConfigError, match="selection_queries"):
+        plan_sweep(order, empty_store, tmp_path / "r")
+
+
+def test_options_that_exclude_each_other() -> None:
+    order = tiny_sweep("tau=1,2", lines=True)
+    with pytest.raises(UsageError, match="--lines"):
+        dataclasses.replace(order, trials=2).check()
+    with pytest.raises(UsageError, match="--sampler"):
+        dataclasses.replace(order, sampler="grid").check()
+    with pytest.raises(UsageError, match="executor ray"):
+        check_scheduler("asha", "local")
+
+
+def test_optuna_is_optional(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    order = dataclasses.replace(tiny_sweep("tau=1,2"), trials=2, sampler="optuna")
+    with pytest.raises(EnvironmentMismatchError, match="pip install optuna"):
+        run_sweep(order, empty_store, tmp_path / "r", "missing", execute, 2)
+
+
+def test_the_table_names_the_best_setting_and_its_command(local: Local) -> None:
+    stream = io.StringIO()
+    print_sweep(local.sweep, Console(file=stream, width=200))
+    text = stream.getvalue()
+    assert "best" in text and "selection" in text and "mtbench run --optimizer tsage --suite kilt" in text
+    summary = json.loads(json.dumps(sweep_summary(local.sweep), allow_nan=False))
+    assert summary["trials"] == 4 and len(summary["settings"]) == 4
+    assert summary["best"]["selection"] == max(s["selection"] for s in summary["settings"])
+    assert set(GRID) and summary["best"]["values"].keys() == {"tau", "beta"}
