@@ -106,6 +106,14 @@ def typed_hyperparameters(subject: Subject) -> str:
             except ConfigError:
                 continue
             raise ViolationError(f"{field.name}={bad!r} is accepted; allowed: {field.allowed}")
+    opt = subject.start()
+    before = subject.cls().params
+    run(opt, conflicting_steps())
+    moved = [name for name, value in opt.params.items() if value != before[name]]
+    if moved:
+        raise ViolationError(
+            f"{', '.join(moved)} changes while training: the base class uses that name, or the method sets it"
+        )
     return ", ".join(f"{f.name}={f.default!r} ({f.allowed})" for f in declared.values())
 
 

@@ -138,3 +138,17 @@ class Planted(LossWeighting):
         power = 2 if HERE == str(os.getpid()) else 3
         return losses**power / (losses**power).sum()
 '''
+
+TAKEN_NAMES = '''
+class Planted(LossWeighting):
+    """Weights by the losses, with names that the base class uses."""
+    name = "planted"
+    summary = "a hyperparameter and a state with taken names"
+    state = ("params",)
+
+    seed: int = hyper(7, ge=0)
+    reset_on_episode: bool = reset_field()
+
+    def weights_from_losses(self, losses):
+        return losses / losses.sum()
+'''

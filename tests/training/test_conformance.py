@@ -58,6 +58,12 @@ def test_what_is_declared_badly(tmp_path: Path) -> None:
     assert "reset_on_episode" in failed["state"]
 
 
+def test_names_that_the_base_class_uses(tmp_path: Path) -> None:
+    failed = check_source(planted.TAKEN_NAMES, tmp_path)
+    assert "seed changes while training" in failed["hyperparameters"]
+    assert "params hides" in failed["state"]
+
+
 def test_what_only_works_in_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLANTED_PROCESS", raising=False)
     monkeypatch.setenv("PLANTED_PROCESS", str(os.getpid()))
