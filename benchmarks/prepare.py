@@ -45,9 +45,7 @@ def write_passages(path: Path, count: int) -> None:
         for start in range(0, count, BLOCK):
             places = rng.integers(0, len(running) - WORDS, min(BLOCK, count - start)).tolist()
             rows = (" ".join(running[place : place + WORDS]) for place in places)
-            stream.writelines(
-                f"{i}\t{text}\tpage {i // 3}\t{i // 3}\t1\t1\n" for i, text in enumerate(rows, start)
-            )
+            stream.writelines(f"{i}\t{text}\tpage {i // 3}\t{i // 3}\t1\t1\n" for i, text in enumerate(rows, start))
 
 
 def make_tokenizer(sample: Path, folder: Path) -> None:
@@ -127,8 +125,7 @@ def measure_datasets(raw: Path, tokenizer: Path, out: Path, workers: int) -> dic
 
     def tokenise(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         texts = [
-            passage_text(title or "", text or "")
-            for title, text in zip(batch["title"], batch["text"], strict=True)
+            passage_text(title or "", text or "") for title, text in zip(batch["title"], batch["text"], strict=True)
         ]
         found = encode(texts, truncation=True, max_length=MAX_LENGTH, return_attention_mask=False)
         return {"input_ids": found["input_ids"]}
@@ -174,9 +171,7 @@ def show(name: str, r: dict[str, float]) -> None:
 
 def main() -> None:
     """Write the passages, measure each way, print one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passages", type=int, default=2_000_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--no-peer", action="store_true", help="leave datasets out")
@@ -199,7 +194,8 @@ def compare(folder: Path, passages: int, workers: int, peer: bool) -> None:
         write_passages(folder / f"{size}.tsv", count)
     make_tokenizer(folder / "quarter.tsv", folder / "tokenizer")
     print(
-        f"{workers} workers, load {os.getloadavg()[0]:.1f} at the start; memory in MiB, sizes in GB, reads in microseconds\n"
+        f"{workers} workers, load {os.getloadavg()[0]:.1f} at the start; "
+        "memory in MiB, sizes in GB, reads in microseconds\n"
     )
     print(
         f"{'':<18}{'passages':>10}{'seconds':>9}{'CPU s':>9}{'a second':>10}{'36M, h':>9}{'memory':>9}"

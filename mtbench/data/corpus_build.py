@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError, drop_parts
-from mtbench.data.reading import locate_passage, read_corpus
+from mtbench.data.files import find_file, watch_reading
+from mtbench.data.reading import corpus_file_names, locate_passage, read_corpus
 from mtbench.data.shards import SHARD_SIZE, Shard, shard_folder, write_shard
 from mtbench.data.tables import read_json, write_json
 from mtbench.data.tokenizing import TokenEncoder
@@ -52,11 +53,14 @@ class CorpusBuild:
     def _build(self) -> None:
         self._groups: dict[str, int] = {}
         files = CorpusFiles(self.folder)
-        if self.workers > 1:
-            self._run_parallel(files)
-        else:
-            for shard in self._shards():
-                self._finish_shard(files, shard.number, self._write(files, shard))
+        names = [find_file(self.suite.root, name) for name in corpus_file_names(self.corpus)]
+        self._bytes = max(1, sum(path.stat().st_size for path in names))
+        with watch_reading() as self._position:
+            if self.workers > 1:
+                self._run_parallel(files)
+            else:
+                for shard in self._shards():
+                    self._finish_shard(files, shard.number, self._write(files, shard))
         if not files.passages:
             path = self.suite.root / self.corpus.path
             raise DataError(f"corpus {self.corpus.name!r} is empty", path=path, remedy="Fetch it again.")
@@ -82,7 +86,7 @@ class CorpusBuild:
         """The corpus cut into columns of ``shard_size`` passages."""
         passages = (passage for _, _, passage in read_corpus(self.suite, self.corpus, self.notes))
         keep_ids = self.corpus.format not in DECIMAL_FORMATS
-        number = 0
+        number, read = 0, 0
         while True:
             shard = Shard(number)
             for passage in islice(passages, self.shard_size):
@@ -92,10 +96,16 @@ class CorpusBuild:
                 shard.groups.append(self._groups.setdefault(passage.group, len(self._groups)))
                 if keep_ids:
                     shard.ids.append(passage.id)
+            read += len(shard)
+            self._total = read if len(shard) < self.shard_size else self._estimate(read)
             if not len(shard):
                 return
             yield shard
             number += 1
+
+    def _estimate(self, read: int) -> int:
+        """Passages there will be, from those read and the share of the raw bytes they took."""
+        return max(read, round(read * self._bytes / max(1, self._position())))
 
     def _write(self, files: CorpusFiles, shard: Shard) -> bool:
         """Write ``shard`` here unless an earlier call did; True if the files still lack it."""
@@ -109,7 +119,7 @@ class CorpusBuild:
         if new:
             files.append(number)
         if self.progress is not None:
-            self.progress(f"corpus {self.corpus.name}", sum(files.state["passages"][: number + 1]), None)
+            self.progress(f"corpus {self.corpus.name}", sum(files.state["passages"][: number + 1]), self._total)
 
     def _run_parallel(self, files: CorpusFiles) -> None:
         """Reading here, tokenising in worker processes, appending in order; at most two shards a worker wait."""

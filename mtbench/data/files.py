@@ -9,9 +9,12 @@ import codecs
 import gzip
 import io
 import json
+import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +26,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_LINE = 1 << 28
 MAX_ELEMENT = 1 << 28
 _CHUNK = 1 << 20
+_WATCHED: ContextVar[list[BinaryIO] | None] = ContextVar("files being read", default=None)
 
 
 def find_file(root: Path, name: str, what: str = "file", remedy: str | None = None) -> Path:
@@ -35,6 +39,26 @@ def find_file(root: Path, name: str, what: str = "file", remedy: str | None = No
     raise DataError(f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file.")
 
 
+@contextmanager
+def watch_reading() -> Iterator[Callable[[], int]]:
+    """Inside, the yielded function says how many bytes of all files opened since have been read (packed bytes)."""
+    streams: list[BinaryIO] = []
+    ended = 0
+
+    def position() -> int:
+        nonlocal ended
+        for stream in [s for s in streams if s.closed]:
+            ended += os.path.getsize(stream.name)
+            streams.remove(stream)
+        return ended + sum(stream.tell() for stream in streams)
+
+    token = _WATCHED.set(streams)
+    try:
+        yield position
+    finally:
+        _WATCHED.reset(token)
+
+
 def open_binary(path: Path) -> BinaryIO:
     """``path`` opened for reading, unpacked if its first bytes are gzip's, whatever its name."""
     try:
@@ -43,22 +67,25 @@ def open_binary(path: Path) -> BinaryIO:
         raise DataError(f"cannot be read: {error.strerror}", path=path) from error
     head = stream.read(len(LFS_POINTER))
     stream.seek(0)
+    watched = _WATCHED.get()
+    if watched is not None:
+        watched.append(stream)
     if head.startswith(LFS_POINTER):
         stream.close()
         raise DataError(
             "is a Git LFS pointer, not the data", path=path, line=1, remedy="Fetch the content: git lfs pull"
         )
     if head.startswith(GZIP_MAGIC):
-        stream.close()
-        return io.BufferedReader(_Unpacked(path), _CHUNK)
+        return io.BufferedReader(_Unpacked(stream), _CHUNK)
     return stream
 
 
 class _Unpacked(io.RawIOBase):
     """Unpacked gzip data, handed on as they come, so that a break is met behind all that precedes it."""
 
-    def __init__(self, path: Path) -> None:
-        self._packed = gzip.GzipFile(path, "rb")
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._packed = gzip.GzipFile(fileobj=stream, mode="rb")
 
     def readable(self) -> bool:
         return True
@@ -70,6 +97,7 @@ class _Unpacked(io.RawIOBase):
 
     def close(self) -> None:
         self._packed.close()
+        self._stream.close()
         super().close()
 
 

@@ -306,6 +306,8 @@ def test_progress_is_told(many: Path, tmp_path: Path, tokenizer: PreTrainedToken
     told: list[tuple[str, int, int | None]] = []
     build(many, tmp_path / "out", tokenizer, progress=lambda *what: told.append(what))
     assert [done for what, done, _ in told if what == "corpus docs"] == [10, 20, 30, 40, 47]
+    totals = [total for what, _, total in told if what == "corpus docs"]
+    assert totals[-1] == 47 and all(total is not None and 30 <= total <= 60 for total in totals)
 
 
 @pytest.mark.slow
