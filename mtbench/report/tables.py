@@ -129,33 +129,50 @@ def to_json(board: Board) -> str:
 
 
 def to_latex(board: Board) -> str:
-    """A ``table*`` with booktabs rules: scores, then costs; needs ``\\usepackage{booktabs,graphicx}``."""
-    chosen = columns(board)
+    """A ``table*`` with two booktabs tables, scores and costs; needs ``\\usepackage{booktabs,graphicx}``."""
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table*}[t]",
         "\\centering\\small",
         f"\\caption{{{_escape_tex(caption(board))}.}}",
+        *_tabular(board, "scores"),
+        "\\medskip\\footnotesize",
+        *_tabular(board, "costs"),
+        "\\smallskip",
+        "\\raggedright\\footnotesize",
+    ]
+    lines += [_escape_tex(note) + "\\\\" for note in board.notes + why(board)]
+    return "\n".join([*lines, "\\end{table*}"]) + "\n"
+
+
+def _tabular(board: Board, part: str) -> list[str]:
+    """One ``tabular``, shrunk where it is wider than the text, with an empty line after it."""
+    chosen = [c for c in columns(board) if c.part == part]
+    lines = [
         "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%",
         "\\begin{tabular}{l" + "r" * len(chosen) + "}",
         "\\toprule",
         " & ".join(["method", *(_escape_tex(c.header) for c in chosen)]) + " \\\\",
         "\\midrule",
     ]
-    kinds = ""
-    for row in board.rows:
-        if row.kind == "reported" and kinds != "reported":
-            lines.append("\\midrule")
-        kinds = row.kind
-        texts = [_escape_tex(row.name), *(_escape_tex(cell(row, c)) for c in chosen)]
-        if row.kind == "reported":
-            texts = [f"\\textit{{{t}}}" if t else "" for t in texts]
-        elif row.best_tier:
-            texts[0] = f"\\textbf{{{texts[0]}}}"
-        lines.append(" & ".join(texts) + " \\\\")
-    lines += ["\\bottomrule", "\\end{tabular}}", "", "\\smallskip", "\\raggedright\\footnotesize"]
-    lines += [_escape_tex(note) + "\\\\" for note in board.notes + why(board)]
-    return "\n".join([*lines, "\\end{table*}"]) + "\n"
+    measured = [_latex_row(row, chosen) for row in board.measured]
+    reported = [_latex_row(row, chosen) for row in board.rows if row.kind == "reported" and part == "scores"]
+    lines += [*measured, *(["\\midrule", *reported] if reported else [])]
+    return [*lines, "\\bottomrule", "\\end{tabular}}", ""]
+
+
+def _latex_row(row: Row, chosen: list[Column]) -> str:
+    texts = [_escape_tex(row.name), *(_signed(_escape_tex(cell(row, c))) for c in chosen)]
+    if row.kind == "reported":
+        texts = [f"\\textit{{{t}}}" if t else "" for t in texts]
+    elif row.best_tier:
+        texts[0] = f"\\textbf{{{texts[0]}}}"
+    return " & ".join(texts) + " \\\\"
+
+
+def _signed(text: str) -> str:
+    """A minus sign instead of a hyphen before a number."""
+    return "$-$" + text[1:] if text[:1] == "-" and text[1:2].isdigit() else text
 
 
 _TEX = {

@@ -93,10 +93,12 @@ def test_latex_compiles(tmp_path: Path) -> None:
 
 def test_latex_has_booktabs_rules_and_escaped_text() -> None:
     text = render(make_board([make_record("tsage", 0, params={"note": HOSTILE})]), "tex")
-    assert text.count("\\toprule") == text.count("\\bottomrule") == 1
+    assert text.count("\\toprule") == text.count("\\bottomrule") == 2
     assert "c\\%d\\#e" in text
-    rows = [line for line in text.split("\n") if line.endswith(" \\\\")]
-    assert len({line.count(" & ") for line in rows}) == 1
+    for table in text.split("\\begin{tabular}")[1:]:
+        rows = [line for line in table.split("\\end{tabular}")[0].split("\n") if line.endswith(" \\\\")]
+        assert len(rows) > 5 and len({line.count(" & ") for line in rows}) == 1
+    assert "$-$" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 250])
