@@ -98,6 +98,13 @@ class TrainConfig(_Section):
     log_every: int = Field(10, ge=1)
     cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")
     checkpoint_every: int = Field(50, ge=1, description="steps")
+    shard_state: bool = Field(True, description="several ranks: each keeps a slice of the optimizers' state")
+    check_ranks_every: int = Field(100, ge=1, description="steps between two looks whether ranks hold equal weights")
+
+    @property
+    def without_effect(self) -> set[str]:
+        """Settings that change no result, and so no fingerprint."""
+        return {"checkpoint_every", "shard_state", "check_ranks_every"}
 
     @field_validator("start_episode")
     @classmethod

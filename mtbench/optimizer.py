@@ -31,6 +31,9 @@ Layout = Sequence[tuple[str, int, int]]
 """``(parameter name, start, stop)`` in the flat vector, in order."""
 
 
+Reduce = Callable[[Tensor], Tensor]
+"""Adds a tensor over the ranks (or takes its maximum), of which each holds a slice of the coordinates."""
+
 Cost = Literal["losses", "norms", "gram", "elementwise"]
 """What a step costs beyond the K backward passes of one task each.
 
@@ -58,6 +61,9 @@ class MultitaskOptimizer:
     """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
     random: ClassVar[bool] = False
     """Whether the method draws random numbers (from :attr:`generator` only)."""
+    shardable: ClassVar[bool] = False
+    """Whether it may be given a slice of the coordinates on each of several ranks: everything that it takes over all
+    coordinates goes through :attr:`reduce_sum` or :attr:`reduce_max`, on all ranks in one order."""
 
     scale: Literal["mean", "sum"] = hyper("mean", help="sum multiplies the update by the number of tasks")
 
@@ -68,7 +74,8 @@ class MultitaskOptimizer:
     def __post_init__(self) -> None:
         for field, declared in hyperparameters(type(self)).items():
             setattr(self, field, declared.check(getattr(self, field), self.name))
-        self.reduce_sum: Callable[[Tensor], Tensor] = _identity
+        self.reduce_sum: Reduce = _identity
+        self.reduce_max: Reduce = _identity
         self._started = self._carried = False
 
     # -- life cycle --------------------------------------------------------------------------------------------

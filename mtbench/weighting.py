@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.optimizer import Cost, MultitaskOptimizer
+from mtbench.optimizer import Cost, MultitaskOptimizer, Reduce
 
 CHUNK = 1 << 16
 """Columns per chunk of the Gram matrix: a chunk of K rows stays in the processor's cache."""
@@ -24,6 +24,7 @@ class LossWeighting(MultitaskOptimizer):
     """
 
     cost: ClassVar[Cost] = "losses"
+    shardable = True
 
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form (they sum to 1 if nothing is rescaled) for the losses (n,) of the present tasks.
@@ -143,6 +144,7 @@ class GramWeighting(_RowKeeping):
     """Weights from the Gram matrix. Override :meth:`weights_from_gram`; the mathematics is K x K, in float64."""
 
     cost: ClassVar[Cost] = "gram"
+    shardable = True
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form from ``gram`` (n, n), with entries <g_i, g_j>, and the ``losses`` (n,).
@@ -155,7 +157,7 @@ class GramWeighting(_RowKeeping):
 
     def write_update(self, out: Tensor) -> None:
         rows = self.present_rows()
-        gram, self.gram_scale = gram_matrix(rows, self.reduce_sum)
+        gram, self.gram_scale = gram_matrix(rows, self.reduce_sum, self.reduce_max)
         numbers: dict[str, Any] = {}
         self.notes = numbers
         weights = np.asarray(self.weights_from_gram(gram, self.present_losses()), dtype=np.float64)
@@ -171,7 +173,8 @@ class GradientCombining(_RowKeeping):
     def combine_gradients(self, gradients: Tensor, losses: np.ndarray) -> Tensor:
         """The mean-form update (d,) from ``gradients`` (n, d), which must not be changed, and ``losses`` (n,).
 
-        Call ``self.set_report(weights)`` with the n effective weights, if the method has any.
+        Call ``self.set_report(weights)`` with the n effective weights, if the method has any. A method that works on
+        any slice of the coordinates says ``shardable = True`` and takes sums over them by ``self.reduce_sum``.
         """
         raise NotImplementedError
 
@@ -181,16 +184,19 @@ class GradientCombining(_RowKeeping):
         out.copy_(self.combine_gradients(rows, self.present_losses()))
 
 
-def gram_matrix(rows: Tensor, reduce_sum: Any = lambda t: t) -> tuple[np.ndarray, float]:
+def gram_matrix(
+    rows: Tensor, reduce_sum: Reduce = lambda t: t, reduce_max: Reduce = lambda t: t
+) -> tuple[np.ndarray, float]:
     """The Gram matrix of ``rows`` (n, d) in float64, scaled, and the scale: ``G @ G.T == gram * scale``.
 
     The scale is a power of four near the largest squared norm, so that neither 1e-20 nor 1e15 leaves the range and
     no threshold is absolute. Accumulated chunk by chunk in float64; no temporary of the size of ``rows``.
-    ``reduce_sum`` adds the partial matrices of several ranks.
+    Of several ranks with a slice of the columns each, ``reduce_sum`` adds the partial matrices and ``reduce_max``
+    finds the largest entry, so that all of them scale alike.
     """
     n, d = rows.shape
     total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    largest = float(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max())
+    largest = float(reduce_max(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max()))
     shift = 2.0 ** -np.floor(np.log2(largest)) if largest > 0 else 1.0
     for start in range(0, d, CHUNK):
         block = rows[:, start : start + CHUNK].to(torch.float64) * shift

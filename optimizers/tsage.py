@@ -45,6 +45,7 @@ class TSage(GradientCombining):
     summary = "each parameter follows the tasks that are sensitive to it"
     paper = "Zhang et al., Improving Multitask Retrieval by Promoting Task Specialization, TACL 2023"
     state = ("sensitivities", "updates")
+    shardable = True
 
     tau: float = hyper(2.0, nonzero=True, help="softmax temperature; negative: discourage specialization")
     beta: float = hyper(0.999, ge=0, lt=1, help="decay of the averaged sensitivities")

@@ -14,6 +14,7 @@ from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.pipeline.store import Store
+from mtbench.training.ranks import current_ranks
 from mtbench.training.streams import stream_seed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Context:
 
     def __init__(self, run: ResolvedRun, store: Store, listener: Listener | None = None) -> None:
         self.run, self.store, self.listener = run, store, listener or Silent()
-        self.device = choose_device(run.config)
+        self.device, self.ranks = choose_device(run.config), current_ranks()
         self._prepared: dict[str, PreparedSuite] = {}
 
     @property

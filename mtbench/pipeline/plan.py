@@ -173,8 +173,8 @@ class _Builder:
         train = self.config.train
         common = train.model_dump(
             mode="json",
-            exclude={"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps", "episodes"}
-            | {"start_episode", "checkpoint_every"},
+            exclude={"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps", "episodes", "start_episode"}
+            | train.without_effect,
         )
         return {
             "train": common,

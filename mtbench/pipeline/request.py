@@ -64,7 +64,9 @@ class ResolvedRun:
     @property
     def specification(self) -> dict[str, Any]:
         """Everything that determines the run, without a place."""
-        config = self.config.model_dump(mode="json", exclude={"analyze": True, "train": {"checkpoint_every"}})
+        config = self.config.model_dump(
+            mode="json", exclude={"analyze": True, "train": self.config.train.without_effect}
+        )
         config["encoder"]["path"] = self.encoder["name"]
         return {
             "optimizer": self.optimizer,

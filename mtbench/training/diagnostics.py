@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import resource
 import sys
 import time
@@ -100,6 +101,15 @@ def cosines(
     table = gram / np.outer(safe, safe)
     pairs = [table[i, j] for i, j in itertools.combinations(range(len(table)), 2)]
     return table, float(np.mean([p < 0 for p in pairs])) if pairs else 0.0
+
+
+def named(names: Sequence[str], **values: list[float]) -> dict[str, dict[str, float | None]]:
+    """Lists of one number per task as dicts by task, to six digits; None for what is not finite."""
+    return {
+        key: {n: float(f"{v:.6g}") if math.isfinite(v) else None for n, v in zip(names, row, strict=True)}
+        for key, row in values.items()
+        if row
+    }
 
 
 def peak_memory(device: torch.device) -> int:

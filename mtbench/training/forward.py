@@ -78,8 +78,8 @@ class TaskForward:
         count = len(batch.query_rows)
         local_queries = self._join(queries)
         local_passages = self._join(passages)
-        shares = [Ranks.share(_At(r, self.ranks.size), count) for r in range(self.ranks.size)]
-        gathered = self.ranks.gather(local_passages, [(s.stop - s.start) * per_query for s in shares])
+        counts = [(share.stop - share.start) * per_query for share in self.ranks.shares(count)]
+        gathered = self.ranks.gather(local_passages, counts)
         targets = torch.as_tensor(batch.targets[mine], device=self.device)
         excluded = torch.as_tensor(batch.excluded[mine], device=self.device)
         return batch_loss(local_queries, gathered, targets, excluded, count)
@@ -101,8 +101,3 @@ class _Chunk:
     side: Side
     tokens: list[np.ndarray]
     dropout_seed: int
-
-
-class _At(Ranks):
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size

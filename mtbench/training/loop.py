@@ -7,7 +7,6 @@ method, so that methods differ in nothing but the combination.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,11 @@ from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
 from mtbench.optimizer import MultitaskOptimizer
 from mtbench.training.batches import BatchOrder
-from mtbench.training.diagnostics import Journal, Phases, cosines, peak_memory
+from mtbench.training.diagnostics import Journal, Phases, cosines, named, peak_memory
 from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.ranks import Ranks
+from mtbench.training.shards import Shard
 from mtbench.training.state_files import load_state, save_state
 from mtbench.weighting import LossWeighting
 
@@ -71,7 +71,8 @@ class Trainer:
         self.model = model.train()
         self.flat = FlatParameters(model, model.owners)
         self.device = self.flat.theta.device
-        self.update = torch.zeros_like(self.flat.theta)
+        self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
+        self.update = self.flat.theta.new_zeros(self.shard.size)
         self.forward = TaskForward(model, padding, self.device, config.train.micro_batch, self.ranks)
         self.journal = Journal(order.names)
         self.phases = Phases(self.device)
@@ -82,13 +83,14 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
         first = self._restore()
+        self.shard.check_equal(self.optimizer, first, self.episode.number)
         for step in range(first, self.episode.steps):
             self._step(step)
             done = step + 1
+            if done % self.config.train.check_ranks_every == 0 or done == self.episode.steps:
+                self.shard.check_equal(self.optimizer, done, self.episode.number)
             if done % self.config.train.checkpoint_every == 0 and done < self.episode.steps:
                 self._save(done)
-        if not self.ranks.same(self.flat.theta):
-            raise RunError("the ranks' weights differ: a reduction is missing or a rank computed something else")
         self.model.eval()
         return self._summary()
 
@@ -105,7 +107,7 @@ class Trainer:
         diagnosed = train.cosines_every > 0 and step % train.cosines_every == 0
         norms, rows = self._task_gradients(step, batches, logged, diagnosed)
         with self.phases("combine"):
-            counts = self.optimizer.finish(self.update[: self.flat.num_shared])
+            counts = self.optimizer.finish(self.update[: self.shard.num_shared])
         numbers = self._apply(step, counts, sum(b.drawn for b in batches))
         if type(self.optimizer).after_step is not MultitaskOptimizer.after_step:
             with self.phases("after_step"):
@@ -120,7 +122,7 @@ class Trainer:
         self, step: int, batches: list[TaskBatch], logged: bool, diagnosed: bool
     ) -> tuple[list[float], list[Tensor]]:
         """One backward pass per task, each handed to the optimizer as it is done."""
-        optimizer, shared = self.optimizer, self.flat.num_shared
+        optimizer, row = self.optimizer, self.flat.gradient[self.shard.shared]
         pending: dict[int, Pending] = {}
         if isinstance(optimizer, LossWeighting) and optimizer.needs_losses:
             with self.phases("forward_backward"):
@@ -135,14 +137,14 @@ class Trainer:
                 self.flat.gradient.zero_()
                 task = pending.pop(k, None) or self._forward(step, k, batch)
                 task.backward()
-                self.ranks.sum(self.flat.gradient)
+                self.shard.reduce(self.flat.gradient)
             with self.phases("combine"):
                 self._take_own(k)
-                optimizer.task(k, self.flat.gradient[:shared], task.loss)
+                optimizer.task(k, row, task.loss)
             if logged:
-                norms.append(float(torch.linalg.vector_norm(self.flat.gradient[:shared].double())))
+                norms.append(self.shard.norm(row.double()))
             if diagnosed:
-                rows.append(self.flat.gradient[:shared].clone())
+                rows.append(row.clone())
         return norms, rows
 
     def _forward(self, step: int, k: int, batch: TaskBatch) -> Pending:
@@ -151,10 +153,10 @@ class Trainer:
 
     def _take_own(self, k: int) -> None:
         """Parameters that only task k uses get its own gradient in mean form, past the optimizer."""
-        own = self.flat.own_segment(k)
+        own = self.shard.own_segment(k)
         if own:
             share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
-            torch.mul(self.flat.gradient[slice(*own)], share, out=self.update[slice(*own)])
+            torch.mul(self.flat.gradient[own[0]], share, out=self.update[own[1]])
 
     def _apply(self, step: int, counts: bool, drawn: int) -> dict[str, Any]:
         """Clip and take Adam's step, or skip it; the numbers that are logged."""
@@ -169,13 +171,14 @@ class Trainer:
         self._skipped_in_a_row = 0
         clip = self.config.train.clip_norm
         with self.phases("update"):
-            norm = float(torch.linalg.vector_norm(self.update))
+            norm = self.shard.norm(self.update)
             clipped = 0 < clip < norm
             if clipped:
                 self.update.mul_(clip / norm)
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.adam.step()
+            self.shard.spread()
         self.journal.count(clipped, self.optimizer.report(), drawn, norm)
         return {"norm_before_clip": norm, "norm_after_clip": min(norm, clip) if clip else norm, "clipped": clipped}
 
@@ -193,74 +196,74 @@ class Trainer:
     def _log(
         self, step: int, norms: list[float], rows: list[Tensor], numbers: dict[str, Any], milliseconds: dict[str, float]
     ) -> None:
-        report = self.optimizer.report()
+        report, names = self.optimizer.report(), self.order.names
         extra: dict[str, Any] = {}
         if rows:
-            table, conflicts = cosines(rows)
+            table, conflicts = cosines(rows, self.optimizer.reduce_sum, self.optimizer.reduce_max)
             extra = {"cosines": [[round(float(c), 4) for c in row] for row in table], "conflict_rate": conflicts}
         self.journal.entries.append(
             {"step": step, "lr": self.learning_rate(step)}
-            | self._named(losses=list(self.optimizer.losses), gradient_norms=norms, weights=report.pop("weights"))
+            | named(names, losses=list(self.optimizer.losses), gradient_norms=norms, weights=report.pop("weights"))
             | numbers
             | extra
             | {"report": report, "ms": milliseconds}
         )
 
-    def _named(self, **values: list[float]) -> dict[str, dict[str, float | None]]:
-        names = self.order.names
-        return {
-            key: {n: float(f"{v:.6g}") if math.isfinite(v) else None for n, v in zip(names, row, strict=True)}
-            for key, row in values.items()
-            if row
-        }
-
     # -- set-up, checkpoints -------------------------------------------------------------------------------------
 
     def _start_optimizer(self, carried: dict[str, Any] | None) -> None:
         if carried is not None:
-            self.optimizer.load_state_dict(carried)
-        self.optimizer.reduce_sum = lambda tensor: tensor
+            self.optimizer.load_state_dict(self.shard.deal(carried))
+        theta, layout = self.shard.start(self.optimizer)
         self.optimizer.start(
-            self.flat.theta[: self.flat.num_shared],
+            theta,
             len(self.examples),
             self.episode.steps,
             seed=self.episode.seed,
             task_sizes=[len(r) for r in self.order.rows],
-            layout=self.flat.layout,
+            layout=layout,
             episode=self.episode.number,
         )
 
     def _build_adam(self) -> None:
         train = self.config.train
-        parameter = torch.nn.Parameter(self.flat.theta)  # shares the storage of theta
-        parameter.grad = self.update
+        parameters, start = [], 0
+        for piece in self.shard.pieces():
+            parameter = torch.nn.Parameter(self.flat.theta[piece])  # shares the storage of theta
+            parameter.grad = self.update[start : start + len(parameter)]
+            parameters.append(parameter)
+            start += len(parameter)
         self.adam = torch.optim.AdamW(
-            [parameter], lr=1.0, betas=train.adam_betas, eps=train.adam_eps, weight_decay=train.weight_decay, fused=True
+            parameters, lr=1.0, betas=train.adam_betas, eps=train.adam_eps, weight_decay=train.weight_decay, fused=True
         )
 
+    def optimizer_state(self) -> dict[str, Any]:
+        """The multitask optimizer's whole state, on rank 0; all ranks call it."""
+        state: dict[str, Any] = self.shard.collect(self.optimizer.state_dict())
+        return state
+
     def _save(self, done: int) -> None:
-        if self.ranks.rank:
-            return
         state = {
             "step": done,
             "theta": self.flat.theta,
-            "adam": dict(next(iter(self.adam.state.values()), {})),
-            "optimizer": self.optimizer.state_dict(),
+            "adam": self.shard.collect_adam(self.adam),
+            "optimizer": self.optimizer_state(),
             "journal": self.journal.state(),
             "phases": self.phases.totals,
         }
-        save_state(self.checkpoint, state)
+        if self.ranks.rank == 0:
+            save_state(self.checkpoint, state)
 
     def _restore(self) -> int:
+        if self.ranks.rank == 0:
+            load_state(self.checkpoint)  # puts a checkpoint right that was interrupted between two renames
+        self.ranks.wait()
         state = load_state(self.checkpoint)
         if state is None:
             return 0
         self.flat.theta.copy_(state["theta"])
-        parameter = self.adam.param_groups[0]["params"][0]
-        self.adam.state[parameter] = {
-            k: v.to(self.device) if k != "step" or self.device.type == "cuda" else v for k, v in state["adam"].items()
-        }
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.shard.deal_adam(self.adam, state["adam"])
+        self.optimizer.load_state_dict(self.shard.deal(state["optimizer"]))
         self.journal.restore(state["journal"])
         self.phases.totals = state["phases"]
         return int(state["step"])
@@ -284,4 +287,5 @@ class Trainer:
             "peak_memory_bytes": peak_memory(self.device),
             "task_batch_sizes": dict(zip(self.order.names, self.order.sizes, strict=True)),
             "report": self.optimizer.report(),
+            **({"ranks": self.ranks.size, "sharded": self.shard.active} if self.ranks.size > 1 else {}),
         }

@@ -7,10 +7,20 @@ the size of the whole batch, so that sums over ranks equal one process with the 
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed import Store as Control
+
+TIMEOUT = timedelta(minutes=30)
+"""How long one rank waits for another inside an exchange: rank 0 may be writing a large checkpoint."""
+CHUNK = 1 << 20
 
 
 class Ranks:
@@ -19,9 +29,13 @@ class Ranks:
     rank = 0
     size = 1
 
+    def shares(self, count: int) -> list[slice]:
+        """``count`` things split into one contiguous share per rank, as equal as can be."""
+        return [slice(r * count // self.size, (r + 1) * count // self.size) for r in range(self.size)]
+
     def share(self, count: int) -> slice:
-        """The rows of a batch of ``count`` that this rank works on."""
-        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+        """The share of this rank, such as the rows of a batch that it works on."""
+        return self.shares(count)[self.rank]
 
     def gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
         """Rows of all ranks in order, ``(sum(counts), d)``; gradients flow back to the rank that made them."""
@@ -31,39 +45,105 @@ class Ranks:
         """The sum over ranks, in place."""
         return tensor
 
+    def largest(self, tensor: Tensor) -> Tensor:
+        """The elementwise maximum over ranks, in place."""
+        return tensor
+
+    def reduce(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        """Sum ``tensor`` (d,) over ranks, in place, each rank's share on that rank; the rest is undefined after."""
+
+    def spread(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        """Copy each rank's share of ``tensor`` (d,) to all ranks, in place."""
+
+    def collect(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
+        """On rank 0 the whole vector (on the CPU) whose shares the ranks hold in ``piece``; elsewhere ``piece``."""
+        return piece
+
     def same(self, tensor: Tensor) -> bool:
         """Whether all ranks hold the same bits in ``tensor``."""
         return True
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+
 
 class TorchRanks(Ranks):
-    """The ranks of an initialised ``torch.distributed`` process group (gloo or nccl)."""
+    """The ranks of an initialised ``torch.distributed`` process group (gloo or nccl).
 
-    def __init__(self) -> None:
+    ``control`` is the group's key-value store, by which ranks tell each other what comes next and what failed.
+    """
+
+    def __init__(self, control: Control | None = None) -> None:
         import torch.distributed as dist
 
+        self._dist = dist
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.control = control
 
     def gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
         gathered: Tensor = _Gather.apply(vectors, counts, self.rank)
         return gathered
 
     def sum(self, tensor: Tensor) -> Tensor:
-        import torch.distributed as dist
-
-        dist.all_reduce(tensor)
+        self._dist.all_reduce(tensor)
         return tensor
 
-    def same(self, tensor: Tensor) -> bool:
-        import torch.distributed as dist
+    def largest(self, tensor: Tensor) -> Tensor:
+        self._dist.all_reduce(tensor, op=self._dist.ReduceOp.MAX)
+        return tensor
 
-        bits = tensor.detach().contiguous().view(torch.uint8).to(torch.int64)
-        places = torch.arange(1, len(bits) + 1, device=bits.device) % 65_521
-        mine = torch.stack([bits.sum(), (bits * places).sum()])
+    def reduce(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        # gloo has no reduce-scatter of unequal shares; one reduction per share moves the same bytes
+        under_way = [
+            self._dist.reduce(tensor[share], dst=r, async_op=True) for r, share in enumerate(shares) if _count(share)
+        ]
+        for work in under_way:
+            work.wait()
+
+    def spread(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        under_way = [
+            self._dist.broadcast(tensor[share], src=r, async_op=True) for r, share in enumerate(shares) if _count(share)
+        ]
+        for work in under_way:
+            work.wait()
+
+    def collect(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
+        if self.rank:
+            if len(piece):
+                self._dist.send(piece.contiguous(), dst=0)
+            return piece
+        whole = torch.empty(shares[-1].stop - shares[0].start, dtype=piece.dtype)
+        for r, share in enumerate(shares):
+            part = piece if r == 0 else torch.empty(_count(share), dtype=piece.dtype, device=piece.device)
+            if r and len(part):
+                self._dist.recv(part, src=r)
+            whole[share.start - shares[0].start : share.stop - shares[0].start] = part.cpu()
+        return whole
+
+    def same(self, tensor: Tensor) -> bool:
+        mine = _digest(tensor)
         low, high = mine.clone(), mine.clone()
-        dist.all_reduce(low, op=dist.ReduceOp.MIN)
-        dist.all_reduce(high, op=dist.ReduceOp.MAX)
+        self._dist.all_reduce(low, op=self._dist.ReduceOp.MIN)
+        self._dist.all_reduce(high, op=self._dist.ReduceOp.MAX)
         return bool(torch.equal(low, high))
+
+    def wait(self) -> None:
+        self.sum(torch.zeros(1))
+
+
+def _count(share: slice) -> int:
+    return int(share.stop - share.start)
+
+
+def _digest(tensor: Tensor) -> Tensor:
+    """Two integers that depend on every bit of ``tensor`` and on its place."""
+    total = torch.zeros(2, dtype=torch.int64, device=tensor.device)
+    words = tensor.detach().contiguous().flatten().view(torch.int32)
+    for start in range(0, len(words), CHUNK):
+        part = words[start : start + CHUNK].to(torch.int64)
+        places = torch.arange(start + 1, start + len(part) + 1, device=part.device) % 65_521
+        total += torch.stack([part.sum(), (part * places).sum()])
+    return total
 
 
 class _Gather(torch.autograd.Function):
@@ -85,7 +165,51 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         import torch.distributed as dist
 
-        gradient = gradients[0].contiguous()
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         start = sum(ctx.counts[: ctx.rank])
         return gradient[start : start + ctx.counts[ctx.rank]], None, None
+
+
+_ALONE = Ranks()
+_joined: list[Ranks] = []
+
+
+def current_ranks() -> Ranks:
+    """The ranks that this process has joined, or one process alone."""
+    return _joined[-1] if _joined else _ALONE
+
+
+def join_ranks() -> TorchRanks:
+    """Join the processes named by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT (``torchrun`` sets them).
+
+    With a GPU for each process of this machine NCCL moves what lies on GPUs; otherwise, and on the CPU, gloo.
+    """
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        torch.cuda.set_device(local % gpus)
+    control, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpus and here <= gpus else "gloo",
+        store=dist.PrefixStore("exchange", control),
+        rank=rank,
+        world_size=size,
+        timeout=TIMEOUT,
+    )
+    ranks = TorchRanks(dist.PrefixStore("control", control))
+    _joined.append(ranks)
+    return ranks
+
+
+def leave_ranks() -> None:
+    """Close this process's connections to the others: exchanges that wait for it fail there."""
+    import torch.distributed as dist
+
+    _joined.clear()
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -38,14 +38,17 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
         config,
         work,
         carried=_carried(context, previous, chosen),
+        ranks=context.ranks,
         listener=lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses),
     )
-    summary = trainer.run()
+    summary, optimizer_state = trainer.run(), trainer.optimizer_state()
+    if context.ranks.rank:
+        return None
     prompts, lengths = context.query_settings(prepare)
     trainer.model.save(work / "model", context.tokenizer(prepare), prompts, lengths)
     (work / "journal.json").write_text(json.dumps(trainer.journal.entries), encoding="utf-8")
     (work / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    save_state(work / "optimizer", trainer.optimizer.state_dict())
+    save_state(work / "optimizer", optimizer_state)
     shutil.rmtree(work / "checkpoint", ignore_errors=True)
     return {"summary": summary}
 
