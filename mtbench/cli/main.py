@@ -59,22 +59,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(build_app())
     try:
         code = command.main(args=arguments, prog_name="mtbench", standalone_mode=False)
+        if code == 130:
+            return _interrupted(arguments)
         return code if isinstance(code, int) else 0
     except MtbenchError as error:
         print(f"mtbench: {error}", file=sys.stderr)
         return error.exit_code
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        return _interrupted(arguments) if stop.exit_code == 130 else int(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        resume = shlex.join(["mtbench", *arguments])
-        print(f"\nmtbench: interrupted; nothing is lost. Go on with:\n  {resume}", file=sys.stderr)
-        return 130
+        return _interrupted(arguments)
     except _CLICK_ERROR as error:
         error.show()  # type: ignore[attr-defined]
         return 0 if type(error).__name__ == "NoArgsIsHelpError" else 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _interrupted(arguments: list[str]) -> int:
+    resume = shlex.join(["mtbench", *arguments])
+    print(f"\nmtbench: interrupted; nothing is lost. Go on with:\n  {resume}", file=sys.stderr)
+    return 130
 
 
 def entry() -> None:

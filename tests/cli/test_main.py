@@ -1,0 +1,135 @@
+"""The command line: exit codes, one message for a mistake, JSON alone on standard output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_suite import SETTINGS, write_suite
+
+from mtbench.cli.main import GROUPS, VERBS, main
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_suite(tmp_path_factory.mktemp("cli") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def run_arguments(suite: Path, *more: str) -> list[str]:
+    settings = [item for s in SETTINGS for item in ("--set", s)]
+    return ["run", "--optimizer", "naive", "--suite", str(suite), *settings, *more]
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *GROUPS])
+def test_every_verb_of_the_contract_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_run_prints_a_table_and_json_prints_one_object(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(run_arguments(suite)) == 0
+    table = capsys.readouterr()
+    assert "bm25" in table.out and "untrained" in table.out and "average" in table.out
+    assert "warmup 0: done" in table.err
+    assert main(run_arguments(suite, "--json")) == 0
+    again = capsys.readouterr()
+    found = json.loads(again.out)
+    assert [r["spec"]["optimizer"]["name"] for r in found["runs"]] == ["bm25", "untrained", "naive"]
+    assert {r["status"] for r in found["runs"]} == {"complete"}
+    assert main(["ls", "runs"]) == 0
+    assert "naive-s0-" in capsys.readouterr().out
+
+
+def test_a_dry_run_computes_nothing(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(run_arguments(suite, "--dry-run", "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["stages_cached"] == 0 and plan["stages_to_compute"] == plan["stages_distinct"] > 5
+    assert not (tmp_path / "results").exists() and not (tmp_path / "home" / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--optimizer", "tsge", "--suite", "kilt"], "Did you mean 'tsage'"),
+        (["run", "--optimizer", "naive", "--suite", "klit"], "Did you mean 'kilt'"),
+        (["run", "--optimizer", "naive", "--suite", "./absent"], "absent"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "pape"], "Did you mean 'paper'"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "paper"], "mtbench prepare kilt --profile paper"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "0,x"], "'x' is not a whole number"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--set", "tau"], "expected KEY=VALUE"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--executor", "slurm"], "choose local or ray"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--rerun", "some"], "choose missing, failed or all"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--limit", "0"], "--limit must be at least 1"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--plugin", "no.py"], "no.py does not exist"),
+        (["run", "--optimizr", "naive"], "--optimizr"),
+        (["run"], "--optimizer"),
+        (["lss"], "lss"),
+        (["info", "pcgrd"], "Did you mean 'pcgrad'"),
+        (["ls", "optimisers"], "choose optimizers"),
+        (["clean"], "name run ids"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    found = capsys.readouterr()
+    assert message in found.err.replace("\n", " ") and "Traceback" not in found.err and found.out == ""
+
+
+def test_interrupting_says_how_to_go_on(
+    suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtbench.training.loop import Trainer
+
+    def interrupt(self: Trainer, step: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_step", interrupt)
+    assert main(run_arguments(suite)) == 130
+    assert "mtbench run --optimizer naive" in capsys.readouterr().err
+    assert main(["ls", "runs"]) == 0
+    assert "interrupted" in capsys.readouterr().out
+
+
+def test_info_shows_hyperparameters_and_suites_show_licences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "tsage", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {"name": "tau", "type": "float", "default": 2.0}.items() <= facts["hyperparameters"][0].items()
+    assert "TACL 2023" in facts["paper"]
+    assert main(["info", "kilt"]) == 0
+    text = capsys.readouterr().out
+    assert "licences:" in text and "aidayago2" in text
+
+
+def test_ls_lists_all_fifteen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "optimizers", "--json"]) == 0
+    names = {row["name"] for row in json.loads(capsys.readouterr().out)["optimizers"]}
+    assert names >= set(
+        "naive pcgrad cgd gradnorm tsage gradvac mgda cagrad imtl_g nash aligned upgrad uw dwa famo".split()
+    )
+
+
+def test_doctor_reports_versions_and_finds_no_fault_here(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert code == (1 if facts["problems"] else 0)
+    assert facts["libraries"]["torch"] and facts["optimizers"] >= 15
+
+
+def test_clean_frees_what_no_other_run_uses(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(run_arguments(suite, "--json")) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][2]["run_id"]
+    assert main(["clean", run, "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert main(["clean", run, "--json"]) == 0
+    freed = json.loads(capsys.readouterr().out)
+    assert freed == planned and freed["bytes"] > 0 and freed["kept"] == 2  # prepare and bm25 serve the baselines
+    assert main(["clean", "no-such-run"]) == 2
