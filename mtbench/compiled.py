@@ -33,7 +33,7 @@ def attempt(function: Callable[..., Any], size: int, *arguments: Any) -> Any:
         result = _compile(function)(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever keeps the compiler from working, the chunked form does
         _failed.add(function.__name__)
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = " ".join(str(error).split())[:200]
         warnings.warn(f"torch.compile does not work here; a slower form is used: {reason}", stacklevel=2)
         return False
     return True if result is None else result
@@ -41,7 +41,9 @@ def attempt(function: Callable[..., Any], size: int, *arguments: Any) -> Any:
 
 @functools.cache
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, fullgraph=True)  # not a graph in pieces: each piece would read all memory again
+    # One graph: each piece of a broken one would read all memory again. And one size: a loop for any size is eight
+    # times slower.
+    return torch.compile(function, fullgraph=True, dynamic=False)
 
 
 def fused_update(

@@ -135,18 +135,26 @@ def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def sampled_median(
-    theta: Tensor, gradient: Tensor, *, nonzero: bool = False, reduce_sum: Reduce = lambda t: t
+    theta: Tensor, gradient: Tensor, *, nonzero: bool = False, reduce_sum: Reduce | None = None
 ) -> Median:
     """The lower median of about a million evenly spread coordinates: some 0.1 % off, at a fraction of the cost.
 
-    The stride is odd, so that it does not walk down one column of a weight matrix.
+    The stride is odd, so that it does not walk down one column of a weight matrix. ``reduce_sum``: as in
+    :func:`exact_median`, None where the coordinates are not sharded.
     """
     stride = theta.numel() // SAMPLES | 1
-    sample = theta[::stride]
-    total = int(reduce_sum(torch.tensor(sample.numel(), device=theta.device)))
-    median = exact_median(sample, gradient[::stride], nonzero=nonzero, reduce_sum=reduce_sum, total=total)
-    infinite = ~torch.isfinite(torch.stack(torch.aminmax(gradient)))  # the sample may have missed it
-    return Median(median.value, median.is_zero, reduce_sum(infinite.sum()))
+    few_theta, few = theta[::stride], gradient[::stride]
+    bad = (~torch.isfinite(torch.stack(torch.aminmax(gradient)))).sum()  # the sample may have missed it
+    if reduce_sum is not None:
+        total = int(reduce_sum(torch.tensor(few.numel(), device=few.device)))
+        median = exact_median(few_theta, few, nonzero=nonzero, reduce_sum=reduce_sum, total=total)
+        return Median(median.value, median.is_zero, reduce_sum(bad))
+    sample = sensitivity(few_theta, few, 0, few.numel())
+    zeros = sample.numel() - int(torch.count_nonzero(sample))
+    is_zero = zeros > (sample.numel() - 1) // 2
+    first = zeros if nonzero or is_zero else 0
+    rank = min(first + max(sample.numel() - first - 1, 0) // 2, sample.numel() - 1)
+    return Median(sample.kthvalue(rank + 1).values, torch.tensor(is_zero, device=few.device), bad)
 
 
 def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:

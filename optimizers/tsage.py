@@ -176,9 +176,11 @@ class TSage(GradientCombining):
 
     def _median_of(self, gradient: Tensor) -> Median:
         nonzero = self.median_over == "nonzero"
+        sharded = self._coordinates != self.theta.numel()
         if self.median == "sampled":
-            return sampled_median(self.theta, gradient, nonzero=nonzero, reduce_sum=self.reduce_sum)
-        if self._coordinates == self.theta.numel():
+            reduce_sum = self.reduce_sum if sharded else None
+            return sampled_median(self.theta, gradient, nonzero=nonzero, reduce_sum=reduce_sum)
+        if not sharded:
             return fast_median(self.theta, gradient, nonzero=nonzero)
         return exact_median(self.theta, gradient, nonzero=nonzero, reduce_sum=self.reduce_sum, total=self._coordinates)
 
