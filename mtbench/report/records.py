@@ -32,7 +32,7 @@ _UPGRADES: dict[int, Callable[[Record], Record]] = {}
 _HEAVY = ("training", "analysis", "history", "selection", "stages", "negatives", "environment")
 """Keys that ``summary=True`` leaves out: nothing in a leaderboard comes from them."""
 
-_HEAVY_STARTS = tuple(f'{key}":' for key in _HEAVY)
+_HEAVY_STARTS = tuple(f'{key}":'.encode() for key in _HEAVY)
 
 
 @dataclass(slots=True)
@@ -119,7 +119,8 @@ def load_records(
 def read_record(path: Path, *, summary: bool = False) -> Loaded:
     """Read one file; see :class:`Loaded` for what may be wrong with it."""
     try:
-        record = _parse(Path(path).read_text(encoding="utf-8"), summary)
+        with open(path, "rb") as file:
+            record = _parse(file.read(), summary)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         return Loaded({}, path, f"cannot be read ({_brief(error)}): half-written or damaged", "unreadable")
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
@@ -219,11 +220,12 @@ def _mark_duplicates(loaded: list[Loaded], results: Path) -> None:
                 item.problem = f"repeats run id {identifier} of {kept.path} with {what} results: left out"
 
 
-def _parse(text: str, summary: bool) -> Any:
-    if summary and text.startswith('{\n"') and text.endswith("\n}\n"):
-        light = [block for block in text[3:-3].split(',\n"') if not block.startswith(_HEAVY_STARTS)]
-        return json.loads('{"' + ',"'.join(light) + "}")
-    return json.loads(text)
+def _parse(raw: bytes, summary: bool) -> Any:
+    """The JSON value; of a file in our own layout ``summary`` neither decodes nor parses the heavy lines."""
+    if summary and raw.startswith(b'{\n"') and raw.endswith(b"\n}\n"):
+        light = [block for block in raw[3:-3].split(b',\n"') if not block.startswith(_HEAVY_STARTS)]
+        raw = b'{"' + b',"'.join(light) + b"}"
+    return json.loads(raw.decode())
 
 
 def _layout(record: Record) -> str:
