@@ -18,7 +18,7 @@ FLOORS = [
     {"report", "execution"},
     {"cli", "__main__"},
 ]
-GROUND_HELPERS = {"medians", "streaming"}
+GROUND_HELPERS = {"compiled", "medians", "scalars", "streaming"}
 SIDE_DOORS = {("execution", "report"), ("training", "retrieval")}
 """The executors write the records that the reports read; training samples the negatives that retrieval has mined."""
 
