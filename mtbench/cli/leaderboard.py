@@ -24,9 +24,7 @@ def command(
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
     ] = False,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    readme: Annotated[Path, typer.Option(help="File whose leaderboard block --write updates.")] = Path(
-        "README.md"
-    ),
+    readme: Annotated[Path, typer.Option(help="File whose leaderboard block --write updates.")] = Path("README.md"),
     plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:

@@ -21,9 +21,7 @@ def metric_title(metric: str) -> str:
     return METRIC_TITLES.get(metric, metric)
 
 
-def statistics_notes(
-    rows: Sequence[Row], baseline: str, detectable: Mapping[int, float], profile: str
-) -> list[str]:
+def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int, float], profile: str) -> list[str]:
     """Sentences about intervals, tests, tiers and power, each only where the table has what it speaks of."""
     notes: list[str] = []
     optimizers = [r for r in rows if r.kind == "optimizer" and r.seeds_done]
@@ -53,13 +51,10 @@ def statistics_notes(
         notes.append(f"One seed ({few}): no interval, no star; one seed cannot tell a method from its noise.")
     if any(r.best_tier for r in optimizers):
         notes.append(
-            "•: best tier: the best average and the optimizers that the same test, Holm-corrected, cannot tell"
-            " from it."
+            "•: best tier: the best average and the optimizers that the same test, Holm-corrected, cannot tell from it."
         )
     if detectable:
-        found = "; ".join(
-            f"{100 * difference:.2f} points with {n} seeds" for n, difference in detectable.items()
-        )
+        found = "; ".join(f"{100 * difference:.2f} points with {n} seeds" for n, difference in detectable.items())
         notes.append(
             "Smallest true gain that would be found four times out of five, at the spread of the paired differences"
             f" seen here and before Holm: {found}."
@@ -72,9 +67,7 @@ def statistics_notes(
 def _warning(profile: str) -> str:
     if profile == "paper":
         return ""
-    return (
-        f"; they are on the real data, the profile {profile!r} is not: don't compare them with the rows above"
-    )
+    return f"; they are on the real data, the profile {profile!r} is not: don't compare them with the rows above"
 
 
 def _counts(counts: Sequence[int]) -> str:

@@ -86,11 +86,7 @@ def _value(row: Row, key: str) -> tuple[float | None, str]:
     if key == "average":
         return row.average.mean, seeds_text(row.average)
     if key == "interval":
-        width = (
-            None
-            if row.average.high is None or row.average.mean is None
-            else row.average.high - row.average.mean
-        )
+        width = None if row.average.high is None or row.average.mean is None else row.average.high - row.average.mean
         return width, ""
     if key == "gain":
         return _gain(row)
@@ -98,9 +94,7 @@ def _value(row: Row, key: str) -> tuple[float | None, str]:
         return float(len(row.seeds_done)), ""
     costs = {"step": "step_ms", "ratio": "step_ratio", "memory": "peak_memory_bytes"}
     costs |= {"state": "optimizer_state_bytes", "hours": "hours"}
-    return (float(row.trials) if row.trials is not None else None) if key == "trials" else row.costs.get(
-        costs[key]
-    ), ""
+    return (float(row.trials) if row.trials is not None else None) if key == "trials" else row.costs.get(costs[key]), ""
 
 
 def _gain(row: Row) -> tuple[float | None, str]:
@@ -112,9 +106,7 @@ def _gain(row: Row) -> tuple[float | None, str]:
         parts.append(f"95 % interval {100 * test.low:+.2f} to {100 * test.high:+.2f}")
     if test.p is not None:
         parts.append(
-            f"p = {test.p:.3g}, after Holm {test.p_holm:.3g}"
-            if test.p_holm is not None
-            else f"p = {test.p:.3g}"
+            f"p = {test.p:.3g}, after Holm {test.p_holm:.3g}" if test.p_holm is not None else f"p = {test.p:.3g}"
         )
     return test.difference, "\n".join(parts)
 
@@ -135,8 +127,7 @@ def _figures(board: Board) -> str:
         '<span class="e">outside system</span></div>'
     )
     bars = "\n".join(
-        f"<figure><h3>{escape(title)}</h3>{task_bars(board, name)}</figure>"
-        for name, title in board.tasks.items()
+        f"<figure><h3>{escape(title)}</h3>{task_bars(board, name)}</figure>" for name, title in board.tasks.items()
     )
     parts = [
         f"<h2>By task: {escape(metric_title(board.metric))} in percent, with 95 % intervals over seeds</h2>",

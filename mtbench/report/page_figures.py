@@ -50,9 +50,7 @@ def _bar(row: Row, name: str, task: str, left: float, top: float, scale: float) 
         end = max(end, high)
         parts.append(f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}"/>')
         for x in (low, high):
-            parts.append(
-                f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{middle - 3}" y2="{middle + 3}"/>'
-            )
+            parts.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{middle - 3}" y2="{middle + 3}"/>')
     parts.append(f'<text class="tick" x="{end + 5:.1f}" y="{middle + 4}">{percent(mean / 100)}</text></g>')
     return "".join(parts)
 
@@ -61,9 +59,7 @@ def scatter(board: Board, width: int) -> str:
     """Average against time per step relative to the baseline (else in ms); empty if fewer than two rows have both."""
     relative = any(r.costs.get("step_ratio") is not None for r in board.measured)
     key = "step_ratio" if relative else "step_ms"
-    rows = [
-        r for r in board.measured if r.kind == "optimizer" and r.costs.get(key) and r.average.mean is not None
-    ]
+    rows = [r for r in board.measured if r.kind == "optimizer" and r.costs.get(key) and r.average.mean is not None]
     if len(rows) < 2:
         return ""
     title = f"time per step, multiples of {board.baseline}" if relative else "time per step in ms"
@@ -125,19 +121,11 @@ def _grid(xs: list[float], ys: list[float], place_x: Scale, place_y: Scale, area
     left, right, top, bottom = area
     parts = []
     for x in xs:
-        parts.append(
-            f'<line class="axis" x1="{place_x(x):.1f}" x2="{place_x(x):.1f}" y1="{top}" y2="{bottom}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{place_x(x):.1f}" y="{bottom + 15}" text-anchor="middle">{x:g}</text>'
-        )
+        parts.append(f'<line class="axis" x1="{place_x(x):.1f}" x2="{place_x(x):.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(f'<text class="tick" x="{place_x(x):.1f}" y="{bottom + 15}" text-anchor="middle">{x:g}</text>')
     for y in ys:
-        parts.append(
-            f'<line class="axis" x1="{left}" x2="{right}" y1="{place_y(y):.1f}" y2="{place_y(y):.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{left - 6}" y="{place_y(y) + 4:.1f}" text-anchor="end">{y:g}</text>'
-        )
+        parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{place_y(y):.1f}" y2="{place_y(y):.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{place_y(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
     return parts
 
 
