@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtbench.execution.api import Prepared
 from mtbench.pipeline.plan import shared_stages
+from mtbench.training.diagnostics import DIGEST_STEPS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,8 +93,32 @@ def print_records(records: list[dict[str, Any]], console: Console) -> None:
     for record in records:
         if record["status"] == "failed":
             console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
+    for sentence in identical_updates(records):
+        console.print(f"Warning: {sentence}", markup=False)
     if any(record["spec"].get("limit") for record in records):
         console.print("Runs with --limit are kept off leaderboards.")
+
+
+def identical_updates(records: list[dict[str, Any]]) -> list[str]:
+    """A sentence for every two methods that took the same updates from the same start in the last episode.
+
+    Methods that differ in name alone are worth knowing: a released GradNorm turned out to be the plain sum.
+    """
+    seen: dict[tuple[Any, ...], str] = {}
+    found = []
+    for record in records:
+        episodes = (record.get("training") or {}).get("episodes") or []
+        if record.get("status") != "complete" or not episodes or episodes[-1]["summary"]["steps"] < DIGEST_STEPS:
+            continue
+        trained = [s["fingerprint"] for s in record["stages"] if s["name"] in ("warmup", "train")]
+        place = (record["spec"]["seed"], trained[-2] if len(trained) > 1 else None, episodes[-1]["update_digest"])
+        name = record["spec"]["optimizer"]["name"]
+        if seen.setdefault(place, name) != name:
+            found.append(
+                f"{seen[place]} and {name} took identical updates for {DIGEST_STEPS} steps (seed {place[0]}); "
+                "one of them may not do what its name says."
+            )
+    return found
 
 
 def _row(record: dict[str, Any], tasks: list[str], metric: str) -> list[str]:
