@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtbench.data.files import iter_json_array
+from mtbench.data.json_array import iter_json_array
 from mtbench.data.records import string
 from mtbench.errors import DataError
 

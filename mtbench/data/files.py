@@ -5,12 +5,10 @@ Nothing here holds more than a line or one element in memory, whatever the size 
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import json
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +22,6 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_LINE = 1 << 28
-MAX_ELEMENT = 1 << 28
 _CHUNK = 1 << 20
 _WATCHED: ContextVar[list[BinaryIO] | None] = ContextVar("files being read", default=None)
 
@@ -187,118 +184,3 @@ def _refuse_lone_surrogates(value: Any, path: Path, number: int) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError("half of a surrogate pair (\\ud8xx) in a string", path=path, line=number) from error
-
-
-def iter_json_array(path: Path, key: str | None = None) -> Iterator[tuple[int, Any]]:
-    """Elements of a JSON array as ``(line where it starts, element)``, parsed one at a time.
-
-    ``key`` names the member that holds the array if the file is an object (``{"Data": [...]}``). Memory is that of
-    the largest element. Raises DataError with the line for anything that is not such an array, or that ends early.
-    """
-    scanner = _Scanner(path)
-    with scanner.stream:
-        try:
-            _enter_array(scanner, key)
-            while True:
-                scanner.skip(" \t\r\n")
-                if scanner.peek() == "]":
-                    return
-                line = scanner.line
-                yield line, scanner.value()
-                scanner.skip(" \t\r\n")
-                if scanner.peek() not in ",]":
-                    raise DataError("',' or ']' expected between the elements", path=path, line=scanner.line)
-                if scanner.peek() == ",":
-                    scanner.advance(1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise broken_gzip(path, scanner.line, error) from error
-
-
-def _enter_array(scanner: _Scanner, key: str | None) -> None:
-    scanner.skip(" \t\r\n\ufeff")
-    if key is not None:
-        scanner.find(re.compile(rf'"{re.escape(key)}"\s*:\s*'))
-    if scanner.peek() != "[":
-        name = f"the array {key!r}" if key else "a JSON array"
-        raise DataError(f"{name} expected", path=scanner.path, line=scanner.line, remedy="Is this the right file?")
-    scanner.advance(1)
-
-
-class _Scanner:
-    """A window over a text file that grows only until the value at its start is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.stream, self.line = path, open_binary(path), 1
-        self._decode = codecs.getincrementaldecoder("utf-8")()
-        self._json = json.JSONDecoder()
-        self._text, self._start, self._ended = "", 0, False
-
-    def _more(self, size: int = _CHUNK) -> bool:
-        """Read on; False at the end of the file."""
-        if self._ended:
-            return False
-        raw = self.stream.read(size)
-        self._ended = not raw
-        try:
-            text = self._decode.decode(raw, final=self._ended)
-        except UnicodeDecodeError as error:
-            line = self._last_line() + error.object[: error.start].count(b"\n")
-            raise DataError("is not UTF-8", path=self.path, line=line) from error
-        if "\0" in text:
-            line = self._last_line() + text[: text.index("\0")].count("\n")
-            raise DataError("contains a NUL byte", path=self.path, line=line)
-        self._text, self._start = self._text[self._start :] + text, 0
-        return not self._ended
-
-    def _last_line(self) -> int:
-        return self.line + self._text.count("\n", self._start)
-
-    def advance(self, count: int) -> None:
-        """Step over ``count`` characters that are in the window."""
-        self.line += self._text.count("\n", self._start, self._start + count)
-        self._start += count
-
-    def peek(self) -> str:
-        """The next character; DataError at the end of the file, where a value was expected."""
-        while self._start >= len(self._text):
-            if not self._more():
-                raise DataError(
-                    "ends in the middle of a JSON array",
-                    path=self.path,
-                    line=self.line,
-                    remedy="The download was cut off; fetch the file again.",
-                )
-        return self._text[self._start]
-
-    def skip(self, characters: str) -> None:
-        """Step over ``characters``."""
-        while self.peek() in characters:
-            self.advance(1)
-
-    def find(self, pattern: re.Pattern[str]) -> None:
-        """Step behind the first match of ``pattern``."""
-        while (match := pattern.search(self._text, self._start)) is None:
-            # A match could straddle two chunks: keep a tail that is longer than any key.
-            self.advance(max(0, len(self._text) - self._start - 256))
-            if not self._more():
-                raise DataError(f"no {pattern.pattern} in the file", path=self.path, line=self.line)
-        self.advance(match.end() - self._start)
-
-    def value(self) -> Any:
-        """The JSON value at the start of the window."""
-        size = _CHUNK
-        while True:
-            try:
-                value, end = self._json.raw_decode(self._text, self._start)
-            except json.JSONDecodeError as error:
-                left = len(self._text) - self._start
-                if left > MAX_ELEMENT or not self._more(size):
-                    line = self.line + self._text.count("\n", self._start, error.pos)
-                    raise DataError(f"not valid JSON: {error.msg}", path=self.path, line=line) from error
-                size *= 2  # so that a large element costs a few attempts, not one per chunk
-            else:
-                # A number at the window's end may go on behind it.
-                whole = isinstance(value, (dict, list, str)) or self._text[end : end + 1] in (*",] \t\r\n",)
-                if whole or not self._more():
-                    self.advance(end - self._start)
-                    return value
