@@ -7,6 +7,7 @@ parses or checks hyperparameters (``mtbench info``, ``--set``, sweeps, plugins' 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -97,6 +98,11 @@ def hyper(
 
 def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
     """The declared hyperparameters of an optimizer class, by name, in the order of declaration (base class last)."""
+    return dict(_declarations(cls))
+
+
+@functools.cache
+def _declarations(cls: type) -> dict[str, Hyperparameter]:
     hints = typing.get_type_hints(cls)
     found = {f.name: _declared(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init}
     own = [n for n in found if n != "scale"]

@@ -9,6 +9,7 @@ listing imports neither torch nor a plugin.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +19,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mtbench.errors import EnvironmentMismatchError, PluginError, UnknownNameError
 
@@ -144,9 +145,15 @@ def _from_files(kind: Kind) -> list[Entry]:
     return [e for p in listed for e in _read(Path(p), kind)]
 
 
+@functools.lru_cache
+def _entry_points(group: str, path: tuple[str, ...], finder: Any) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Entry points on ``path``: reading them goes through every installed package, and a plan asks a thousand times."""
+    return tuple(finder(group=group))
+
+
 def _from_entry_points(kind: Kind) -> list[Entry]:
     found = []
-    for point in importlib.metadata.entry_points(group=_GROUPS[kind]):
+    for point in _entry_points(_GROUPS[kind], tuple(sys.path), importlib.metadata.entry_points):
         summary = ""
         try:
             spec = importlib.util.find_spec(point.module)
@@ -163,11 +170,18 @@ def _from_entry_points(kind: Kind) -> list[Entry]:
 
 
 def _read(file: Path, kind: Kind, builtin: bool = False) -> list[Entry]:
-    """The plugin classes that a source file declares, without importing it."""
+    """The plugin classes that a source file declares, without importing it; parsed again only if the file changed."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        stat = file.stat()
     except FileNotFoundError:
         raise PluginError(f"plugin file {file} does not exist") from None
+    return list(_parse(file, (stat.st_mtime_ns, stat.st_size, stat.st_ino), kind, builtin))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(file: Path, state: tuple[int, ...], kind: Kind, builtin: bool) -> tuple[Entry, ...]:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     except (SyntaxError, UnicodeDecodeError) as error:
         line = getattr(error, "lineno", None)
         raise PluginError(f"{file}{f':{line}' if line else ''}: cannot be parsed as Python: {error}") from None
@@ -180,7 +194,7 @@ def _read(file: Path, kind: Kind, builtin: bool = False) -> list[Entry]:
         if "name" in constants and bases & _BASES[kind]:
             summary = constants.get("summary") or (ast.get_docstring(node) or "").split("\n")[0]
             found.append(Entry(kind, constants["name"], summary, file.resolve(), node.name, builtin))
-    return found
+    return tuple(found)
 
 
 def _string_constants(node: ast.ClassDef) -> dict[str, str]:

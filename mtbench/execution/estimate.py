@@ -130,8 +130,11 @@ def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estima
     independent, one_run, cost = 0.0, 0.0, dict[str, float]()
     memory: dict[str, float] = {}
     disk = 0.0
+    known: dict[tuple[str, str, int | None], Sizes] = {}
     for plan in plans:
-        config, sizes = plan.run.config, sizes_of(plan.run)
+        config = plan.run.config
+        kind = (plan.run.suite.name, config.encoder.path, plan.run.request.limit)
+        sizes = known[kind] if kind in known else known.setdefault(kind, sizes_of(plan.run))
         model = Model.of(config)
         by_itself = 0.0
         for stage in plan.until(until):
