@@ -12,7 +12,7 @@ from mtbench.data.suite_file import FILE_NAME
 from mtbench.errors import DataError, UsageError
 
 _TEMPLATE = """\
-# A suite of your own: see "Your own tasks" in the README. Paths are relative to this file.
+# A suite of your own: see docs/suites.md. Paths are relative to this file.
 name = "{name}"
 version = 1  # raise it when data, judgements or the metric change
 metric = "recall@100"  # or rprecision_page (needs kilt_dev), rprecision_passage, recall@20, mrr@10, ndcg@10
@@ -74,7 +74,7 @@ def _find(folder: Path) -> _Part:
                 if found.is_file():
                     return found
         names = " or ".join(dict.fromkeys(path.name for path in candidates))
-        raise DataError(f"no {what} here ({names})", path=folder, remedy="BEIR's layout is described in the README.")
+        raise DataError(f"no {what} here ({names})", path=folder, remedy="BEIR's layout is described in docs/suites.md.")
 
     kilt = folder / "kilt" / "dev-kilt.jsonl"
     return _Part(

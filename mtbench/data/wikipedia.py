@@ -33,7 +33,7 @@ def iter_psgs_w100(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Locat
             "the header 'id text title wikipedia_id ...' (tabs between) expected",
             path=path,
             line=1,
-            remedy="Is this the original psgs_w100.tsv? Other layouts: see the README, 'your own tasks'.",
+            remedy="Is this the original psgs_w100.tsv? Other layouts: see docs/suites.md.",
         )
     width = 0
     for number, (line, row) in enumerate(rows):
