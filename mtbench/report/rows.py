@@ -12,13 +12,13 @@ from typing import Any
 from mtbench.report.records import Loaded, Record
 from mtbench.report.settings import (
     BASELINES,
+    VariantKeys,
     changed_params,
     default_params,
     describe_difference,
     describe_params,
     flatten,
     kind_of,
-    variant_key,
     variant_of,
 )
 from mtbench.report.statistics import Difference, Estimate, estimate
@@ -72,17 +72,13 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
         names = {r["spec"]["optimizer"]["name"] for r in records if kind_of(r) == "optimizer"}
         defaults = default_params(names)
     groups: dict[tuple[str, str, str], Group] = {}
+    variant_key = VariantKeys()
     for record in records:
         changed = changed_params(record, defaults)
         setting = json.dumps(changed, sort_keys=True) if changed else "{}"
-        key = (record["spec"]["optimizer"]["name"], setting, _variant(record))
+        key = (record["spec"]["optimizer"]["name"], setting, variant_key(record["spec"]))
         _add(groups.setdefault(key, Group(key)), record)
     return _merge_baselines(list(groups.values()))
-
-
-def _variant(record: Record) -> str:
-    code = {k: v for k, v in record["spec"]["optimizer"].items() if k not in ("name", "params")}
-    return variant_key(record["spec"]) + (json.dumps(code, sort_keys=True) if code else "")
 
 
 def _add(group: Group, record: Record) -> None:

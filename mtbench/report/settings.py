@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
 """Records that no optimizer made: name -> how tables call them."""
-
-_encode = json.JSONEncoder(sort_keys=True).encode
 
 _NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit"})
 
@@ -83,11 +82,26 @@ def variant_of(spec: Record) -> dict[str, Any]:
     return flatten({**rest, **config})
 
 
-def variant_key(spec: Record) -> str:
-    """A string that is equal for comparable runs (cheap: ten thousand are made for a table)."""
-    rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
-    config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
-    return _encode([rest, config])
+class VariantKeys:
+    """Gives a string that is equal for comparable runs.
+
+    Ten thousand are asked for and few differ: comparing with the last ones is much cheaper than writing JSON anew.
+    """
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[list[Any], str]] = deque(maxlen=8)
+
+    def __call__(self, spec: Record) -> str:
+        """The key of one specification."""
+        rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
+        config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
+        parts = [rest, config, {k: v for k, v in spec["optimizer"].items() if k not in ("name", "params")}]
+        for known, key in self._recent:
+            if known == parts:
+                return key
+        key = json.dumps(parts, sort_keys=True)
+        self._recent.appendleft((parts, key))
+        return key
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
