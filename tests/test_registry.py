@@ -179,11 +179,17 @@ def test_an_entry_point_with_a_taken_name_names_both(tmp_path: Path, monkeypatch
         entries("optimizer")
 
 
-def test_a_class_that_is_no_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package(tmp_path, "mine", "pkg_plain", "class Mine:\n    name = 'mine'\n", "pkg_plain:Mine")
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [
+        ("class Mine:\n    name = 'mine'\n", "pkg_plain:Mine", "not a subclass"),
+        ("x = 1\n", "pkg_lost:Lost", "has no class Lost"),
+    ],
+)
+def test_an_entry_point_that_is_no_optimizer(
+    source: str, target: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path, "mine", target.split(":")[0], source, target)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(PluginError, match="not a subclass"):
+    with pytest.raises(PluginError, match=says):
         get_optimizer("mine")
-    package(tmp_path, "lost", "pkg_lost", "x = 1\n", "pkg_lost:Lost")
-    with pytest.raises(PluginError, match="has no class Lost"):
-        get_optimizer("lost")
