@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--only", default="", help="lines whose name contains this")
+    parser.add_argument("--only", default="", help="lines whose name contains one of these, as pcgrad,stream")
     parser.add_argument("--line", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.line:
@@ -67,7 +67,7 @@ def main() -> None:
         print("| method | ms | x naive | floor ms | x floor | memory / d |\n|---|---:|---:|---:|---:|---:|")
         naive = 0.0
         for line in lines():
-            if options.only not in line and line != "naive":
+            if line != "naive" and not any(part in line for part in options.only.split(",")):
                 continue
             r = in_own_process(line, size, options)
             naive = naive or r["ms"]
@@ -146,7 +146,8 @@ def stepper(line: str, theta: Any, gradients: Any) -> tuple[Callable[[], object]
     if name == "torchjd":
         import torchjd.aggregation as peers
 
-        aggregator = getattr(peers, form)(**({"n_tasks": K} if form == "NashMTL" else {}))
+        needed = {"NashMTL": {"n_tasks": K}, "CAGrad": {"c": 0.4}}
+        aggregator = getattr(peers, form)(**needed.get(form, {}))
         return lambda: aggregator(gradients), 2 * K + 1
     if "authors" in form:
         return authors_formulation(theta, gradients), 0
