@@ -112,7 +112,8 @@ def random_points(axes: Sequence[Axis], trials: int, seed: int = 0) -> list[Poin
     ``trials`` >= n, so that more trials later compute only what is new."""
     if not axes:
         raise UsageError("--trials needs at least one --grid KEY=VALUES or KEY=LOW:HIGH to draw from")
-    source, points, rejected = random.Random(seed), [], 0
+    source, rejected = random.Random(seed), 0
+    points: list[Point] = []
     while len(points) < trials and rejected < MAX_REJECTED:
         point = {axis.key: axis.draw(source) for axis in axes}
         rejected = rejected + 1 if point in points else 0

@@ -36,8 +36,9 @@ def carry_out_with_ray(
 ) -> list[dict[str, Any]]:
     """The records of all jobs, in order; shared stages are computed once and first.
 
-    ``address``: None for a local Ray, ``auto`` for the cluster this machine belongs to, or an address. UsageError if
-    there is no cluster or it can never hold a run; KeyboardInterrupt, with the records saying so, on Ctrl-C.
+    ``address``: None for a local Ray, ``auto`` for the cluster this machine belongs to, an address, or
+    ``ray://HOST:PORT`` from outside. UsageError if there is no cluster or it can never hold a run; KeyboardInterrupt,
+    with the records saying so, on Ctrl-C.
     """
     if max_concurrent is not None and max_concurrent < 1:
         raise UsageError(f"--max-concurrent must be at least 1, got {max_concurrent}")
@@ -53,8 +54,13 @@ def carry_out_with_ray(
     try:
         if ours:
             _connect(address)
+        if ours and address is not None and address.startswith("ray://"):
+            from mtbench.execution.ray_client import carry_out_far
+
+            options = {"gpus_per_run": gpus_per_run, "max_concurrent": max_concurrent, "scheduler": scheduler}
+            return carry_out_far(prepared, until, reporter, options)
         resources, text = _resources(ray.cluster_resources(), gpus_per_run, max_concurrent)
-        reporter.line(f"Ray {'on this machine' if address is None else 'at ' + address}: {text}")
+        reporter.line(f"Ray{'' if address is None else ' at ' + address}: {text}")
         driver = Driver(prepared, until, reporter, max_concurrent)
         run_experiment(driver, resources, make_scheduler(scheduler, prepared))
         return driver.in_order()

@@ -142,3 +142,31 @@ def test_the_table_names_the_best_setting_and_its_command(local: Local) -> None:
     assert summary["trials"] == 4 and len(summary["settings"]) == 4
     assert summary["best"]["selection"] == max(s["selection"] for s in summary["settings"])
     assert set(GRID) and summary["best"]["values"].keys() == {"tau", "beta"}
+
+
+def test_optuna_goes_towards_the_best_and_asks_nothing_twice(empty_store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is optional")
+    computed: list[str] = []
+
+    def scored(prepared: Prepared) -> list[dict[str, Any]]:
+        waiting = [job for job in prepared.jobs if job.finished is None]
+        computed.extend(job.run_id for job in waiting)
+        made = {
+            job.run_id: {
+                "run_id": job.run_id,
+                "status": "complete",
+                "spec": job.plan.run.specification,
+                "selection": {"average": 1 - abs(job.plan.run.optimizer["params"]["tau"] - 3) / 10},
+                "tasks": {},
+            }
+            for job in waiting
+        }
+        return [job.finished or made[job.run_id] for job in prepared.jobs]
+
+    order = dataclasses.replace(tiny_sweep("tau=0.1:10:log", "beta=0,0.9"), trials=12, sampler="optuna")
+    sweep = run_sweep(order, empty_store, tmp_path / "r", "missing", scored, 3)
+    best = sweep.best()
+    assert len(sweep.settings) == 12 and best is not None and abs(best.values["tau"] - 3) < 2
+    first = len(computed)
+    run_sweep(order, empty_store, tmp_path / "r", "missing", scored, 3)
+    assert len(computed) == first
