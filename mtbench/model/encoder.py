@@ -75,7 +75,10 @@ class DualEncoder(nn.Module):
     def _pool(self, backbone: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "t5":
             start = torch.zeros(ids.shape[0], 1, dtype=torch.long, device=ids.device)
-            output = backbone(input_ids=ids, attention_mask=mask, decoder_input_ids=start, use_cache=False)
+            # an additive mask is taken as it is; from a plain one the library builds the same in every pass, and asks
+            # the device each time whether anything is masked at all
+            given = mask if self.settings.precision == "bf16" else _additive(mask)
+            output = backbone(input_ids=ids, attention_mask=given, decoder_input_ids=start, use_cache=False)
             first: Tensor = output.last_hidden_state[:, 0]
             return first
         states: Tensor = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -139,6 +142,12 @@ class DualEncoder(nn.Module):
             if self.settings.gradient_checkpointing:
                 backbone.gradient_checkpointing_enable()  # type: ignore[operator]
         return self.eval()
+
+
+def _additive(mask: Tensor) -> Tensor:
+    """Float32 ``(B, 1, 1, L)``: 0 where ``mask`` (B, L) is 1, the lowest number elsewhere."""
+    lowest = torch.finfo(torch.float32).min
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(mask == 0, lowest)[:, None, None, :]
 
 
 def build_encoder(

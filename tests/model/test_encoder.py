@@ -80,6 +80,14 @@ def test_padding_does_not_change_a_vector(tokenizer: Any) -> None:
     assert torch.allclose(alone, model.encode(ids, mask, "query")[1:], atol=1e-5)
 
 
+def test_the_first_decoder_state_is_that_of_the_library(tokenizer: Any) -> None:
+    model = build_encoder(tiny(), tokenizer, 1, seed=0)
+    ids, mask = inputs()
+    start = torch.zeros(2, 1, dtype=torch.long)
+    expected = model.any_backbone(input_ids=ids, attention_mask=mask, decoder_input_ids=start).last_hidden_state[:, 0]
+    assert torch.equal(model.encode(ids, mask, "query"), expected)
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 def test_poolings_of_other_models(pooling: str, bert: Path, tokenizer: Any) -> None:
     model = build_encoder(EncoderConfig(path=str(bert), pooling=pooling), tokenizer, 1, seed=0)
