@@ -16,7 +16,8 @@ FLOORS = [
     {"training", "retrieval", "evaluation"},
     {"pipeline"},
     {"report", "execution"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 GROUND_HELPERS = {"compiled", "medians", "scalars", "streaming"}
 SIDE_DOORS = {("execution", "report"), ("training", "retrieval")}

@@ -179,7 +179,7 @@ class Trainer:
                 group["lr"] = self.learning_rate(step)
             self.adam.step()
             self.shard.spread()
-        self.journal.count(clipped, self.optimizer.report(), drawn, norm)
+        self.journal.count(clipped, self.optimizer.counts(), drawn, norm)
         return {"norm_before_clip": norm, "norm_after_clip": min(norm, clip) if clip else norm, "clipped": clipped}
 
     def learning_rate(self, step: int) -> float:
