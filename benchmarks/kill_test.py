@@ -36,7 +36,7 @@ SETTINGS = (
     "encoder.feed_forward=16",
     "data.passage_max_length=24",
 )
-TARGETS = ("worker", "worker", "driver", "raylet")
+TARGETS = ("worker", "worker", "worker at a rename", "driver", "raylet")
 CODE = "import sys; from mtbench.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -100,18 +100,21 @@ class Killer:
 
     def _disturb(self, driver: subprocess.Popen[bytes], store: Path) -> None:
         while driver.poll() is None and self.left:
-            until = None
-            while until is None or time.monotonic() < until:
-                # a started driver needs seconds before there is anything to kill
-                if until is None and list((store / "leases").glob("*.json")):
-                    until = time.monotonic() + self.draw.uniform(0.1, 8.0)
+            began = time.time()
+            while not _renewed(store, began):  # a started driver needs seconds before there is anything to kill
                 if driver.poll() is not None:
                     return
                 time.sleep(0.02)
-            self._kill(self.draw.choice(TARGETS), driver, store)
+            target = self.draw.choice(TARGETS)
+            until = time.monotonic() + self.draw.uniform(0.1, 8.0)
+            while time.monotonic() < until or (target == "worker at a rename" and not _whole(store)):
+                if driver.poll() is not None or time.monotonic() > until + 60:
+                    return
+                time.sleep(0.002)
+            self._kill(target, driver, store)
 
     def _kill(self, target: str, driver: subprocess.Popen[bytes], store: Path) -> None:
-        leases = list((store / "leases").glob("*.json"))
+        leases = _whole(store) if target == "worker at a rename" else list((store / "leases").glob("*.json"))
         stages = "+".join(sorted({lease.name.split("-")[0] for lease in leases})) or "between stages"
         if target == "driver":
             os.kill(driver.pid, signal.SIGKILL)
@@ -129,6 +132,20 @@ class Killer:
                 os.kill(int(json.loads(lease.read_text(encoding="utf-8"))["pid"]), signal.SIGKILL)
                 return True
         return False
+
+
+def _renewed(store: Path, since: float) -> bool:
+    """Whether somebody computes: a lease was renewed after ``since`` (the dead leave theirs behind)."""
+    for lease in (store / "leases").glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            if lease.stat().st_mtime > since:
+                return True
+    return False
+
+
+def _whole(store: Path) -> list[Path]:
+    """Leases of stages whose manifest is written and whose folder is about to be renamed."""
+    return [store / "leases" / f"{m.parent.name}.json" for m in (store / "work").glob("*/manifest.json")]
 
 
 def main() -> int:
