@@ -63,9 +63,7 @@ def _stopword_set(stopwords: str | Sequence[str]) -> frozenset[str]:
     if not isinstance(stopwords, str):
         return frozenset(stopwords)
     if stopwords not in STOPWORDS:
-        raise ConfigError(
-            f"bm25.stopwords is {stopwords!r}; choose {' or '.join(STOPWORDS)}, or give a list of words"
-        )
+        raise ConfigError(f"bm25.stopwords is {stopwords!r}; choose {' or '.join(STOPWORDS)}, or give a list of words")
     return STOPWORDS[stopwords]
 
 
@@ -165,9 +163,7 @@ def _count(
     return token_of, lengths
 
 
-def _score_shard(
-    folder: Path, idf: np.ndarray, mean_length: float, k1: float, b: float, passages: int
-) -> None:
+def _score_shard(folder: Path, idf: np.ndarray, mean_length: float, k1: float, b: float, passages: int) -> None:
     """Turns the counts of one shard into scores and stores them as a bm25s index."""
     import bm25s
 
@@ -234,9 +230,7 @@ def _open(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _query_terms(
-    folder: Path, index: dict[str, Any], queries: Sequence[str]
-) -> Iterator[list[tuple[int, int]]]:
+def _query_terms(folder: Path, index: dict[str, Any], queries: Sequence[str]) -> Iterator[list[tuple[int, int]]]:
     """Per query its known terms in order of appearance, each with the number of its occurrences."""
     words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = {word: number for number, word in enumerate(words)}
@@ -259,8 +253,7 @@ def _search_shard(
 ) -> None:
     """Merges one shard's results into ``keys`` (int64[Q, k], descending)."""
     data, indices, indptr = (
-        np.asarray(np.load(folder / f"{name}.csc.index.npy", mmap_mode="r"))
-        for name in ("data", "indices", "indptr")
+        np.asarray(np.load(folder / f"{name}.csc.index.npy", mmap_mode="r")) for name in ("data", "indices", "indptr")
     )
     scores = np.zeros(len(ranks), dtype=np.float32)
     for query, known in enumerate(terms):

@@ -143,15 +143,11 @@ def mine(
     return Negatives(indices, stats, len(corpus), starts, rows)
 
 
-def _check(
-    ranking: Ranking, queries: Queries, depth: tuple[int, int], per_query: int, exclude: Exclude
-) -> None:
+def _check(ranking: Ranking, queries: Queries, depth: tuple[int, int], per_query: int, exclude: Exclude) -> None:
     if len(ranking) != len(queries):
         raise ValueError(f"the ranking has {len(ranking)} queries, the task {len(queries)}")
     if not 0 <= depth[0] < depth[1]:
-        raise ConfigError(
-            f"negatives.depth is {depth[0]}..{depth[1]}; it must be two ranks, 0 <= first < last"
-        )
+        raise ConfigError(f"negatives.depth is {depth[0]}..{depth[1]}; it must be two ranks, 0 <= first < last")
     if per_query < 1:
         raise ConfigError(f"negatives.per_query is {per_query}; it must be 1 or more")
     if exclude not in ("passage", "page"):
@@ -243,9 +239,7 @@ def _generator(seed: int, episode: int, epoch: int, query: int) -> np.random.Gen
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, epoch, query]))
 
 
-def _draw(
-    negatives: Negatives, query: int, taken: np.ndarray, count: int, random: np.random.Generator
-) -> np.ndarray:
+def _draw(negatives: Negatives, query: int, taken: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """``count`` different passages, uniformly from those that are neither forbidden for the query nor taken."""
     forbidden = negatives.forbidden_rows[slice(*negatives.forbidden_starts[query : query + 2])]
     avoided = np.unique(np.concatenate([forbidden, taken]))

@@ -32,9 +32,7 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if self.indices.ndim != 2 or self.indices.shape != self.scores.shape:
-            raise ValueError(
-                f"indices {self.indices.shape} and scores {self.scores.shape} must have one shape (Q, k)"
-            )
+            raise ValueError(f"indices {self.indices.shape} and scores {self.scores.shape} must have one shape (Q, k)")
 
     def __len__(self) -> int:
         return len(self.indices)
