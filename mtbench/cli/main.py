@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,20 @@ def _version_option(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 a run failed, 2 a user's mistake, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        return _as_rank(arguments)
+    return _run(arguments)
+
+
+def _as_rank(arguments: list[str]) -> int:
+    """One of several processes that ``torchrun`` has started."""
+    from mtbench.pipeline.followers import with_ranks
+
+    code: int = with_ranks(lambda: _run(arguments))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(build_app())
     try:
         code = command.main(args=arguments, prog_name="mtbench", standalone_mode=False)

@@ -26,7 +26,8 @@ class Segment:
 
 
 class FlatParameters:
-    """``theta`` and ``gradient``: flat ``(d,)`` float32 buffers behind a model's trainable parameters.
+    """``theta`` and ``gradient``: flat ``(d,)`` buffers behind a model's trainable parameters, float32 (float64 for a
+    model in float64).
 
     Parameters shared by all tasks come first, then those that only one task uses, task by task. ``owners`` maps name
     prefixes to the task that alone uses them. ConfigError if a parameter is claimed by two tasks.
@@ -37,7 +38,8 @@ class FlatParameters:
         placed = sorted(((self._owner(n, owners or {}), i, n, p) for i, (n, p) in enumerate(named)), key=_order)
         total = sum(p.numel() for *_, p in placed)
         device = placed[0][3].device
-        self.theta = torch.empty(total, dtype=torch.float32, device=device)
+        double = all(p.dtype == torch.float64 for *_, p in placed)
+        self.theta = torch.empty(total, dtype=torch.float64 if double else torch.float32, device=device)
         self.gradient = torch.zeros_like(self.theta)
         self.segments: list[Segment] = []
         position = 0

@@ -12,6 +12,7 @@ from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import complete, shorten_paths, skeleton
 from mtbench.pipeline.context import Context, Listener
+from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.store import Built, Store
 
@@ -62,7 +63,8 @@ def build_stage(context: Context, stage: Stage) -> Built:
 
     def compute(work: Any) -> dict[str, Any] | None:
         context.listener.stage_started(stage)
-        return stages.compute(context, stage, work)
+        leader = current_leader()
+        return leader.compute(context, stage, work) if leader else stages.compute(context, stage, work)
 
     began = time.monotonic()
     built = context.store.build(stage.name, stage.key, stage.content, compute)

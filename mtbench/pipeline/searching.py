@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
-from mtbench.data.prepared import PreparedQueries, PreparedSuite, PreparedTask
+from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedSuite, PreparedTask
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.retrieval.encode import Encoder, open_shards
 from mtbench.retrieval.ranking import Ranking
 from mtbench.retrieval.search import search
+from mtbench.training.ranks import Ranks
 
 Part = tuple[str, str, PreparedQueries, np.ndarray]
 """Task, corpus, queries, rows of the queries."""
@@ -27,23 +29,65 @@ def search_parts(context: Context, encode: Stage, parts: list[Part], depth: int)
     found: dict[int, Ranking] = {}
     for corpus_name in dict.fromkeys(part[1] for part in parts):
         mine = [i for i, part in enumerate(parts) if part[1] == corpus_name]
-        vectors = [encoder.vectors(parts[i][2], parts[i][3], "query", places[parts[i][0]]) for i in mine]
+        vectors = [_vectors(context.ranks, encoder, parts[i], places[parts[i][0]]) for i in mine]
         corpus = suite.corpora[corpus_name]
         groups = _groups([parts[i] for i in mine]) if corpus.groups is not None else None
-        ranking = search(
-            np.concatenate(vectors),
-            open_shards(context.folder(encode) / corpus_name),
-            depth,
-            corpus.id_rank,
-            backend=context.config.search.backend,
-            device=context.device.type,
-            groups=None if groups is None else corpus.groups,
-            query_groups=groups,
+        ranking = _search(
+            context, np.concatenate(vectors), open_shards(context.folder(encode) / corpus_name), depth, corpus, groups
         )
         stops = np.cumsum([len(v) for v in vectors])
         for i, stop, own in zip(mine, stops, vectors, strict=True):
             found[i] = ranking[slice(stop - len(own), stop)]
     return [found[i] for i in range(len(parts))]
+
+
+def _vectors(ranks: Ranks, encoder: Encoder, part: Part, task: int) -> np.ndarray:
+    """The vectors of a part's queries, of which each rank encodes its share of the batches."""
+    vectors = encoder.vectors(part[2], part[3], "query", task, share=(ranks.rank, ranks.size))
+    return _sum_bits(ranks, vectors)
+
+
+def _search(
+    context: Context,
+    queries: np.ndarray,
+    shards: list[np.ndarray],
+    depth: int,
+    corpus: PreparedCorpus,
+    groups: np.ndarray | None,
+) -> Ranking:
+    """The ranking of all queries. Each rank searches for its share of them; an approximate index, which is dear to
+    build and dear to hold, rank 0 alone builds."""
+    ranks, backend = context.ranks, context.config.search.backend
+    share = ranks.share(len(queries))
+    if backend in ("ivf", "hnsw"):
+        share = slice(0, 0 if ranks.rank else len(queries))
+    whole = Ranking(np.zeros((len(queries), depth), np.int32), np.zeros((len(queries), depth), np.float32))
+    if share.stop > share.start:
+        found = search(
+            queries[share],
+            shards,
+            depth,
+            corpus.id_rank,
+            backend=backend,
+            device=context.device.type,
+            groups=None if groups is None else corpus.groups,
+            query_groups=None if groups is None else groups[share],
+        )
+        if ranks.size == 1:
+            return found
+        whole.indices[share], whole.scores[share] = found.indices, found.scores
+    return Ranking(_sum_bits(ranks, whole.indices), _sum_bits(ranks, whole.scores))
+
+
+def _sum_bits(ranks: Ranks, numbers: np.ndarray) -> np.ndarray:
+    """The rows that each rank has filled in, together on all ranks; 32-bit numbers, 0 where another rank's are.
+
+    Added as integers: a sum of floats would lose the sign of -0.
+    """
+    if ranks.size == 1:
+        return numbers
+    ranks.sum(torch.from_numpy(numbers.view(np.int32)))
+    return numbers
 
 
 def _groups(parts: list[Part]) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,11 +40,16 @@ class Encoder:
         side: Side,
         task: int | None = None,
         progress: Callable[[int], None] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> np.ndarray:
-        """Vectors float32 ``(len(rows), d)``, in the order of ``rows``. RunError if one is not finite."""
+        """Vectors float32 ``(len(rows), d)``, in the order of ``rows``. RunError if one is not finite.
+
+        With ``share`` (r, n) only every n-th batch from the r-th on is encoded, the other vectors are 0: the sum over
+        r is the whole, equal in every bit since the batches are the same.
+        """
         tokens = [texts.tokens(int(i)) for i in rows]
-        out = np.empty((len(tokens), self.model.dimension), dtype=np.float32)
-        for places in self._batches([len(t) for t in tokens]):
+        out = np.zeros((len(tokens), self.model.dimension), dtype=np.float32)
+        for places in itertools.islice(self._batches([len(t) for t in tokens]), share[0], None, share[1]):
             out[places] = self._encode([tokens[p] for p in places], side, task)
             if progress:
                 progress(len(places))
@@ -82,9 +88,11 @@ def encode_corpus(
     folder: Path,
     shard_size: int,
     progress: Callable[[int, int], None] | None = None,
+    mine: Callable[[int], bool] = lambda number: True,
 ) -> None:
     """Write ``shard-00000.npy`` and so on (float16 ``(n, d)``) into ``folder``; shards that stand are kept.
 
+    Of several processes each writes the shards whose numbers are ``mine``.
     RunError if a vector does not fit into half precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +100,8 @@ def encode_corpus(
     for number, start in enumerate(range(0, total, shard_size)):
         target = folder / f"shard-{number:05d}.npy"
         rows = np.arange(start, min(start + shard_size, total))
+        if not mine(number):
+            continue
         if not target.exists():
             done = start
 

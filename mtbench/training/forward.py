@@ -88,7 +88,8 @@ class TaskForward:
         if parts:
             return torch.cat(parts)
         # a rank without rows still takes part in the exchange, forward and backward
-        return torch.zeros(0, self.model.dimension, device=self.device, requires_grad=True)
+        dtype = next(self.model.parameters()).dtype
+        return torch.zeros(0, self.model.dimension, dtype=dtype, device=self.device, requires_grad=True)
 
     def _backward_cached(self, loss: Tensor, chunks: list[_Chunk], vectors: list[Tensor], k: int) -> None:
         loss.backward()

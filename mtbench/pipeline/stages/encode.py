@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
     suite, search = context.prepared(prepare), context.config.search
     model = context.model(stage.inputs.get("model"), prepare)
     encoder = Encoder(model, context.padding(prepare), search.encode_tokens)
+    turns, ranks = itertools.count(), context.ranks
     for name, corpus in searched_corpora(suite, list(suite.tasks)).items():
         encode_corpus(
             encoder,
@@ -23,5 +25,6 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
             work / name,
             search.shard_size,
             lambda done, total: context.listener.stage_advanced(stage, done, total, {}),
+            lambda number: next(turns) % ranks.size == ranks.rank,  # in turn, over all corpora
         )
     return None

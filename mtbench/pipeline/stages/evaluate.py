@@ -57,6 +57,8 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
         rankings += [Ranking.load(folder / "train_rankings" / name)[rows] for name, _, _, rows in selection]
     else:
         rankings = search_parts(context, source, [*dev, *selection], config.search.depth)
+    if context.ranks.rank:
+        return None
     for (name, *_), ranking in zip(dev, rankings, strict=False):
         ranking.save(work / "rankings" / name)
     scores = _scores(suite, dev, rankings[: len(dev)])

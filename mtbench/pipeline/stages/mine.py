@@ -18,6 +18,8 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
     statistics = {}
     # ten more than asked for, because judged passages are taken out
     rankings = search_parts(context, stage.inputs["source"], parts, settings.depth[1] + 10)
+    if context.ranks.rank:
+        return None
     for (name, corpus, queries, _), ranking in zip(parts, rankings, strict=True):
         negatives = mine(
             ranking,

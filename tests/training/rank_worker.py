@@ -1,0 +1,140 @@
+"""What each of several processes does in ``test_ranks.py``: train, and leave behind what it saw.
+
+RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=... python rank_worker.py FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import contextlib
+
+import numpy as np
+import torch
+from torch import nn
+from training.test_loop import TASKS, StopHere, config, examples
+
+from mtbench.errors import RunError
+from mtbench.registry import entries, get_optimizer
+from mtbench.training.batches import BatchOrder
+from mtbench.training.loop import Episode, Trainer
+from mtbench.training.ranks import Ranks, join_ranks, leave_ranks
+
+STEPS = 20
+OPTIMIZERS = sorted(entries("optimizer"))
+UNEVEN = {"batch_size": 4, "micro_batch": 2}
+"""Task batches of 2, 1 and 1 queries: the first of two ranks has no row of the last two tasks."""
+OWN = {"encoder": {"sharing": "per-task-query"}}
+WIDTH = 16
+
+
+class Embeddings(nn.Module):
+    """A dual encoder that costs little, in float64, so that only real differences show; with blocks, for GradNorm."""
+
+    dimension = WIDTH
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.embedding = nn.Embedding(64, WIDTH)
+        self.block = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in range(2)])
+        self.query = nn.ModuleList([nn.Linear(WIDTH, WIDTH) for _ in TASKS] if own else [])
+        self.owners = {f"query.{k}.": k for k in range(len(self.query))}
+        self.double()
+
+    def encode(self, ids: torch.Tensor, mask: torch.Tensor, side: str, task: int) -> torch.Tensor:
+        states = self.embedding(ids) * mask[..., None]
+        vectors = states.sum(1) / mask.sum(1, keepdim=True)
+        for block in self.block:
+            vectors = vectors + torch.tanh(block(vectors))
+        return self.query[task](vectors) if side == "query" and self.owners else vectors
+
+
+def job(work: Path, ranks: Ranks, name: str, *, steps: int = STEPS, listener: Any = None, **train: Any) -> Trainer:
+    """A trainer in float64."""
+    settings = config(**{"batch_size": 10, "log_every": 1, "cosines_every": 5, "checkpoint_every": 1000, **train})
+    order = BatchOrder(TASKS, [np.arange(30)] * 3, settings.train.batch_size, 4.0, 0, 1)
+    episode = Episode(1, steps, 1e-2, 0)
+    method = get_optimizer(name)()
+    encoder: Any = Embeddings(settings.encoder.sharing != "shared")
+    return Trainer(encoder, 0, examples(), order, method, episode, settings, work, ranks=ranks, listener=listener)
+
+
+def result(work: Path, ranks: Ranks, name: str, **more: Any) -> dict[str, Any]:
+    """Train, and what came of it."""
+    losses: list[list[float]] = []
+    trainer = job(work, ranks, name, listener=lambda done, total, by: losses.append(list(by.values())), **more)
+    summary = trainer.run()
+    keys = ("gradient_norms", "weights", "norm_before_clip", "cosines", "conflict_rate")
+    curves = [{key: entry[key] for key in keys if key in entry} for entry in trainer.journal.entries]
+    kept = {key: summary[key] for key in ("optimizer_state_bytes", "report", "ranks", "sharded") if key in summary}
+    adam = sum(v.nbytes for state in trainer.adam.state.values() for v in state.values())
+    theta = trainer.flat.theta.tolist()
+    return {"losses": losses, "curves": curves, "theta": theta, "adam_bytes": adam, **kept}
+
+
+def cases() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Name to optimizer and settings."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OPTIMIZERS}
+    found["uneven"] = ("tsage", UNEVEN)
+    found["own"] = ("pcgrad", OWN)
+    return found
+
+
+def train_all(folder: Path, ranks: Ranks, sharded: bool) -> None:
+    for case, (name, train) in cases().items():
+        got = result(folder / "work", ranks, name, shard_state=sharded, **train)
+        leave(folder, f"{case}-{'sharded' if sharded else 'whole'}", got, ranks)
+
+
+def resume(folder: Path, ranks: Ranks) -> None:
+    """Stop after 7 of 10 steps, of which 6 are in the checkpoint; go on; and the same without a stop."""
+
+    def stop(done: int, total: int, losses: dict[str, float]) -> None:
+        if done == 7:
+            raise StopHere
+
+    for name in ("tsage", "gradnorm"):
+        for place in ("again", "alone"):
+            with contextlib.suppress(StopHere):
+                job(folder / f"{name}-{place}", ranks, name, steps=10, checkpoint_every=3, listener=stop).run()
+        leave(folder, f"{name}-again", result(folder / f"{name}-again", ranks, name, steps=10), ranks)
+        leave(folder, f"{name}-straight", result(folder / f"{name}-straight", ranks, name, steps=10), ranks)
+
+
+def drift(folder: Path, ranks: Ranks) -> None:
+    """Rank 1's weights change behind the loop's back in step 5."""
+
+    def change(done: int, total: int, losses: dict[str, float]) -> None:
+        if done == 5 and ranks.rank == 1:
+            trainer.flat.theta[3] += 1e-9
+
+    trainer = job(folder / "drift", ranks, "naive", shard_state=False, check_ranks_every=4, listener=change)
+    try:
+        trainer.run()
+    except RunError as error:
+        leave(folder, f"drift-{ranks.rank}", {"message": str(error)}, None)
+
+
+def leave(folder: Path, name: str, value: dict[str, Any], ranks: Ranks | None) -> None:
+    if ranks is None or ranks.rank == 0:
+        (folder / f"{name}.json").write_text(json.dumps(value))
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    ranks = join_ranks()
+    for sharded in (True, False):
+        train_all(folder, ranks, sharded)
+    resume(folder, ranks)
+    drift(folder, ranks)
+    leave_ranks()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
