@@ -31,8 +31,10 @@ RETRIES = 3
 class Driver:
     """One experiment: units out, records in."""
 
-    def __init__(self, prepared: Prepared, until: str | None, reporter: Reporter, at_once: int | None) -> None:
-        self.prepared, self.until, self.reporter = prepared, until, reporter
+    def __init__(
+        self, prepared: Prepared, until: str | None, reporter: Reporter, at_once: int | None, ranks: int
+    ) -> None:
+        self.prepared, self.until, self.reporter, self.ranks = prepared, until, reporter, ranks
         waiting = [job for job in prepared.jobs if job.finished is None]
         self.units = make_units(waiting, prepared.store, until)
         self.progress = Progress(self.units, at_once)
@@ -53,6 +55,7 @@ class Driver:
             "until": self.until,
             "store": str(self.store),
             "records": str(self.outbox),
+            "ranks": self.ranks,
         }
 
     def started(self, unit: Unit) -> None:

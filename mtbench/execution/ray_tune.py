@@ -61,7 +61,7 @@ def carry_out_with_ray(
             return carry_out_far(prepared, until, reporter, options)
         resources, text = _resources(ray.cluster_resources(), gpus_per_run, max_concurrent)
         reporter.line(f"Ray{'' if address is None else ' at ' + address}: {text}")
-        driver = Driver(prepared, until, reporter, max_concurrent)
+        driver = Driver(prepared, until, reporter, max_concurrent, max(1, int(resources["gpu"])))
         run_experiment(driver, resources, make_scheduler(scheduler, prepared))
         return driver.in_order()
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from mtbench.report.records import write_record
 REPORT_EVERY = 1.0
 """Seconds between two reports of one stage's progress."""
 
+Report = Callable[[dict[str, Any]], None]
+
 _TOOLS: dict[str, tuple[Store, Resolver]] = {}
 """By store: a worker that is used again has verified its stages and read its suites before."""
 
@@ -36,8 +39,18 @@ def records_folder(store: Path, experiment: str) -> Path:
 
 
 def work(config: dict[str, Any]) -> None:
-    """Carry out one unit. ``config``: request (JSON), stages (fingerprints; empty for the run), run_id, until, store,
-    records.
+    """What Tune calls. ``config``: request (JSON), stages (fingerprints; empty for the run), run_id, until, store,
+    records, ranks (processes that share the run, one per GPU)."""
+    if config["ranks"] > 1:
+        from mtbench.execution.ray_ranks import carry_out_with_ranks
+
+        carry_out_with_ranks(config, tune.report)
+    else:
+        carry_out_unit(config, tune.report)
+
+
+def carry_out_unit(config: dict[str, Any], report: Report) -> None:
+    """Carry out one unit in this process (and its ranks, if it leads some).
 
     What another attempt may not meet again is raised, and Tune tries again from the checkpoint in the store (as it
     does when the worker dies); everything else is reported as ``failed``, once.
@@ -45,7 +58,7 @@ def work(config: dict[str, Any]) -> None:
     root = Path(config["store"])
     try:
         plan, store = _plan(config["request"], root)
-        listener = TuneListener(store)
+        listener = ReportingListener(store, report)
         if config["stages"]:
             try:
                 _build(plan, set(config["stages"]), store, listener)
@@ -66,11 +79,13 @@ def work(config: dict[str, Any]) -> None:
     except MtbenchError as error:
         if _may_pass(error):
             raise
-        tune.report({"failed": describe_error(error, root)})
+        report({"failed": describe_error(error, root)})
 
 
 def _may_pass(error: MtbenchError) -> bool:
     """Whether it comes from the machine and not from the run: no memory, a lost connection, a sick GPU."""
+    if type(error).__name__ == "RanksLostError":
+        return True
     cause = error.__cause__
     if isinstance(cause, MemoryError | ConnectionError | TimeoutError):
         return True
@@ -85,7 +100,7 @@ def _plan(request: str, root: Path) -> tuple[Plan, Store]:
     return make_plan(resolver.resolve(wanted)), store
 
 
-def _build(plan: Plan, keys: set[str], store: Store, listener: TuneListener) -> None:
+def _build(plan: Plan, keys: set[str], store: Store, listener: ReportingListener) -> None:
     """The stages named by ``keys``; what they read is verified, and built again where it is damaged."""
     context = Context(plan.run, store, listener)
     needed: dict[str, Stage] = {}
@@ -109,17 +124,17 @@ def describe_error(error: Exception, root: Path) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": message, "traceback": lines[-12:]}
 
 
-class TuneListener:
+class ReportingListener:
     """Reports progress to the driver, now and then; and a model's score on the slice of train, which schedulers use."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, report: Report) -> None:
+        self._store, self._report = store, report
         self._began = self._last = 0.0
 
     def stage_started(self, stage: Stage) -> None:
         """A stage is being computed."""
         self._began = self._last = time.monotonic()
-        tune.report({"stage": stage.label, "step": 0})
+        self._report({"stage": stage.label, "step": 0})
 
     def stage_advanced(self, stage: Stage, done: int, total: int | None, losses: dict[str, float]) -> None:
         """At most one report a second."""
@@ -129,7 +144,7 @@ class TuneListener:
         self._last = now
         left = (now - self._began) / done * (total - done) if total and done else None
         loss = sum(losses.values()) / len(losses) if losses else None
-        tune.report({"stage": stage.label, "step": done, "total": total, "loss": loss, "left": left})
+        self._report({"stage": stage.label, "step": done, "total": total, "loss": loss, "left": left})
 
     def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
         """A stage stands in the store."""
@@ -138,7 +153,7 @@ class TuneListener:
             score = self._selection(stage)
             if score is not None:
                 report.update(episode=stage.episode, selection=score)
-        tune.report(report)
+        self._report(report)
 
     def _selection(self, stage: Stage) -> float | None:
         built = self._store.open(stage.name, stage.key)

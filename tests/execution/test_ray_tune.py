@@ -37,8 +37,11 @@ class Lines(Reporter):
         self.lines.append(text)
 
 
-def with_ray(prepared: Prepared, reporter: Reporter | None = None) -> list[dict[str, Any]]:
-    return carry_out_with_ray(prepared, None, reporter or Reporter(quiet=True))
+def with_ray(
+    prepared: Prepared, reporter: Reporter | None = None, max_concurrent: int | None = 1
+) -> list[dict[str, Any]]:
+    """One worker at a time where nothing else is asked for: each has to import torch."""
+    return carry_out_with_ray(prepared, None, reporter or Reporter(quiet=True), max_concurrent=max_concurrent)
 
 
 def seeded_store(local: Local, home: Path) -> Path:
@@ -53,7 +56,9 @@ def test_records_equal_the_local_ones_and_shared_stages_come_first(
 ) -> None:
     reporter = Lines()
     store = seeded_store(local, tmp_path)
-    sweep = run_sweep(tiny_sweep(*GRID), store, tmp_path / "results", "missing", lambda p: with_ray(p, reporter), 4)
+    sweep = run_sweep(
+        tiny_sweep(*GRID), store, tmp_path / "results", "missing", lambda p: with_ray(p, reporter, None), 4
+    )
     assert [s.status for s in sweep.settings] == ["complete"] * 4
     expected = {r["run_id"]: outcome(r) for s in local.sweep.settings for r in s.records}
     written = records_in(tmp_path / "results")
@@ -145,6 +150,56 @@ def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
     assert {r["status"] for r in records_in(tmp_path / "results").values()} == {"interrupted"}
     [record] = with_ray(plan_jobs(order, store, tmp_path / "results"))
     assert record["status"] == "complete"
+
+
+def test_a_run_on_several_processes(local: Local, tmp_path: Path) -> None:
+    """What ``--gpus-per-run 2`` does, with two processes on this processor."""
+    from mtbench.execution.ray_driver import Driver
+    from mtbench.execution.ray_ranks import carry_out_with_ranks
+
+    order = tiny_order(("tsage",), episodes=1)
+    store = seeded_store(local, tmp_path)
+    prepared = plan_jobs(order, store, tmp_path / "results")
+    driver = Driver(prepared, None, Reporter(quiet=True), None, ranks=2)
+    reports: list[dict[str, Any]] = []
+    carry_out_with_ranks(driver.config(driver.units[0]), reports.append)
+    driver.ended(driver.units[0], None)
+    [record] = driver.in_order()
+    assert record["status"] == "complete"
+    assert any(r.get("episode") == 1 and "selection" in r for r in reports)
+    [alone] = carry_out_jobs(plan_jobs(order, local.store, tmp_path / "alone"), None, Reporter(quiet=True))
+    losses = [[e["losses"] for e in r["training"]["episodes"]] for r in (record, alone)]
+    for ours, theirs in zip(*losses, strict=True):
+        for task in theirs:
+            assert ours[task] == pytest.approx(theirs[task], rel=1e-4)
+
+
+def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) -> None:
+    from mtbench.execution.ray_driver import Driver
+    from mtbench.pipeline.assemble import skeleton
+    from mtbench.report.records import write_record
+
+    prepared = plan_jobs(tiny_order(("tsage",)), local.store, tmp_path / "results", rerun="all")
+    driver = Driver(prepared, None, Reporter(quiet=True), None, ranks=1)
+    unit = driver.units[-1]
+    write_record(driver.outbox, skeleton(unit.job.plan, unit.job.run_id, "running", "2026-01-01T00:00:00+00:00"))
+    driver.ended(unit, None)
+    [record] = driver.in_order()
+    assert record["status"] == "interrupted" and record["error"]["type"] == "Stopped"
+    shutil.rmtree(driver.outbox)
+
+
+def test_asha_begins_where_the_settings_begin_to_differ(local: Local, tmp_path: Path) -> None:
+    from mtbench.execution.ray_driver import make_scheduler
+
+    def rungs(start: str) -> list[int]:
+        order = tiny_order(("tsage",), episodes=4, assignments=(f"train.start_episode={start}",))
+        scheduler = make_scheduler("asha", plan_jobs(order, local.store, tmp_path / "results"))
+        return sorted(int(rung) for bracket in scheduler._brackets for rung, _ in bracket._rungs)
+
+    assert rungs("1") == [1, 2, 4]
+    assert rungs("3") == [3]
+    assert rungs("last") == [4]
 
 
 def test_finished_jobs_need_no_ray(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
