@@ -74,7 +74,7 @@ def _find(folder: Path) -> _Part:
                 if found.is_file():
                     return found
         names = " or ".join(dict.fromkeys(path.name for path in candidates))
-        raise DataError(f"no {what} here ({names})", path=folder, remedy="BEIR's layout is described in docs/suites.md.")
+        raise DataError(f"no {what} here ({names})", path=folder, remedy="docs/suites.md describes BEIR's layout.")
 
     kilt = folder / "kilt" / "dev-kilt.jsonl"
     return _Part(
