@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from mtbench.errors import RunError
 from mtbench.execution.api import Prepared
 from mtbench.execution.progress import Reporter
+from mtbench.execution.ray_tune import Share
 from mtbench.execution.ray_worker import records_folder, work
 from mtbench.execution.schedule import Progress, Unit, make_units
 from mtbench.pipeline.assemble import shorten_paths, skeleton
@@ -32,9 +33,9 @@ class Driver:
     """One experiment: units out, records in."""
 
     def __init__(
-        self, prepared: Prepared, until: str | None, reporter: Reporter, at_once: int | None, ranks: int
+        self, prepared: Prepared, until: str | None, reporter: Reporter, at_once: int | None, share: Share
     ) -> None:
-        self.prepared, self.until, self.reporter, self.ranks = prepared, until, reporter, ranks
+        self.prepared, self.until, self.reporter, self.share = prepared, until, reporter, share
         waiting = [job for job in prepared.jobs if job.finished is None]
         self.units = make_units(waiting, prepared.store, until)
         self.progress = Progress(self.units, at_once)
@@ -55,7 +56,7 @@ class Driver:
             "until": self.until,
             "store": str(self.store),
             "records": str(self.outbox),
-            "ranks": self.ranks,
+            "ranks": self.share.ranks,
         }
 
     def started(self, unit: Unit) -> None:
@@ -201,12 +202,12 @@ def _error_of(trial: Any, root: Path) -> dict[str, Any]:
     }
 
 
-def run_experiment(driver: Driver, resources: dict[str, float], scheduler: TrialScheduler | None) -> None:
+def run_experiment(driver: Driver, placement: dict[str, float], scheduler: TrialScheduler | None) -> None:
     """Carry out all units. KeyboardInterrupt if the user stopped it; RunError if Tune gave up for its own reasons."""
     storage = driver.store / "ray"
     storage.mkdir(parents=True, exist_ok=True)
     tuner = tune.Tuner(
-        tune.with_resources(work, resources),
+        tune.with_resources(work, placement),
         tune_config=tune.TuneConfig(
             num_samples=len(driver.units),
             search_alg=UnitSearcher(driver),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from mtbench.errors import UsageError
@@ -59,10 +60,10 @@ def carry_out_with_ray(
 
             options = {"gpus_per_run": gpus_per_run, "max_concurrent": max_concurrent, "scheduler": scheduler}
             return carry_out_far(prepared, until, reporter, options)
-        resources, text = _resources(ray.cluster_resources(), gpus_per_run, max_concurrent)
+        share, text = share_of(ray.cluster_resources(), gpus_per_run, max_concurrent)
         reporter.line(f"Ray{'' if address is None else ' at ' + address}: {text}")
-        driver = Driver(prepared, until, reporter, max_concurrent, max(1, int(resources["gpu"])))
-        run_experiment(driver, resources, make_scheduler(scheduler, prepared))
+        driver = Driver(prepared, until, reporter, max_concurrent, share)
+        run_experiment(driver, share.placement(), make_scheduler(scheduler, prepared))
         return driver.in_order()
     finally:
         if ours:
@@ -88,18 +89,30 @@ def _connect(address: str | None) -> None:
         ) from None
 
 
-def _resources(
-    cluster: dict[str, float], gpus_per_run: float | None, max_concurrent: int | None
-) -> tuple[dict[str, float], str]:
-    """What each run gets, and the sentence that says so before the start."""
+@dataclass(frozen=True)
+class Share:
+    """What one run gets: so many ranks (processes, one per GPU), each with so many CPUs and GPUs."""
+
+    ranks: int
+    cpus: float
+    gpus: float
+
+    def placement(self) -> dict[str, float]:
+        """As Tune wants it: the whole run on one node."""
+        return {"cpu": self.ranks * self.cpus, "gpu": self.ranks * self.gpus}
+
+
+def share_of(cluster: dict[str, float], gpus_per_run: float | None, max_concurrent: int | None) -> tuple[Share, str]:
+    """What each run gets of the cluster's resources, and the sentence that says so before the start."""
     cpus, all_gpus = int(cluster.get("CPU", 0)), cluster.get("GPU", 0.0)
     gpus = gpus_per_run if gpus_per_run is not None else (1.0 if all_gpus else 0.0)
     if gpus < 0 or gpus > all_gpus or (gpus > 1 and gpus != int(gpus)):
         raise UsageError(
             f"--gpus-per-run {gpus:g}: the cluster has {all_gpus:g} GPUs; give a fraction below 1 or a whole number"
         )
-    share = max(1, int(cpus * gpus / all_gpus)) if gpus else 1
-    at_once = int(min(cpus // share, all_gpus / gpus if gpus else cpus))
+    ranks = max(1, int(gpus))
+    each = max(1, int(cpus * gpus / all_gpus / ranks)) if gpus else 1
+    at_once = int(min(cpus // (each * ranks), all_gpus / gpus if gpus else cpus))
     at_once = max(1, min(at_once, max_concurrent or at_once))
-    text = f"{cpus} CPUs, {all_gpus:g} GPUs; {share} CPU and {gpus:g} GPU per run, {at_once} at a time"
-    return {"cpu": share, "gpu": gpus}, text
+    text = f"{cpus} CPUs, {all_gpus:g} GPUs; {each * ranks} CPU and {gpus:g} GPU per run, {at_once} at a time"
+    return Share(ranks, each, gpus / ranks), text

@@ -17,6 +17,7 @@ from ray import tune
 from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline.assemble import shorten_paths
 from mtbench.pipeline.context import Context
+from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage, carry_out
@@ -84,7 +85,7 @@ def carry_out_unit(config: dict[str, Any], report: Report) -> None:
 
 def _may_pass(error: MtbenchError) -> bool:
     """Whether it comes from the machine and not from the run: no memory, a lost connection, a sick GPU."""
-    if type(error).__name__ == "RanksLostError":
+    if isinstance(error, RanksLostError):
         return True
     cause = error.__cause__
     if isinstance(cause, MemoryError | ConnectionError | TimeoutError):

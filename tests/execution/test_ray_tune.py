@@ -18,7 +18,7 @@ from execution_cases import outcome, records_in, tiny_order, tiny_sweep
 from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared, carry_out_jobs, plan_jobs
 from mtbench.execution.progress import Reporter
-from mtbench.execution.ray_tune import _resources, carry_out_with_ray
+from mtbench.execution.ray_tune import Share, carry_out_with_ray, share_of
 from mtbench.execution.sweeping import plan_sweep, run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -152,35 +152,13 @@ def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
     assert record["status"] == "complete"
 
 
-def test_a_run_on_several_processes(local: Local, tmp_path: Path) -> None:
-    """What ``--gpus-per-run 2`` does, with two processes on this processor."""
-    from mtbench.execution.ray_driver import Driver
-    from mtbench.execution.ray_ranks import carry_out_with_ranks
-
-    order = tiny_order(("tsage",), episodes=1)
-    store = seeded_store(local, tmp_path)
-    prepared = plan_jobs(order, store, tmp_path / "results")
-    driver = Driver(prepared, None, Reporter(quiet=True), None, ranks=2)
-    reports: list[dict[str, Any]] = []
-    carry_out_with_ranks(driver.config(driver.units[0]), reports.append)
-    driver.ended(driver.units[0], None)
-    [record] = driver.in_order()
-    assert record["status"] == "complete"
-    assert any(r.get("episode") == 1 and "selection" in r for r in reports)
-    [alone] = carry_out_jobs(plan_jobs(order, local.store, tmp_path / "alone"), None, Reporter(quiet=True))
-    losses = [[e["losses"] for e in r["training"]["episodes"]] for r in (record, alone)]
-    for ours, theirs in zip(*losses, strict=True):
-        for task in theirs:
-            assert ours[task] == pytest.approx(theirs[task], rel=1e-4)
-
-
 def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) -> None:
     from mtbench.execution.ray_driver import Driver
     from mtbench.pipeline.assemble import skeleton
     from mtbench.report.records import write_record
 
     prepared = plan_jobs(tiny_order(("tsage",)), local.store, tmp_path / "results", rerun="all")
-    driver = Driver(prepared, None, Reporter(quiet=True), None, ranks=1)
+    driver = Driver(prepared, None, Reporter(quiet=True), None, Share(1, 1, 0))
     unit = driver.units[-1]
     write_record(driver.outbox, skeleton(unit.job.plan, unit.job.run_id, "running", "2026-01-01T00:00:00+00:00"))
     driver.ended(unit, None)
@@ -208,16 +186,19 @@ def test_finished_jobs_need_no_ray(local: Local, monkeypatch: pytest.MonkeyPatch
     assert len(with_ray(sweep.prepared)) == 4
 
 
-def test_resources() -> None:
-    assert _resources({"CPU": 64, "GPU": 8}, None, None)[0] == {"cpu": 8, "gpu": 1}
-    assert _resources({"CPU": 64, "GPU": 8}, 0.25, None) == (
-        {"cpu": 2, "gpu": 0.25},
+def test_what_each_run_gets() -> None:
+    eight = {"CPU": 64, "GPU": 8}
+    assert share_of(eight, None, None)[0] == Share(1, 8, 1)
+    assert share_of(eight, 0.25, None) == (
+        Share(1, 2, 0.25),
         "64 CPUs, 8 GPUs; 2 CPU and 0.25 GPU per run, 32 at a time",
     )
-    assert _resources({"CPU": 64, "GPU": 8}, 4, None)[1].endswith("4 GPU per run, 2 at a time")
-    assert _resources({"CPU": 2}, None, 1)[1].endswith("1 at a time")
+    four, text = share_of(eight, 4, None)
+    assert four == Share(4, 8, 1) and text.endswith("32 CPU and 4 GPU per run, 2 at a time")
+    assert four.placement() == {"cpu": 32, "gpu": 4}
+    assert share_of({"CPU": 2}, None, 1)[1].endswith("1 at a time")
     for wrong in (1, -1):
         with pytest.raises(UsageError, match="--gpus-per-run"):
-            _resources({"CPU": 2}, wrong, None)
+            share_of({"CPU": 2}, wrong, None)
     with pytest.raises(UsageError, match="whole number"):
-        _resources({"CPU": 64, "GPU": 8}, 1.5, None)
+        share_of(eight, 1.5, None)
