@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = (
-    "train.warmup_steps=30",
-    "train.steps=20",
+    "train.warmup_steps=20",
+    "train.steps=10",
     "train.episodes=2",
     "train.batch_size=16",
     "train.checkpoint_every=3",
@@ -106,11 +106,12 @@ class Killer:
                     return
                 time.sleep(0.02)
             target = self.draw.choice(TARGETS)
-            until = time.monotonic() + self.draw.uniform(0.1, 8.0)
-            while time.monotonic() < until or (target == "worker at a rename" and not _whole(store)):
-                if driver.poll() is not None or time.monotonic() > until + 60:
-                    return
+            time.sleep(self.draw.uniform(0.1, 6.0))
+            patience = time.monotonic() + 20
+            while target == "worker at a rename" and not _whole(store) and time.monotonic() < patience:
                 time.sleep(0.002)
+            if driver.poll() is not None:
+                return
             self._kill(target, driver, store)
 
     def _kill(self, target: str, driver: subprocess.Popen[bytes], store: Path) -> None:
