@@ -1,103 +1,96 @@
-"""One run on several GPUs under Ray: this process is rank 0, the other ranks are actors in the same placement group.
+"""One run on several GPUs of one machine under Ray: a process for each, of which the Tune trial is the first.
 
-A Tune trial whose resources are :func:`rank_bundles` runs in the first bundle; :func:`run_with_ranks`, called there,
-puts one follower into each of the others, on whatever nodes the group spans. Ray ends the followers with the trial;
-a follower that dies makes rank 0 raise, so that Tune tries again from the last checkpoint in the store.
+The trial's resources are all the GPUs of its run, so Ray places the whole run on one node. The trial is rank 0 and
+reports to Tune; the followers are its children and end with it. A follower that dies makes the trial raise, so that
+Tune tries again from the last checkpoint in the store. (A run over several machines: ``torchrun``.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import ray
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from typing import Any, TypeVar
 
 from mtbench.pipeline.followers import GONE, with_ranks
 from mtbench.training.ranks import TorchRanks, current_ranks
-
-if TYPE_CHECKING:
-    from ray.tune import PlacementGroupFactory
 
 Result = TypeVar("Result")
 
 WATCH_EVERY = 0.5
 """Seconds between two looks whether the followers are alive."""
+FAREWELL = 60.0
+"""Seconds that followers have to end when the run has ended."""
 
 
-def rank_bundles(ranks: int, cpus: float, gpus: float) -> PlacementGroupFactory:
-    """The resources of a Tune trial on ``ranks`` ranks, each with so many CPUs and GPUs; on one node where they fit."""
-    from ray.tune import PlacementGroupFactory
+def carry_out_with_ranks(config: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """``carry_out_unit`` of ``mtbench.execution.ray_worker`` on ``config["ranks"]`` processes."""
+    from mtbench.execution.ray_worker import carry_out_unit
 
-    bundle = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
-    return PlacementGroupFactory([dict(bundle) for _ in range(ranks)], strategy="PACK")
+    run_with_ranks(lambda: carry_out_unit(config, report), config["ranks"])
 
 
-def run_with_ranks(function: Callable[[], Result], ranks: int, *, cpus: float = 1, gpus: float = 0) -> Result:
-    """``function()`` in this process, as rank 0 of ``ranks``; stages built inside it are computed by all ranks.
+def run_with_ranks(function: Callable[[], Result], ranks: int) -> Result:
+    """``function()`` in this process, as rank 0 of ``ranks``; stages built inside it are computed by all of them.
 
-    ``cpus`` and ``gpus`` are those of each follower. Inside a placement group with a bundle per rank, follower r takes
-    bundle r; elsewhere Ray places it. Raises what ``function`` raises, RanksLostError if a follower failed alone.
+    Rank r takes GPU r of those that this process sees, where there are any. Raises what ``function`` raises, and
+    within it RanksLostError where a follower failed alone.
     """
     if ranks == 1:
         return function()
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    group = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": ray.util.get_node_ip_address(), "MASTER_PORT": str(port)}
-    followers = [_start(r, ranks, cpus, gpus) for r in range(1, ranks)]
-    answers = [f.follow.remote({**group, "RANK": str(r)}) for r, f in enumerate(followers, 1)]
+    group = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), **_meeting_place()}
+    followers: list[subprocess.Popen[bytes]] = []
     ended = threading.Event()
+
+    def watched() -> Result:
+        threading.Thread(target=_watch, args=(followers, current_ranks(), ended), daemon=True).start()
+        try:
+            return function()
+        finally:
+            ended.set()
+
     try:
-        with _environment({**group, "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}):
-
-            def watched() -> Result:
-                threading.Thread(target=_watch, args=(answers, current_ranks(), ended), daemon=True).start()
-                try:
-                    return function()
-                finally:
-                    ended.set()
-
+        followers += [_start(rank, group) for rank in range(1, ranks)]
+        with _environment({**group, "RANK": "0", "LOCAL_RANK": "0"}):
             result: Result = with_ranks(watched)
             return result
     finally:
-        ray.wait(answers, num_returns=len(answers), timeout=10)
-        for follower in followers:
-            ray.kill(follower)
+        _end(followers)
 
 
-def _start(rank: int, ranks: int, cpus: float, gpus: float) -> Any:
-    options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
-    group = ray.util.get_current_placement_group()
-    if group is not None and group.bundle_count >= ranks:
-        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-    return ray.remote(_Follower).options(**options).remote()
+def _meeting_place() -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 
 
-class _Follower:
-    """An actor that is one rank. Ray shows it its own GPU alone."""
-
-    def follow(self, group: dict[str, str]) -> int:
-        os.environ.update({**group, "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"})
-        code: int = with_ranks(_only_rank_0)
-        return code
+def _start(rank: int, group: dict[str, str]) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(p for p in sys.path if p)  # a Ray worker's path may come from its driver
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path}
+    return subprocess.Popen([sys.executable, "-m", "mtbench.pipeline.follower"], env={**os.environ, **group, **own})
 
 
-def _only_rank_0() -> None:
-    raise AssertionError("a follower has a rank above 0")
-
-
-def _watch(answers: list[Any], ranks: Any, ended: threading.Event) -> None:
+def _watch(followers: list[subprocess.Popen[bytes]], ranks: Any, ended: threading.Event) -> None:
     """Say so in the control store when a follower is gone before its time."""
     while not ended.wait(WATCH_EVERY):
-        if ray.wait(answers, timeout=0)[0]:
+        if any(follower.poll() is not None for follower in followers):
             assert isinstance(ranks, TorchRanks) and ranks.control is not None
             ranks.control.set(GONE, "1")
             return
+
+
+def _end(followers: list[subprocess.Popen[bytes]]) -> None:
+    for follower in followers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            follower.wait(FAREWELL if sys.exc_info()[0] is None else 5.0)
+        if follower.poll() is None:
+            follower.kill()
+            follower.wait()
 
 
 @contextmanager

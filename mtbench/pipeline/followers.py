@@ -9,6 +9,7 @@ failure of one alone ends all, since its partners wait in exchanges that it neve
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ GRACE = 10.0
 """Seconds that a rank that failed gives the others to end by themselves, before it breaks their exchanges off."""
 LAST_WORD = 30.0
 """Seconds after that in which the others can still say what went wrong."""
+FAREWELL = 5.0
 PATIENCE = timedelta(days=30)
 GONE = "gone"
 """Set by whoever started the ranks and saw one of them die."""
@@ -69,17 +71,17 @@ class Leader:
             self._lost = f"rank {rank} failed in {stage.label}"
             if first["type"] == "KeyboardInterrupt":
                 raise KeyboardInterrupt
-            raise RanksLostError(f"{self._lost}: {first['type']}: {first['message']}") from (
-                error or RuntimeError(first)
-            )
+            cause = error or RuntimeError(first["message"])
+            raise RanksLostError(f"{self._lost}: {first['type']}: {first['message']}") from cause
         if error is not None:
             raise error
         return done
 
     def dismiss(self) -> None:
-        """The others may go."""
+        """The others may go. Waits until they know: the control store may live in this process."""
         self._number += 1
         self._send(None)
+        _missing(self.ranks, self._number, 0.0 if self._lost else FAREWELL)
 
     def _send(self, order: dict[str, Any] | None) -> None:
         assert self.ranks.control is not None
@@ -93,9 +95,14 @@ def follow(ranks: TorchRanks) -> int:
     number = 0
     while True:
         number += 1
-        ranks.control.wait([f"order/{number}"], PATIENCE)
-        order = json.loads(ranks.control.get(f"order/{number}"))
+        try:
+            ranks.control.wait([f"order/{number}"], PATIENCE)
+            order = json.loads(ranks.control.get(f"order/{number}"))
+        except RuntimeError:
+            print(f"mtbench: rank {ranks.rank}: rank 0 has gone", file=sys.stderr, flush=True)
+            return 1
         if order is None:
+            ranks.control.set(f"end/{number}/{ranks.rank}", "{}")
             return 0
         _, error = _attempt(lambda: _help(order, known))  # noqa: B023 - called at once
         verdict = _close(ranks, number, error)
@@ -155,10 +162,12 @@ def _missing(ranks: TorchRanks, number: int, seconds: float | None) -> list[int]
     limit = None if seconds is None else time.monotonic() + seconds
     pause = 0.001
     while True:
-        missing = [r for r in range(ranks.size) if not ranks.control.check([f"end/{number}/{r}"])]
+        missing = [r for r in range(ranks.size) if r != ranks.rank and not ranks.control.check([f"end/{number}/{r}"])]
         if not missing or (limit is not None and time.monotonic() > limit):
             return missing
-        if limit is None and (ranks.control.add(f"failures/{number}", 0) or ranks.control.check([GONE])):
+        if ranks.control.check([GONE]):
+            limit = min(math.inf if limit is None else limit, time.monotonic() + 1.0)
+        elif limit is None and ranks.control.add(f"failures/{number}", 0):
             limit = time.monotonic() + GRACE + LAST_WORD
         time.sleep(pause)
         pause = min(2 * pause, 0.2)
@@ -166,7 +175,7 @@ def _missing(ranks: TorchRanks, number: int, seconds: float | None) -> list[int]
 
 def _in_step(verdict: Verdict) -> bool:
     """Whether the group is whole: all ranks stopped with one error, or rank 0 alone when the others were done."""
-    return len({(v["type"], v["message"]) for v in verdict.values()}) == 1 and LEFT not in verdict.values()
+    return 0 in verdict and len({(v["type"], v["message"]) for v in verdict.values()}) == 1
 
 
 # -- starting and ending ---------------------------------------------------------------------------------------------
