@@ -11,6 +11,7 @@ from mtbench.errors import UsageError
 from mtbench.execution.local import execute
 from mtbench.execution.progress import Reporter
 from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
+from mtbench.pipeline.mirror import fetch_results
 from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.request import BASELINES, Resolver
 from mtbench.pipeline.store import Store, default_root
@@ -37,6 +38,7 @@ def plan_jobs(
     add_plugin_files(list(order.plugins))
     root = Path(store).expanduser() if store else default_root()
     folder = Path(results).expanduser()
+    fetch_results(folder)
     return Prepared(make_jobs(requests(order), Resolver(root), folder, rerun, until), Store(root), folder)
 
 

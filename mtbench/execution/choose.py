@@ -7,6 +7,7 @@ from typing import Any
 from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared, carry_out_jobs
 from mtbench.execution.progress import Reporter
+from mtbench.pipeline.mirror import offer_results
 
 EXECUTORS = ("local", "ray")
 
@@ -30,6 +31,22 @@ def execute_with(
     scheduler: str = "none",
 ) -> list[dict[str, Any]]:
     """The records of all jobs, in order."""
+    try:
+        return _execute(executor, prepared, until, reporter, address, gpus_per_run, max_concurrent, scheduler)
+    finally:
+        offer_results(prepared.results)
+
+
+def _execute(
+    executor: str,
+    prepared: Prepared,
+    until: str | None,
+    reporter: Reporter,
+    address: str | None,
+    gpus_per_run: float | None,
+    max_concurrent: int | None,
+    scheduler: str,
+) -> list[dict[str, Any]]:
     if executor == "local":
         return carry_out_jobs(prepared, until, reporter)
     from mtbench.execution.ray_tune import carry_out_with_ray

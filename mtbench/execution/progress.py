@@ -53,7 +53,9 @@ class Reporter:
                 self.line(f"      {label}: {report['stage']} done in {report['seconds']:.1f} s")
         elif report.get("step") and now - self._shown.get(number, 0.0) >= PLAIN_EVERY:
             self._shown[number] = now
-            self.line(f"      {label}: {' '.join(cells(report))}")
+            stage, step, loss, left = cells(report)
+            parts = [f"{stage} {step}", loss and f"loss {loss}", left and f"{left} left"]
+            self.line(f"      {label}: {', '.join(p for p in parts if p)}")
 
     def gone(self, number: int) -> None:
         """Work ``number`` has ended."""

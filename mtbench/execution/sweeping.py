@@ -18,6 +18,7 @@ from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.api import Prepared
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
+from mtbench.pipeline.mirror import fetch_results, offer_results
 from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
 from mtbench.registry import add_plugin_files
@@ -130,6 +131,7 @@ class Planner:
         root = Path(store).expanduser() if store else default_root()
         self.order, self.rerun = order, rerun
         self.store, self.results = Store(root), Path(results).expanduser()
+        fetch_results(self.results)
         self._resolver = Resolver(root)
         self._jobs: dict[str, Job] = {}
 
@@ -181,6 +183,7 @@ def run_sweep(
         sweep = planner.sweep(planner.settings(order.points()))
         fill_records(sweep.settings, execute(sweep.prepared))
     _note_trials(sweep)
+    offer_results(sweep.prepared.results)
     return sweep
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from mtbench.errors import StoreError
 from mtbench.pipeline.lease import Lease
+from mtbench.pipeline.mirror import Mirror, mirror_from_environment
 
 MANIFEST = "manifest.json"
 
@@ -54,8 +55,9 @@ class Built:
 class Store:
     """Finished stages on a file system that may be shared by several machines."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
         self.root = root
+        self._mirror = mirror or mirror_from_environment()
         self._verified: set[Path] = set()
 
     def folder(self, name: str, key: str) -> Path:
@@ -99,7 +101,7 @@ class Store:
         with _store_errors(self.root):
             (self.root / "leases").mkdir(parents=True, exist_ok=True)
             with Lease(self.root / "leases" / f"{name}-{key}.json", done=lambda: self.has(name, key)) as lease:
-                ready = self.open(name, key)
+                ready = self.open(name, key) or (self._fetch(name, key) if lease.held else None)
                 if ready or not lease.held:
                     return ready or self.build(name, key, content, compute)
                 return self._compute(name, key, content, compute)
@@ -122,12 +124,39 @@ class Store:
             **extra,
         }
         write_json(work / MANIFEST, manifest)
+        target = self._finish(name, key, work)
+        self._verified.add(target)
+        if self._mirror:
+            self._mirror.offer(name, key, target)
+        return Built(target, False, clock.seconds, manifest)
+
+    def _finish(self, name: str, key: str, work: Path) -> Path:
+        """Rename the whole ``work`` to its place; where another process was first (a lease lost), its stage stays."""
         target = self.folder(name, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(work, target)
+        try:
+            os.replace(work, target)
+        except OSError:
+            if not self.has(name, key):
+                raise
+            shutil.rmtree(work, ignore_errors=True)
         _sync_folder(target.parent)
-        self._verified.add(target)
-        return Built(target, False, clock.seconds, manifest)
+        return target
+
+    def _fetch(self, name: str, key: str) -> Built | None:
+        """The stage from the mirror, checked like one that was here; None if there is none or it is damaged there."""
+        if self._mirror is None:
+            return None
+        beside = self.root / "work" / f".{name}-{key}.fetched"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            if not self._mirror.fetch(name, key, beside):
+                return None
+            self._finish(name, key, beside)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return self.open(name, key)
 
     def _set_aside(self, folder: Path) -> None:
         target = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
