@@ -54,9 +54,7 @@ def measure(passages: int, queries: int, shard_size: int, folder: Path) -> dict[
 
 def main() -> None:
     """Measures both ways and prints one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--shard-size", type=int, default=20_000)

@@ -163,15 +163,11 @@ class Mixed(SuiteDefinition):
         "fever": (109_810, 6_666),
         "nq": (77_000, 2_837),
     }
-    published_counts_note = (
-        "counts are of queries with a relevant passage; those of NQ are rounded in the paper"
-    )
+    published_counts_note = "counts are of queries with a relevant passage; those of NQ are rounded in the paper"
 
     def suite(self, root: Path, profile: str) -> Suite:
         """The declaration over raw files in ``root``; MS MARCO's titles are used where their file is."""
-        titles = next(
-            (name for name in (TITLES, "msmarco/marco/para.title.txt") if (root / name).is_file()), None
-        )
+        titles = next((name for name in (TITLES, "msmarco/marco/para.title.txt") if (root / name).is_file()), None)
         msmarco, *others = CORPORA
         if titles is not None:
             msmarco = replace(msmarco, options={"titles_file": titles})

@@ -44,7 +44,9 @@ def test_every_command_has_a_verb_and_options_that_exist(page: str, command: str
     rest = words[1:]
     if hasattr(verb, "commands"):
         verb, rest = verb.commands[rest[0]], rest[1:]
-    known = {name for option in verb.params for name in getattr(option, "opts", []) + getattr(option, "secondary_opts", [])}
+    known = {
+        name for option in verb.params for name in getattr(option, "opts", []) + getattr(option, "secondary_opts", [])
+    }
     used = {word.split("=")[0] for word in rest if word.startswith("--")}
     assert used <= known | {"--help"}, f"{page}: {command}"
 

@@ -5,7 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-WORDS = "amber birch cedar delta ember fjord grove heron inlet jasper kelp larch maple north ocean pine".split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "inlet",
+    "jasper",
+    "kelp",
+    "larch",
+    "maple",
+    "north",
+    "ocean",
+    "pine",
+]
 SETTINGS = (
     "encoder.hidden=16",
     "encoder.heads=2",
@@ -32,7 +49,8 @@ def write_suite(folder: Path, passages: int = 48, queries: int = 40) -> Path:
         {
             "_id": f"p{i:03d}",
             "title": f"{WORDS[i % 16].title()} {i // 2}",
-            "text": f"The {WORDS[i % 16]} of number {i} lies near the {WORDS[(3 * i + 1) % 16]} and the {WORDS[(7 * i) % 16]}.",
+            "text": f"The {WORDS[i % 16]} of number {i} lies near the {WORDS[(3 * i + 1) % 16]}"
+            f" and the {WORDS[(7 * i) % 16]}.",
             "metadata": {"wikipedia_id": str(i // 2)},
         }
         for i in range(passages)
@@ -43,7 +61,11 @@ def write_suite(folder: Path, passages: int = 48, queries: int = 40) -> Path:
     for number, task in enumerate(("ask", "claim", "slot")):
         _write_task(folder / task, task, number, passages, queries)
         lines += ["", "[[task]]", f'name = "{task}"', f'title = "{task.title()}"', 'family = "qa"', 'corpus = "main"']
-        lines += [f'queries = "{task}/queries.jsonl"', f'train_qrels = "{task}/train.tsv"', f'dev_qrels = "{task}/dev.tsv"']
+        lines += [
+            f'queries = "{task}/queries.jsonl"',
+            f'train_qrels = "{task}/train.tsv"',
+            f'dev_qrels = "{task}/dev.tsv"',
+        ]
         lines += [f'kilt_dev = "{task}/dev-kilt.jsonl"', f'prompt = "{task.upper()}"', "query_max_length = 24"]
     (folder / "suite.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -60,7 +82,9 @@ def _write_task(folder: Path, task: str, number: int, passages: int, queries: in
         (dev if j % 4 == 0 else train).append(f"{query}\tp{target:03d}\t1")
         if j % 4 == 0:
             provenance = [{"wikipedia_id": str(target // 2), "title": "x"}]
-            gold.append(json.dumps({"id": query, "input": words, "output": [{"answer": "x", "provenance": provenance}]}))
+            gold.append(
+                json.dumps({"id": query, "input": words, "output": [{"answer": "x", "provenance": provenance}]})
+            )
     (folder / "queries.jsonl").write_text("\n".join(texts) + "\n", encoding="utf-8")
     (folder / "train.tsv").write_text("\n".join(train) + "\n", encoding="utf-8")
     (folder / "dev.tsv").write_text("\n".join(dev) + "\n", encoding="utf-8")

@@ -86,9 +86,7 @@ def exact_scores(
     size = max(_PAIR_ELEMENTS // max(queries.shape[1], 1), 1)
     return torch.cat(
         [
-            dot_products(
-                queries.index_select(0, rows[i : i + size]), passages.index_select(0, columns[i : i + size])
-            )
+            dot_products(queries.index_select(0, rows[i : i + size]), passages.index_select(0, columns[i : i + size]))
             for i in range(0, len(rows), size)
         ]
     )

@@ -90,9 +90,7 @@ def _check_shapes(
     if len(id_rank) != passages:
         raise ValueError(f"id_rank has {len(id_rank)} entries, the shards {passages} passages")
     if any(shard.shape[1] != queries.shape[1] for shard in shards):
-        raise ValueError(
-            f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}"
-        )
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, the shards {[s.shape[1] for s in shards]}")
     if (groups is None) != (query_groups is None):
         raise ValueError("groups and query_groups belong together")
     if groups is None or query_groups is None:
@@ -205,9 +203,7 @@ class _State:
             vectors=torch.from_numpy(padded).to(self.device).to(torch.float32),
             count=len(vectors),
             ranks=torch.from_numpy(np.array(self.id_rank[rows], dtype=np.int64)).to(self.device),
-            groups=None
-            if self.groups is None
-            else torch.from_numpy(np.array(self.groups[rows])).to(self.device),
+            groups=None if self.groups is None else torch.from_numpy(np.array(self.groups[rows])).to(self.device),
             largest_norm=largest,
         )
         for block in self.blocks:

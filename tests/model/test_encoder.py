@@ -103,7 +103,9 @@ def test_poolings_of_other_models(pooling: str, bert: Path, tokenizer: Any) -> N
 
 def test_bf16_is_near_fp32_and_gives_fp32_vectors(bert: Path, tokenizer: Any) -> None:
     fp32 = build_encoder(EncoderConfig(path=str(bert)), tokenizer, 1, seed=0).encode(*inputs(), "query")
-    bf16 = build_encoder(EncoderConfig(path=str(bert), precision="bf16"), tokenizer, 1, seed=0).encode(*inputs(), "query")
+    bf16 = build_encoder(EncoderConfig(path=str(bert), precision="bf16"), tokenizer, 1, seed=0).encode(
+        *inputs(), "query"
+    )
     assert bf16.dtype == torch.float32 and torch.allclose(fp32, bf16, atol=0.1) and not torch.equal(fp32, bf16)
 
 

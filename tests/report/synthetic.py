@@ -49,9 +49,7 @@ def make_record(
     values = (
         tasks
         if tasks is not None
-        else {
-            name: level + gain + shared.gauss(0, 0.01) + own.gauss(0, noise) for name, level in LEVELS.items()
-        }
+        else {name: level + gain + shared.gauss(0, 0.01) + own.gauss(0, noise) for name, level in LEVELS.items()}
     )
     described = make_spec(optimizer, seed, **spec)
     record: dict[str, Any] = {
@@ -68,9 +66,7 @@ def make_record(
             }
             for name, value in values.items()
         },
-        "stages": [
-            {"name": "train", "episode": 3, "fingerprint": "a" * 64, "reused": False, "seconds": 40.0}
-        ],
+        "stages": [{"name": "train", "episode": 3, "fingerprint": "a" * 64, "reused": False, "seconds": 40.0}],
         "cost": {
             "seconds": {"train": 40.0},
             "total_seconds": 100.0 + seed,

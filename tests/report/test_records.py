@@ -183,7 +183,5 @@ def test_an_older_schema_is_upgraded_step_by_step(tmp_path: Path, monkeypatch: p
     def rename(record: dict) -> dict:
         return {**{k: v for k, v in record.items() if k != "state"}, "status": record["state"], "schema": 0}
 
-    monkeypatch.setattr(
-        "mtbench.report.records._UPGRADES", {-1: rename, 0: lambda record: {**record, "schema": 1}}
-    )
+    monkeypatch.setattr("mtbench.report.records._UPGRADES", {-1: rename, 0: lambda record: {**record, "schema": 1}})
     assert read_record(path).record == make_record()

@@ -10,9 +10,7 @@ import numpy as np
 from mtbench.retrieval.ranking import Ranking
 
 
-def rank_by_definition(
-    scores: np.ndarray, k: int, id_rank: np.ndarray, allowed: np.ndarray | None = None
-) -> Ranking:
+def rank_by_definition(scores: np.ndarray, k: int, id_rank: np.ndarray, allowed: np.ndarray | None = None) -> Ranking:
     """Sorts all passages of every query by (score, id) descending. ``allowed`` is bool[Q, N]."""
     indices = np.full((len(scores), k), -1, dtype=np.int32)
     values = np.full((len(scores), k), -np.inf, dtype=np.float32)

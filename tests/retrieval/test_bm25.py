@@ -68,9 +68,7 @@ def test_scores_equal_those_of_bm25s(tmp_path: Path) -> None:
     queries = ["stone river 42", "the zug", "東京 łódź stone stone"]
     options = {"stopwords": sorted(STOPWORDS["english"]), "stemmer": Stemmer.Stemmer("english")}
     reference = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
-    reference.index(
-        bm25s.tokenize(texts, return_ids=False, show_progress=False, **options), show_progress=False
-    )
+    reference.index(bm25s.tokenize(texts, return_ids=False, show_progress=False, **options), show_progress=False)
     build_bm25(texts, tmp_path, shard_size=17)
     found = search_bm25(tmp_path, queries, 60, ranks(60))
     for i, query in enumerate(queries):

@@ -53,9 +53,7 @@ def test_merge_of_parts_equals_the_whole(data: st.DataObject) -> None:
     k = data.draw(st.integers(1, 14))
     scores = np.array(
         data.draw(
-            st.lists(
-                st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=passages, max_size=passages), max_size=3
-            )
+            st.lists(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=passages, max_size=passages), max_size=3)
         ),
         dtype=np.float32,
     ).reshape(-1, passages)

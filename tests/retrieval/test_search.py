@@ -93,9 +93,7 @@ def test_order_of_passages_does_not_matter() -> None:
 @pytest.mark.parametrize(("passages", "k"), [(1, 1), (1, 5), (3, 1), (50, 50), (50, 51)])
 def test_all_zero_embeddings_go_by_id_descending(backend: str, passages: int, k: int) -> None:
     id_rank = np.random.default_rng(0).permutation(passages).astype(np.int32)
-    found = search(
-        np.zeros((2, 4), np.float32), [np.zeros((passages, 4), np.float16)], k, id_rank, backend=backend
-    )
+    found = search(np.zeros((2, 4), np.float32), [np.zeros((passages, 4), np.float16)], k, id_rank, backend=backend)
     expected = np.argsort(-id_rank)[:k]
     for row in found.indices:
         np.testing.assert_array_equal(row[: len(expected)], expected)
@@ -170,9 +168,7 @@ def test_overflow_is_an_error(backend: str) -> None:
 def test_empty_corpus_and_no_queries() -> None:
     none = search(np.ones((2, 3), np.float32), [np.empty((0, 3), np.float16)], 4, np.empty(0, np.int32))
     assert (none.indices == -1).all() and np.isneginf(none.scores).all()
-    assert search(
-        np.empty((0, 3), np.float32), [np.ones((2, 3), np.float16)], 4, np.arange(2)
-    ).indices.shape == (0, 4)
+    assert search(np.empty((0, 3), np.float32), [np.ones((2, 3), np.float16)], 4, np.arange(2)).indices.shape == (0, 4)
 
 
 def test_wrong_use_is_refused() -> None:

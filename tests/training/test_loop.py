@@ -70,7 +70,9 @@ def model(settings: Config) -> DualEncoder:
     return build_encoder(settings.encoder, tokenizer, len(TASKS), seed=1)
 
 
-def trainer(work: Path, optimizer: str = "naive", steps: int = 8, settings: Config | None = None, **more: Any) -> Trainer:
+def trainer(
+    work: Path, optimizer: str = "naive", steps: int = 8, settings: Config | None = None, **more: Any
+) -> Trainer:
     settings = settings or config()
     order = BatchOrder(TASKS, [np.arange(30)] * 3, settings.train.batch_size, 4.0, 0, 1)
     method = get_optimizer(optimizer)()
@@ -84,7 +86,7 @@ def trained(work: Path, *args: Any, **more: Any) -> tuple[torch.Tensor, dict[str
     return job.flat.theta.clone(), summary
 
 
-class StopHere(Exception):
+class StopHereError(Exception):
     pass
 
 
@@ -92,9 +94,9 @@ class StopHere(Exception):
 def test_resuming_from_a_checkpoint_is_bit_exact(name: str, tmp_path: Path) -> None:
     def stop(done: int, total: int, losses: dict[str, float]) -> None:
         if done == 7:
-            raise StopHere
+            raise StopHereError
 
-    with pytest.raises(StopHere):
+    with pytest.raises(StopHereError):
         trainer(tmp_path / "x", name, 10, listener=stop).run()
     resumed, summary = trained(tmp_path / "x", name, 10)
     whole, expected = trained(tmp_path / "y", name, 10)
