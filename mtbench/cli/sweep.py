@@ -68,6 +68,7 @@ def command(
         lines,
         trials,
         sampler,
+        scheduler,
     )
     rerun = check_rerun("failed" if resume else "missing")
     if dry_run:

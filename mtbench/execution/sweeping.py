@@ -22,7 +22,7 @@ from mtbench.pipeline.mirror import fetch_results, offer_results
 from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
 from mtbench.registry import add_plugin_files
-from mtbench.report.records import load_records, write_record
+from mtbench.report.records import load_records, read_record, record_path, run_id, write_record
 
 SAMPLERS = ("random", "optuna")
 SCHEDULERS = ("none", "asha")
@@ -39,6 +39,7 @@ class SweepOrder:
     lines: bool = False
     trials: int | None = None
     sampler: str = "random"
+    scheduler: str = "none"
 
     def check(self) -> None:
         """UsageError for options that do not go together."""
@@ -143,6 +144,9 @@ class Planner:
             for request in requests(self._order_at(point)):
                 [job] = make_jobs([request], self._resolver, self.results, self.rerun)
                 self._check_selection(job)
+                if self.order.scheduler != "none" and job.finished is None:
+                    job.finished = self._stopped_before(job)
+                job.note = " ".join(f"{k}={v}" for k, v in point.items() if _field(job, k)[0] != "optimizer")
                 by_optimizer.setdefault(request.optimizer, []).append(self._jobs.setdefault(job.run_id, job))
             for name, jobs in by_optimizer.items():
                 values = {axis.key: _value(jobs[0], axis.key) for axis in self.order.axes if _has(jobs[0], axis.key)}
@@ -157,6 +161,14 @@ class Planner:
     def _check_selection(self, job: Job) -> None:
         if job.plan.run.config.data.selection_queries == 0:
             raise ConfigError("a sweep chooses on a slice of train, but data.selection_queries is 0; raise it")
+
+    def _stopped_before(self, job: Job) -> dict[str, Any] | None:
+        """The record of a run that the scheduler gave up: it is not taken up again by the same sweep."""
+        path = record_path(self.results, job.plan.run.specification, job.run_id)
+        loaded = read_record(path) if path.exists() else None
+        if loaded is None or not loaded.usable or (loaded.record.get("error") or {}).get("type") != "Stopped":
+            return None
+        return loaded.record
 
     def sweep(self, settings: list[Setting]) -> Sweep:
         """The sweep over ``settings``, its jobs each once."""
@@ -223,8 +235,6 @@ def _tried_before(sweep: Sweep, spec: dict[str, Any]) -> set[str]:
 
 
 def _without_seed(spec: dict[str, Any]) -> str:
-    from mtbench.report.records import run_id
-
     return run_id({**spec, "seed": 0})
 
 

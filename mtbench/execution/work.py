@@ -27,6 +27,8 @@ class Job:
     run_id: str
     finished: dict[str, Any] | None = None
     """The record of an earlier call that makes this one unnecessary."""
+    note: str = ""
+    """What a sweep varies beside hyperparameters, such as ``train.lr=0.001``."""
 
     @property
     def label(self) -> str:
@@ -37,6 +39,7 @@ class Job:
             defaults = {n: h.default for n, h in hyperparameters(get_optimizer(text)).items()}
             changed = [f"{k}={v}" for k, v in chosen["params"].items() if v != defaults[k]]
             text += f" ({', '.join(changed)})" if changed else ""
+        text += f" {self.note}" if self.note else ""
         return f"{text} seed {self.plan.run.request.seed}"
 
     def failed_record(self, error: Exception) -> dict[str, Any]:
