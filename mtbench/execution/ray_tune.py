@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from mtbench.errors import UsageError
+from mtbench.errors import EnvironmentMismatchError, UsageError
 from mtbench.execution.api import Prepared
 from mtbench.execution.progress import Reporter
 
@@ -78,12 +79,14 @@ def _connect(address: str | None) -> None:
         # "local" also where RAY_ADDRESS is set: only --address joins a cluster
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **common)
         return
+    if address.startswith("ray://") and importlib.util.find_spec("grpc") is None:
+        raise EnvironmentMismatchError("--address ray://... needs Ray's client: pip install 'ray[client]'")
     passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     try:
         ray.init(address=address, runtime_env={"env_vars": passed} if passed else None, **common)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"no Ray cluster at --address {address}: {str(error).splitlines()[0]}\n"
+            f"no Ray cluster at --address {address}: {' '.join(str(error).split())[:300]}\n"
             "  Start one with `ray start --head` (and `ray start --address=HEAD:6379` on the other nodes), "
             "or leave --address out for a local Ray."
         ) from None
