@@ -17,7 +17,7 @@ import contextlib
 import numpy as np
 import torch
 from torch import nn
-from training.test_loop import TASKS, StopHere, config, examples
+from training.test_loop import TASKS, config, examples
 
 from mtbench.errors import RunError
 from mtbench.registry import entries, get_optimizer
@@ -31,6 +31,10 @@ UNEVEN = {"batch_size": 4, "micro_batch": 2}
 """Task batches of 2, 1 and 1 queries: the first of two ranks has no row of the last two tasks."""
 OWN = {"encoder": {"sharing": "per-task-query"}}
 WIDTH = 16
+
+
+class StopHereError(Exception):
+    """Ends a training run in its middle."""
 
 
 class Embeddings(nn.Module):
@@ -97,11 +101,11 @@ def resume(folder: Path, ranks: Ranks) -> None:
 
     def stop(done: int, total: int, losses: dict[str, float]) -> None:
         if done == 7:
-            raise StopHere
+            raise StopHereError
 
     for name in ("tsage", "gradnorm"):
         for place in ("again", "alone"):
-            with contextlib.suppress(StopHere):
+            with contextlib.suppress(StopHereError):
                 job(folder / f"{name}-{place}", ranks, name, steps=10, checkpoint_every=3, listener=stop).run()
         leave(folder, f"{name}-again", result(folder / f"{name}-again", ranks, name, steps=10), ranks)
         leave(folder, f"{name}-straight", result(folder / f"{name}-straight", ranks, name, steps=10), ranks)
