@@ -10,26 +10,14 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from execution_cases import tiny_sweep
+from execution_cases import GRID, Local, tiny_sweep
 
 from mtbench.execution.api import carry_out_jobs
 from mtbench.execution.progress import Reporter
-from mtbench.execution.sweeping import Sweep, run_sweep
-
-GRID = ("tau=1,2", "beta=0,0.9")
-
-
-@dataclass
-class Local:
-    """A finished sweep and where it lies."""
-
-    sweep: Sweep
-    store: Path
-    results: Path
+from mtbench.execution.sweeping import run_sweep
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtbench.execution.grid import parse_axes
-from mtbench.execution.sweeping import SweepOrder
+from mtbench.execution.sweeping import Sweep, SweepOrder
 from mtbench.execution.work import Order
 
 TINY = (
@@ -20,6 +21,18 @@ TINY = (
     "data.query_max_length=8",
     "data.passage_max_length=16",
 )
+GRID = ("tau=1,2", "beta=0,0.9")
+
+
+@dataclass
+class Local:
+    """A finished sweep and where it lies."""
+
+    sweep: Sweep
+    store: Path
+    results: Path
+
+
 LIMIT = 20
 """Training queries a task: the least of which a tenth can be kept for choosing."""
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GRID, Local
-from execution_cases import outcome, records_in, tiny_order, tiny_sweep
+from execution_cases import GRID, Local, outcome, records_in, tiny_order, tiny_sweep
 
 from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared, carry_out_jobs, plan_jobs

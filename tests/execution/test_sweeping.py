@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GRID, Local
-from execution_cases import outcome, records_in, tiny_order, tiny_sweep
+from execution_cases import GRID, Local, outcome, records_in, tiny_order, tiny_sweep
 from rich.console import Console
 
 from mtbench.errors import ConfigError, EnvironmentMismatchError, UsageError
