@@ -107,15 +107,17 @@ class Killer:
                 time.sleep(0.02)
             target = self.draw.choice(TARGETS)
             time.sleep(self.draw.uniform(0.1, 6.0))
-            patience = time.monotonic() + 20
-            while target == "worker at a rename" and not _whole(store) and time.monotonic() < patience:
-                time.sleep(0.002)
+            leases, patience = list[Path](), time.monotonic() + 20
+            while target == "worker at a rename" and not leases and time.monotonic() < patience:
+                leases = _whole(store)
+            if not leases:  # no rename came by: any worker
+                target = target.split()[0]
+                leases = list((store / "leases").glob("*.json"))
             if driver.poll() is not None:
                 return
-            self._kill(target, driver, store)
+            self._kill(target, driver, leases)
 
-    def _kill(self, target: str, driver: subprocess.Popen[bytes], store: Path) -> None:
-        leases = _whole(store) if target == "worker at a rename" else list((store / "leases").glob("*.json"))
+    def _kill(self, target: str, driver: subprocess.Popen[bytes], leases: list[Path]) -> None:
         stages = "+".join(sorted({lease.name.split("-")[0] for lease in leases})) or "between stages"
         if target == "driver":
             os.kill(driver.pid, signal.SIGKILL)
@@ -145,8 +147,9 @@ def _renewed(store: Path, since: float) -> bool:
 
 
 def _whole(store: Path) -> list[Path]:
-    """Leases of stages whose manifest is written and whose folder is about to be renamed."""
-    return [store / "leases" / f"{m.parent.name}.json" for m in (store / "work").glob("*/manifest.json")]
+    """Leases of stages whose manifest is being written or stands, and whose folder is about to be renamed."""
+    found = [*(store / "work").glob("*/.manifest.json.*"), *(store / "work").glob("*/manifest.json")]
+    return [store / "leases" / f"{manifest.parent.name}.json" for manifest in found]
 
 
 def main() -> int:
