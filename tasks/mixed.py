@@ -171,7 +171,7 @@ class Mixed(SuiteDefinition):
         msmarco, *others = CORPORA
         if titles is not None:
             msmarco = replace(msmarco, options={"titles_file": titles})
-        tasks = TASKS
+        tasks: tuple[Task, ...] = TASKS
         if profile == "mini":  # its documents are shorter than the real window, which would hold all of one
             tasks = tuple(replace(t, options={"context_words": 32}) if t.name == "zeshel" else t for t in TASKS)
         return Suite(
