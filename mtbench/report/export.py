@@ -95,7 +95,7 @@ def export_model(record: Record, target: Path, store: Store) -> list[Path]:
     ]
     backbone = next((f.parent for f in sorted(checkpoint.rglob("tokenizer_config.json"))), checkpoint)
     title = f"{record['spec']['optimizer']['name']} on {record['spec']['suite']}, seed {record['spec']['seed']}"
-    sep = separator(load_tokenizer(str(backbone)))  # type: ignore[arg-type]
+    sep = separator(load_tokenizer(str(backbone)))
     return export_encoder(checkpoint, target, separator=sep, max_length=max(limits), title=title)
 
 
