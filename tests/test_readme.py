@@ -19,7 +19,7 @@ def commands() -> list[tuple[str, str]]:
     """``(page, command)`` of every line of a bash block that calls mtbench."""
     found = []
     for page in PAGES:
-        for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for block in re.findall(r"```(?:bash|sh|console)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in re.sub(r"\\\n\s*", " ", block).splitlines():
                 for part in line.split("&&"):
                     text = part.split(" #")[0].strip().removeprefix("$ ")

@@ -122,6 +122,17 @@ def test_until_stops_there_and_the_next_call_goes_on(bench: Bench) -> None:
     assert [s["name"] for s in whole["stages"] if s["reused"]] == ["prepare", "bm25", "warmup"]
 
 
+def test_the_analysis_is_one_stage_more_and_stands_in_the_same_record(bench: Bench) -> None:
+    (plain,) = bench.run("tsage", "burn_in=0")
+    (analysed,) = bench.run("tsage", "burn_in=0", "analyze.batches=2", until="analyze")
+    assert "analysis" not in plain and analysed["run_id"] == plain["run_id"] and analysed["status"] == "complete"
+    assert [s["name"] for s in analysed["stages"] if not s["reused"]] == ["analyze"]
+    entropy = analysed["analysis"]["entropy"]
+    counted = sum(entropy["counts"]) + entropy["not_activated"] + entropy["task_specific"]
+    assert counted == entropy["parameters"] == analysed["cost"]["num_parameters"]
+    assert analysed["analysis"]["commitment"]["steps"]
+
+
 def test_baselines_are_records_too(bench: Bench) -> None:
     bm25, untrained, _ = bench.run("naive", baselines=("bm25", "untrained"))
     assert bm25["spec"]["optimizer"]["name"] == "bm25" and untrained["spec"]["optimizer"]["name"] == "untrained"
