@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import UsageError
@@ -30,6 +31,15 @@ def err_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def exit_code(records: Iterable[dict[str, Any]]) -> int:
+    """0 unless a run failed; 2 if settings or data are to blame for every failure, else 1."""
+    import mtbench.errors
+
+    kinds = {str((r.get("error") or {}).get("type")) for r in records if r["status"] == "failed"}
+    codes = {getattr(getattr(mtbench.errors, kind, None), "exit_code", 1) for kind in kinds}
+    return min(codes, default=0)
 
 
 def names(text: str, option: str) -> list[str]:

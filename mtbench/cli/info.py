@@ -36,7 +36,7 @@ def describe(name: str) -> dict[str, Any]:
     optimizers, suites = entries("optimizer"), entries("suite")
     if name in optimizers:
         return _optimizer(name)
-    if name in suites or (Path(name).expanduser() / "suite.toml").is_file():
+    if name in suites or Path(name).expanduser().is_dir():
         return _suite(name)
     raise UnknownNameError(
         "optimizer or suite", name, [*optimizers, *suites], "mtbench ls optimizers; mtbench ls suites"

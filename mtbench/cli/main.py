@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -10,12 +11,14 @@ from collections.abc import Sequence
 import typer
 
 import mtbench
-from mtbench.errors import MtbenchError
+from mtbench.errors import MtbenchError, StoreError
 
 VERBS = (
     "run", "sweep", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor", "clean",
 )  # fmt: skip
 GROUPS = ("check", "new")
+_WRONG_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+"""What a path that a user named wrongly gives; other errors of the file system, such as a full disk, fail the run."""
 # typer carries its own copy of click, or uses the installed one: its base error is found through a public child
 _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -90,6 +93,11 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"mtbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2 if error.errno in _WRONG_PATH else StoreError.exit_code
 
 
 def _interrupted(arguments: list[str]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mtbench.cli import common
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def command(
@@ -16,6 +19,7 @@ def command(
     store: str = typer.Option(None, help="Where data are kept. Default: $MTBENCH_HOME or the user's cache folder."),
     encoder: str = typer.Option(None, help="A folder or a hub name: its tokenizer is used instead of the profile's."),
     workers: int = typer.Option(None, help="Processes that tokenise; default: as many as there are cores.", min=1),
+    plugin: list[str] = typer.Option([], help="A file with the suite. Repeatable.", metavar="FILE.py"),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched, with sizes."),
     json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
 ) -> int:
@@ -24,14 +28,16 @@ def command(
 
     from mtbench.execution.prepare import PrepareOrder, plan_prepare, prepare_suite
     from mtbench.execution.progress import make_reporter
+    from mtbench.registry import add_plugin_files
 
+    add_plugin_files(plugin)
     order = PrepareOrder(suite, profile, Path(raw) if raw else None, Path(store) if store else None, encoder, workers)
     if dry_run:
         plan = plan_prepare(order)
-        common.emit_json(plan) if json else _print_plan(plan)
+        common.emit_json(plan) if json else _print_plan(plan, common.out_console())
         return 0
     if not json and order.needs_files:
-        _print_plan(plan_prepare(order))
+        _print_plan(plan_prepare(order), common.err_console())
     reporter = make_reporter()
     try:
         result = prepare_suite(order, reporter)
@@ -41,8 +47,7 @@ def command(
     return 0
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
-    console = common.err_console()
+def _print_plan(plan: dict[str, Any], console: Console) -> None:
     for file in plan["files"]:
         size = f"{file['bytes'] / 1e6:10,.1f} MB" if file["bytes"] else "  size unknown"
         console.print(f"  {file['state']:<9}{size}  {file['path']}", markup=False)

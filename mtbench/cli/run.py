@@ -64,4 +64,4 @@ def command(
         common.emit_json({"runs": records})
     else:
         print_records(records, common.out_console())
-    return 1 if any(r["status"] == "failed" for r in records) else 0
+    return common.exit_code(records)
