@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, dataclass_transform
@@ -70,6 +71,7 @@ class MultitaskOptimizer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(kw_only=True, eq=False)(cls)
+        _refuse_unknown_fields(cls)
 
     def __post_init__(self) -> None:
         for field, declared in hyperparameters(type(self)).items():
@@ -271,6 +273,21 @@ class MultitaskOptimizer:
         bad = sum((~torch.isfinite(probe)).sum() for probe in self.probes())
         # where the coordinates are sharded, all ranks skip the step or none
         return not isinstance(bad, Tensor) or not bool(self.reduce_sum(bad))
+
+
+def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
+    """Make the constructor answer an unknown hyperparameter with ConfigError and the known names."""
+    build = cls.__init__
+
+    @functools.wraps(build)
+    def checked(self: MultitaskOptimizer, **values: Any) -> None:
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{cls.name} has no hyperparameter {unknown[0]!r}; it has: {', '.join(known)}")
+        build(self, **values)
+
+    cls.__init__ = checked  # type: ignore[method-assign]
 
 
 def reset_field() -> Any:

@@ -57,7 +57,7 @@ class TSage(GradientCombining):
     state_dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = hyper(
         "auto", help="of the averages; auto: that of the gradients; 16 bits are rounded stochastically"
     )
-    median: Literal["exact", "sampled"] = hyper("exact", help="sampled: over a million coordinates, about 0.1 %% off")
+    median: Literal["exact", "sampled"] = hyper("exact", help="sampled: over a million coordinates, about 0.1 % off")
     compat: Literal["none", "taco"] = hyper("none", help="taco: divide by K once more, as the authors' code does")
     reset_on_episode: bool = reset_field()
 

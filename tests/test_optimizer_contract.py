@@ -281,3 +281,9 @@ def test_literal_choices_are_typed() -> None:
     assert Choosy(mode="b").mode == "b"
     with pytest.raises(ConfigError, match="one of 'a', 'b'"):
         Choosy(mode="c")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(entries("optimizer")))
+def test_an_unknown_hyperparameter_is_named_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} has no hyperparameter 'speed'; it has: .*scale"):
+        get_optimizer(name)(speed=3)

@@ -89,7 +89,7 @@ def command(
         print_sweep(sweep, common.out_console())
         for _, text in drawn:
             common.out_console().print(text, markup=False, soft_wrap=True)
-    return 1 if any(setting.status == "failed" for setting in sweep.settings) else 0
+    return common.exit_code([record for setting in sweep.settings for record in setting.records])
 
 
 def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None, str]:

@@ -13,7 +13,7 @@ from mtbench.data.loading import data_profile, load_suite, suite_folder
 from mtbench.data.overlap import exact_overlap, near_overlap
 from mtbench.data.reading import read_corpus, read_task
 from mtbench.data.types import Notes, QuerySplit, TaskData
-from mtbench.errors import MtbenchError
+from mtbench.errors import MtbenchError, UnknownNameError
 from mtbench.registry import get_suite
 from mtbench.suite import Corpus, Suite, Task
 
@@ -60,6 +60,8 @@ def check_suite(
             checks += _corpus_checks(suite, corpus, data)
         if suite_folder(name_or_path) is None:
             checks += _count_checks(str(name_or_path), profile, data)
+    except UnknownNameError:
+        raise
     except MtbenchError as error:
         return [*checks, Check("data", False, str(error))]
     if evaluate is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mtbench.errors import MtbenchError
+from mtbench.errors import DataError, MtbenchError
 from mtbench.execution.progress import Reporter
 from mtbench.execution.work import Job
 from mtbench.pipeline.runner import carry_out
@@ -18,7 +18,7 @@ def execute(
 ) -> list[dict[str, Any]]:
     """The records of ``jobs`` in order. A failed run is reported and recorded, and the others go on.
 
-    KeyboardInterrupt passes through, after the running record says so.
+    KeyboardInterrupt passes through, after the running record says so, and so does DataError: it ends all runs.
     """
     records = []
     for number, job in enumerate(jobs):
@@ -32,6 +32,8 @@ def execute(
                 until=until,
                 listener=reporter.listener(job.label),
             )
+        except DataError:
+            raise  # the data are the same for all runs: one message
         except MtbenchError as error:
             reporter.run_failed(job.label, str(error))
             record = job.failed_record(error)

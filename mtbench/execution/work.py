@@ -16,6 +16,8 @@ from mtbench.pipeline.request import BASELINES, Resolver, RunRequest
 from mtbench.registry import get_optimizer
 from mtbench.report.records import read_record, record_path, run_id
 
+MENDED_BY_USER = ("DataError", "ConfigError", "StoreError")
+"""Errors that asking again is an answer to: such a failed run counts as missing."""
 Rerun = Literal["missing", "failed", "all"]
 
 
@@ -133,6 +135,8 @@ def make_jobs(
 def _finished(record: dict[str, Any] | None, rerun: Rerun) -> dict[str, Any] | None:
     if record is None or rerun == "all":
         return None
+    if record.get("status") == "failed" and (record.get("error") or {}).get("type") in MENDED_BY_USER:
+        return None  # whoever asks again has mended the data or the disk
     done = {"complete"} if rerun == "failed" else {"complete", "failed"}
     return record if record.get("status") in done else None
 

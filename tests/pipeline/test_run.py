@@ -15,7 +15,7 @@ import pytest
 from pipeline.conftest import Bench
 from tiny_suite import SETTINGS
 
-from mtbench.errors import ConfigError, UnknownNameError, UsageError
+from mtbench.errors import ConfigError, DataError, UnknownNameError, UsageError
 
 
 def metrics(record: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +155,19 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(bench: Bench, tmp_path: P
     assert "no weights today" in record["error"]["message"] and record["error"]["traceback"]
     assert "average" not in record and str(tmp_path) not in json.dumps(record)
     os.environ.pop("MTBENCH_PLUGINS", None)
+
+
+def test_malformed_data_are_one_error_for_all_runs_and_mending_them_is_enough(bench: Bench) -> None:
+    import shutil
+
+    bench.suite = shutil.copytree(bench.suite, bench.folder / "broken")
+    qrels = bench.suite / "ask" / "train.tsv"
+    whole = qrels.read_text(encoding="utf-8")
+    qrels.write_text(whole + "ask-1\tno-such-passage\t1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.tsv:\d+: .*no-such-passage"):
+        bench.run(["naive", "tsage"], baselines=("bm25",))
+    qrels.write_text(whole, encoding="utf-8")
+    assert {r["status"] for r in bench.run(["naive", "tsage"], baselines=("bm25",))} == {"complete"}
 
 
 @pytest.mark.parametrize(
