@@ -65,7 +65,8 @@ def complete(record: dict[str, Any], plan: Plan, context: Context, built: dict[s
 def _add_scores(record: dict[str, Any], plan: Plan, final: Built) -> None:
     suite, manifest = plan.run.suite, final.manifest
     titles = {t.name: t.title for t in suite.tasks}
-    record["tasks"] = {name: {"title": titles[name], **scores} for name, scores in manifest["tasks"].items()}
+    found = manifest["tasks"]
+    record["tasks"] = {name: {"title": title, **found[name]} for name, title in titles.items() if name in found}
     average = _average(manifest["tasks"], [t.name for t in suite.tasks], suite.metric)
     if average is not None:
         record["average"] = average

@@ -34,7 +34,7 @@ def make_checkpoint(folder: Path, pooling: str, *, normalize: bool = False, shar
         _save_bert(path, tokenizer)
     settings = EncoderConfig(path=path, pooling=pooling, normalize=normalize, sharing=sharing, hidden=32)
     encoder = build_encoder(settings, tokenizer, num_tasks=2, seed=0)
-    encoder.save(folder, tokenizer, {"nq": "NQ", "fever": ""})
+    encoder.save(folder, tokenizer, {"nq": "NQ", "fever": ""}, {})
     return encoder
 
 
