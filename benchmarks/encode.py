@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens per batch of mtbench (search.encode_tokens)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -55,7 +56,7 @@ def main() -> None:
     )
     tokenizer: Any = load_tokenizer(options.encoder) if options.encoder else train_tokenizer(texts, 300)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = Encoder(build_encoder(settings, tokenizer, 1, 0).to(device), tokenizer.pad_token_id or 0, 16_384)
+    encoder = Encoder(build_encoder(settings, tokenizer, 1, 0).to(device), tokenizer.pad_token_id or 0, options.tokens)
 
     def ours() -> np.ndarray:
         # tokenising counts, as it does inside the peer's encode
