@@ -244,7 +244,7 @@ def test_hyperparameters_are_checked_and_shown() -> None:
     for params in wrong:
         with pytest.raises(ConfigError, match=rf"largest: {next(iter(params))} must be .*got"):
             Largest(**params)
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigError, match="largest has no hyperparameter 'nonsense'"):
         Largest(nonsense=1)  # type: ignore[call-arg]
 
 

@@ -39,7 +39,13 @@ def plan_jobs(
     root = Path(store).expanduser() if store else default_root()
     folder = Path(results).expanduser()
     fetch_results(folder)
-    return Prepared(make_jobs(requests(order), Resolver(root), folder, rerun, until), Store(root), folder)
+    kept = Store(root)
+    jobs = make_jobs(requests(order), Resolver(root), folder, rerun, until)
+    for job in jobs:
+        # a clone comes with records; only what this store has scored stands in for a run here
+        if job.finished and job.finished["status"] == "complete" and not kept.has("evaluate", job.plan.final.key):
+            job.finished = None
+    return Prepared(jobs, kept, folder)
 
 
 def run(

@@ -80,6 +80,14 @@ def test_a_finished_run_is_not_computed_again_and_rerun_all_gives_the_same(bench
     assert metrics(third) == metrics(first) and {s["reused"] for s in third["stages"]} == {True}
 
 
+def test_a_record_from_elsewhere_does_not_stand_in_for_a_run(bench: Bench, tmp_path: Path) -> None:
+    (first,) = bench.run("naive")
+    bench.store = tmp_path / "another store"
+    (second,) = bench.run("naive")
+    assert {s["reused"] for s in second["stages"]} == {False}
+    assert metrics(second) == metrics(first)
+
+
 def test_seeds_differ_and_are_reproducible(bench: Bench, tmp_path: Path) -> None:
     first, second = bench.run("naive", seeds=[0, 1])
     assert first["training"]["episodes"][0]["losses"] != second["training"]["episodes"][0]["losses"]
