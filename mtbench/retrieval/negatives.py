@@ -211,7 +211,7 @@ def sample_negatives(
     """
     if not 1 <= n <= negatives.indices.shape[1]:
         raise ConfigError(
-            f"train.negatives is {n}; it must be from 1 to negatives.per_query ({negatives.indices.shape[1]})"
+            f"train.hard_negatives is {n}; it must be from 1 to negatives.per_query ({negatives.indices.shape[1]})"
         )
     if mode not in ("top", "random"):
         raise ConfigError(f"negatives.sampling is {mode!r}; choose top or random")
