@@ -1,10 +1,11 @@
 """Time and memory of one combination step, for every registered multitask optimizer.
 
-    python benchmarks/optimizer_step.py [--sizes 1M,4M,16M] [--tasks 8] [--threads 1] [--device cpu] [--clock wall]
+    python benchmarks/optimizer_step.py [--sizes 1M,8M,64M] [--tasks 8] [--threads 1] [--device cpu] [--clock wall]
 
 The K gradients are in memory, as one (K, d) block in float32; measured is ``combine`` alone. Beside each time stand
 its ratio to naive and to the floor, the time that the bytes which must move take at this machine's bandwidth
-(an in-place addition of two vectors of d numbers, measured in the same process): with d numbers as the unit,
+(an in-place addition of two vectors of K d numbers, measured in the same process: shorter ones would stay in a large
+cache, where the gradients and averages do not): with d numbers as the unit,
 
     losses, norms   K + 1          the gradients once, the update once
     gram            2 K + 1        the gradients for the Gram matrix and for the weighted sum
@@ -50,7 +51,7 @@ TORCHJD = {
 def main() -> None:
     """Measure every line in a process of its own and print one table per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="1M,4M,16M", help="values of d")
+    parser.add_argument("--sizes", default="1M,8M,64M", help="values of d")
     parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -110,7 +111,7 @@ def measure(line: str, size: int, options: argparse.Namespace) -> dict[str, floa
     step, _ = stepper(line, theta, gradients)  # libraries and compiled code are in memory after this
     step()
     del step
-    seconds_per_number = bandwidth(size, device, options.clock)
+    seconds_per_number = bandwidth(K * size, device, options.clock)
     forget_peak(device)
     before = memory(device, peak=False)
     step, vectors = stepper(line, theta, gradients)
@@ -190,7 +191,7 @@ def bandwidth(size: int, device: Any, clock: str) -> float:
     """Seconds per number moved, measured by adding one vector to another in place (two reads, one write)."""
     import torch
 
-    size = max(size, 16_000_000)  # a vector that fits into the cache would say nothing
+    size = max(size, 16_000_000)
     a, b = torch.ones(size, device=device), torch.ones(size, device=device)
     return min(timed(lambda: a.add_(b), device, clock) for _ in range(5)) / (3 * size)
 

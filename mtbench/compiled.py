@@ -50,24 +50,26 @@ def fused_update(
     theta: Tensor,
     gradients: list[Tensor],
     averages: list[Tensor],
-    divisors: Tensor,
-    temperatures: Tensor | None,
+    lifts: Tensor,
+    scales: Tensor,
+    sharpness: Tensor | None,
     beta: float,
     limit: float,
     out: Tensor,
 ) -> None:
-    """:func:`mtbench.streaming.fused_pass` (without temperatures: the mean), unrolled over the tasks.
+    """:func:`mtbench.streaming.fused_pass` (without sharpness: the mean), unrolled over the tasks.
 
-    Every number is read and written once. A reduction over the rows of a (K, d) block would be compiled to a loop
-    six times slower, as measured.
+    ``lifts * scales`` (K,): what the sensitivities are multiplied by, see :func:`reciprocals`; ``sharpness`` (K,): one
+    over the temperature. Every number is read and written once. A reduction over the rows of a (K, d) block would be
+    compiled to a loop six times slower, as measured; divisions by medians and temperatures cost a quarter more.
     """
     logits = []
     for k, gradient in enumerate(gradients):
-        fresh = (theta * gradient).abs() / divisors[k] * (1 - beta)
+        fresh = (theta * gradient).abs() * lifts[k] * scales[k]
         new = (averages[k] * beta + fresh).clamp(max=limit)
         averages[k].copy_(new)
-        logits.append(new if temperatures is None else new / temperatures[k])
-    if temperatures is None:
+        logits.append(new if sharpness is None else new * sharpness[k])
+    if sharpness is None:
         out.copy_(functools.reduce(torch.add, gradients) / len(gradients))
         return
     highest = functools.reduce(torch.maximum, logits)
@@ -75,6 +77,17 @@ def fused_update(
     total = functools.reduce(torch.add, shares)
     weighted = [share * gradient for share, gradient in zip(shares, gradients, strict=True)]
     out.copy_(functools.reduce(torch.add, weighted) / total)
+
+
+def reciprocals(divisors: Tensor) -> tuple[Tensor, Tensor]:
+    """Two factors each, to multiply by one after the other instead of dividing by ``divisors`` (K,), 0 < m <= inf.
+
+    One over a very small float is infinite, and over a very large one loses digits: those are lifted by a power of
+    two, which is exact, before.
+    """
+    ones = torch.ones_like(divisors)
+    lifts = torch.where(divisors < 2.0**-60, ones * 2.0**60, torch.where(divisors > 2.0**60, ones * 2.0**-60, ones))
+    return lifts, 1 / (divisors * lifts)
 
 
 def block_counts(theta: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mtbench.compiled import attempt, fused_update
+from mtbench.compiled import attempt, fused_update, reciprocals
 from mtbench.medians import sensitivity
 
 CHUNK = 1 << 15
@@ -74,10 +74,12 @@ def fused_pass(
 
     ``theta``, ``out``, each gradient and each average: (d,). One pass: every number is read and written once.
     """
-    if all(t.dtype == theta.dtype for t in (*averages, *gradients)):
-        scales = None if mean else torch.tensor(temperatures, dtype=theta.dtype, device=theta.device)
-        lists = (list(gradients), list(averages), torch.stack(list(divisors)))
-        if attempt(fused_update, theta.numel(), theta, *lists, scales, averaging.beta, averaging.limit, out):
+    invertible = mean or min(map(abs, temperatures)) > 4 * torch.finfo(theta.dtype).tiny
+    if invertible and all(t.dtype == theta.dtype for t in (*averages, *gradients)):
+        sharpness = None if mean else 1 / torch.tensor(temperatures, dtype=theta.dtype, device=theta.device)
+        lifts, scales = reciprocals(torch.stack(list(divisors)))
+        fixed = (lifts, scales * (1 - averaging.beta), sharpness, averaging.beta, averaging.limit)
+        if attempt(fused_update, theta.numel(), theta, list(gradients), list(averages), *fixed, out):
             return
     for start in range(0, theta.numel(), CHUNK):
         stop = min(start + CHUNK, theta.numel())

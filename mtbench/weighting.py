@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mtbench.optimizer import Cost, MultitaskOptimizer, Reduce
 
-CHUNK = 1 << 16
-"""Columns per chunk of the Gram matrix: a chunk of K rows stays in the processor's cache."""
+CHUNK = 1 << 14
+"""Columns per chunk of the Gram matrix: a chunk of K rows in float64 stays in the processor's cache."""
 
 
 class LossWeighting(MultitaskOptimizer):
@@ -155,12 +155,18 @@ class GramWeighting(_RowKeeping):
         """
         raise NotImplementedError
 
+    def watch(self, gradient: Tensor) -> None:
+        """The Gram matrix sees whatever is not finite: no pass of its own."""
+
+    def probes(self) -> list[Tensor]:
+        self._gram, self.gram_scale = gram_matrix(self.present_rows(), self.reduce_sum, self.reduce_max)
+        return [torch.from_numpy(np.diag(self._gram).copy())]
+
     def write_update(self, out: Tensor) -> None:
         rows = self.present_rows()
-        gram, self.gram_scale = gram_matrix(rows, self.reduce_sum, self.reduce_max)
         numbers: dict[str, Any] = {}
         self.notes = numbers
-        weights = np.asarray(self.weights_from_gram(gram, self.present_losses()), dtype=np.float64)
+        weights = np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64)
         torch.mv(rows.t(), torch.as_tensor(weights, dtype=rows.dtype, device=rows.device), out=out)
         self.set_report(weights, **numbers)
 
@@ -190,20 +196,34 @@ def gram_matrix(
     """The Gram matrix of ``rows`` (n, d) in float64, scaled, and the scale: ``G @ G.T == gram * scale``.
 
     The scale is a power of four near the largest squared norm, so that neither 1e-20 nor 1e15 leaves the range and
-    no threshold is absolute. Accumulated chunk by chunk in float64; no temporary of the size of ``rows``.
+    no threshold is absolute. Multiplied and accumulated in float64, chunk by chunk, in one read of the rows; no
+    temporary of the size of ``rows``. A diagonal entry is finite exactly if its row is.
     Of several ranks with a slice of the columns each, ``reduce_sum`` adds the partial matrices and ``reduce_max``
     finds the largest entry, so that all of them scale alike.
     """
-    n, d = rows.shape
-    total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    largest = float(reduce_max(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max()))
-    shift = 2.0 ** -np.floor(np.log2(largest)) if largest > 0 else 1.0
-    for start in range(0, d, CHUNK):
-        block = rows[:, start : start + CHUNK].to(torch.float64) * shift
-        total.addmm_(block, block.t())
-    gram = reduce_sum(total).cpu().numpy()
-    top = float(np.diag(gram).max()) if n else 0.0
-    if top <= 0:
+    gram, shift = reduce_sum(_products(rows)).cpu().numpy(), 1.0
+    # squares of shorter floats never leave the range of float64; those of float64 may, and 0 may be an underflow
+    squares = np.diag(gram)
+    if rows.dtype == torch.float64 and not ((squares > 1e-280) & (squares < 1e280)).all():
+        largest = float(reduce_max(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max()))
+        if 0 < largest < np.inf:
+            shift = 2.0 ** -np.floor(np.log2(largest))
+            gram = reduce_sum(_products(rows, shift)).cpu().numpy()
+    top = float(np.diag(gram).max()) if len(gram) else 0.0
+    if not 0 < top < np.inf:
         return gram, 1.0
     scale = 4.0 ** np.floor(np.log2(top) / 2)
     return gram / scale, float(scale / shift**2)
+
+
+def _products(rows: Tensor, factor: float = 1.0) -> Tensor:
+    """The inner products (n, n) of ``rows`` (n, d), multiplied by ``factor`` before, in float64."""
+    n, d = rows.shape
+    total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
+    memory = torch.empty(n, min(CHUNK, d), dtype=torch.float64, device=rows.device)
+    for start in range(0, d, CHUNK):
+        chunk = memory[:, : min(CHUNK, d - start)].copy_(rows[:, start : start + CHUNK])
+        if factor != 1.0:
+            chunk.mul_(factor)
+        total.addmm_(chunk, chunk.t())
+    return total

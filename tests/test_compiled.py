@@ -64,8 +64,10 @@ def test_compiled_pass_equals_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     opts = {f: TSage(tau=-0.5, beta=0.5, burn_in=0.5, implementation=f) for f in ("fused", "dense")}  # type: ignore[arg-type]
     for opt in opts.values():
         opt.start(theta, 3, 6)
-    for _ in range(6):
-        gradients = torch.randn(3, 5003)
+    # medians whose reciprocals leave the range of a float, and a gradient of 0
+    scales = torch.tensor([[1, 1, 1], [1e-41, 1, 1e36], [1, 1e-44, 1e37], [1, 1, 1], [1e-41, 1e36, 1], [0, 1, 1]])
+    for scale in scales:
+        gradients = torch.randn(3, 5003) * scale[:, None]
         gradients[:, :1000] = 0
         fused, dense = (opts[f].combine(gradients, torch.ones(3)) for f in ("fused", "dense"))
         torch.testing.assert_close(fused, dense, rtol=1e-5, atol=1e-6)
