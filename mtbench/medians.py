@@ -12,9 +12,10 @@ stand, and those are sorted out. If the counts say that the median is outside af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,8 @@ CHUNK = 1 << 20
 """Coordinates per chunk: large against the 65,536 bins that each chunk's histogram adds to the total."""
 SAMPLES = 1 << 20
 """Coordinates that :func:`sampled_median`, and the bracket of :func:`fast_median`, look at."""
+GATHERED = 1 << 12
+"""Blocks that are gathered at a time."""
 _BINS = 1 << 16
 
 Reduce = Callable[[Tensor], Tensor]
@@ -98,7 +101,7 @@ def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median 
     tail = sensitivity(theta, gradient, whole, size)
     in_tail = [(tail < low).sum(), (tail <= high).sum(), (tail > 0).sum(), (tail < torch.inf).sum()]
     # blocks are counted in float32, exactly; their sum is not, so it is taken in integers
-    below, up_to, positive, finite = (counts.sum(1, dtype=torch.float64) + torch.stack(in_tail)).long().tolist()
+    below, up_to, positive, finite = (_row_sums(counts) + torch.stack(in_tail)).long().tolist()
     zeros = size - positive
     is_zero = zeros > (size - 1) // 2
     rank = zeros + (positive - 1) // 2 if nonzero or is_zero else (size - 1) // 2
@@ -106,7 +109,7 @@ def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median 
         return None
     blocks = (counts[1] > counts[0]).nonzero()[:, 0]
     inside = torch.cat([_between(v, low, high) for v in (tail, *_gathered(theta, gradient, blocks))])
-    value = inside.kthvalue(rank - below + 1).values
+    value = _of_ranks(inside, [rank - below])[0]
     return Median(value, torch.tensor(is_zero, device=theta.device), torch.tensor(0, device=theta.device))
 
 
@@ -119,19 +122,47 @@ def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Te
     first = zeros if nonzero or zeros > (size - 1) // 2 else 0
     middle, spread = first + (size - first - 1) // 2, int(1.5 * size**0.5) + 1
     low, high = max(middle - spread, 0), min(middle + spread, size - 1)
-    return sample.kthvalue(min(low, size - 1) + 1).values, sample.kthvalue(high + 1).values
+    found = _of_ranks(sample, [min(low, size - 1), high])
+    return found[0], found[1]
+
+
+def _row_sums(counts: Tensor) -> Tensor:
+    """The sums (4,) of whole numbers (4, n) in float64; torch would make a float64 copy of them on a CPU."""
+    if counts.device.type != "cpu":
+        return counts.sum(1, dtype=torch.float64)
+    return torch.from_numpy(counts.numpy().sum(1, dtype=np.float64))
 
 
 def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tensor]:
-    """The sensitivities in ``blocks`` (n,), some thousand blocks at a time, which stay in the cache."""
+    """The sensitivities in ``blocks`` (n,), some thousand blocks at a time, which stay in the cache; valid until next.
+
+    In the same memory each time: many short-lived pieces between small ones that stay would add up to a good part
+    of a vector.
+    """
     whole = theta.numel() - theta.numel() % BLOCK
     rows = [v[:whole].view(-1, BLOCK) for v in (theta, gradient)]
-    for some in blocks.split(1 << 12):
-        yield rows[0].index_select(0, some).mul_(rows[1].index_select(0, some)).abs_().flatten()
+    memory = [theta.new_empty(GATHERED, BLOCK) for _ in rows]
+    for some in blocks.split(GATHERED):
+        found = [torch.index_select(r, 0, some, out=m[: len(some)]) for r, m in zip(rows, memory, strict=True)]
+        yield found[0].mul_(found[1]).abs_().flatten()
+
+
+def _of_ranks(values: Tensor, ranks: Sequence[int]) -> Tensor:
+    """The numbers of these ranks (0-based) among ``values`` (n,)."""
+    if values.device.type != "cpu":
+        return torch.stack([values.kthvalue(rank + 1).values for rank in ranks])
+    # numpy selects, and even sorts, several times faster than kthvalue
+    array = values.numpy()
+    ordered = np.partition(array, ranks[0]) if len(ranks) == 1 else np.sort(array)
+    return torch.from_numpy(ordered[list(ranks)])
 
 
 def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return values[(values >= low) & (values <= high)]
+    """The ``values`` (n,) in the closed interval."""
+    if values.device.type != "cpu":
+        return values[(values >= low) & (values <= high)]
+    array = values.numpy()  # for the same reason
+    return torch.from_numpy(array[(array >= low.numpy()) & (array <= high.numpy())])
 
 
 def sampled_median(
@@ -154,7 +185,7 @@ def sampled_median(
     is_zero = zeros > (sample.numel() - 1) // 2
     first = zeros if nonzero or is_zero else 0
     rank = min(first + max(sample.numel() - first - 1, 0) // 2, sample.numel() - 1)
-    return Median(sample.kthvalue(rank + 1).values, torch.tensor(is_zero, device=few.device), bad)
+    return Median(_of_ranks(sample, [rank])[0], torch.tensor(is_zero, device=few.device), bad)
 
 
 def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
