@@ -131,3 +131,5 @@ class Download:
     """Not needed by the suite's tasks: named for those who want it, neither fetched nor checked."""
     manual: str = ""
     """How to get a file that no program can fetch (a page with a form, a shared drive)."""
+    instead: tuple[Download, ...] = ()
+    """The needed members one by one from elsewhere (the Hugging Face hub), for when no source of the archive answers."""

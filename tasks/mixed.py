@@ -18,6 +18,7 @@ MSMARCO_URLS = (
 )
 ROCKETQA_URL = "https://rocketqa.bj.bcebos.com/corpus/marco.tar.gz"
 BEIR_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/fever.zip"
+BEIR_HUB = "hf://datasets/BeIR"
 KILT_URL = "http://dl.fbaipublicfiles.com/KILT"
 DPR_URL = "https://dl.fbaipublicfiles.com/ur"
 ZESHEL_MANUAL = (
@@ -136,6 +137,12 @@ class Mixed(SuiteDefinition):
             md5="5a818580227bfb4b35bb6fa46d9b6c03",
             unpack=True,
             members=("fever/corpus.jsonl", "fever/queries.jsonl", "fever/qrels/train.tsv", "fever/qrels/dev.tsv"),
+            instead=(
+                Download("fever/corpus.jsonl.gz", (f"{BEIR_HUB}/fever/corpus.jsonl.gz",)),
+                Download("fever/queries.jsonl.gz", (f"{BEIR_HUB}/fever/queries.jsonl.gz",)),
+                Download("fever/qrels/train.tsv", (f"{BEIR_HUB}/fever-qrels/train.tsv",)),
+                Download("fever/qrels/dev.tsv", (f"{BEIR_HUB}/fever-qrels/dev.tsv",)),
+            ),
         ),
         Download("nq/psgs_w100.tsv.gz", (f"{DPR_URL}/wikipedia_split/psgs_w100.tsv.gz",)),
         Download("nq/nq-dev-kilt.jsonl", (f"{KILT_URL}/nq-dev-kilt.jsonl",)),
@@ -144,8 +151,8 @@ class Mixed(SuiteDefinition):
     )  # fmt: skip
     licences: ClassVar[dict[str, str]] = {
         "MS MARCO": "non-commercial research only (Microsoft's terms)",
-        "ZESHEL (Fandom text)": "CC BY-SA 3.0",
-        "FEVER": "CC BY-SA 3.0",
+        "ZESHEL (Fandom text)": "CC BY-SA",
+        "FEVER": "CC BY-SA 3.0 (BEIR's copy states CC BY-SA 4.0)",
         "Natural Questions": "CC BY-SA 3.0",
         "Wikipedia text": "CC BY-SA 3.0 and GFDL",
         "MT-DPR passages and training files": "CC BY-NC 4.0 (as DPR's data)",

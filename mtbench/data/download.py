@@ -28,6 +28,10 @@ _CHUNK = 1 << 20
 _TRANSIENT = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
+class NoSourceError(DataError):
+    """No source of a file answered."""
+
+
 def source_url(url: str) -> str:
     """The https address of a source; ``hf://`` names go to the hub (or the mirror that HF_ENDPOINT names)."""
     if not url.startswith("hf://"):
@@ -41,8 +45,8 @@ def source_url(url: str) -> str:
 def fetch(download: Download, folder: Path, progress: Progress | None = None, pause: float = 2.0) -> Path:
     """The file of ``download`` in ``folder``, fetched if it is not there.
 
-    ``pause`` is the wait in seconds before the second attempt; it doubles with each. Raises DataError if no source
-    gives it, if its size or checksum is wrong, or if only a person can get it; StoreError for a full disk.
+    ``pause`` is the wait in seconds before the second attempt; it doubles with each. Raises NoSourceError if no source
+    gives it, DataError if its size or checksum is wrong, or if only a person can get it; StoreError for a full disk.
     """
     path = folder / download.path
     if path.is_file():
@@ -62,7 +66,7 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None, pa
         except OSError as error:
             raise _disk_error(path, error) from error
     else:
-        raise DataError(
+        raise NoSourceError(
             "could not be fetched:\n  " + "\n  ".join(reasons),
             path=path,
             remedy="Check the network or proxy (https_proxy) and call again, which goes on where it stopped; "

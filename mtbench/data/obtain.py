@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtbench.data.archives import missing_members, unpack
-from mtbench.data.download import Progress, check_file, fetch, remote_size
+from mtbench.data.download import NoSourceError, Progress, check_file, fetch, remote_size
 from mtbench.data.loading import SOURCE, raw_folder
 from mtbench.data.reading import suite_files
 from mtbench.data.tables import write_json
@@ -107,8 +107,22 @@ def _bring(item: PlannedFile, folder: Path, progress: Progress | None, *, fetch_
     if item.state in ("fetch", "partial"):
         if not fetch_missing:
             raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
-        fetch(download, folder, progress)
+        try:
+            fetch(download, folder, progress)
+        except NoSourceError as error:
+            _fetch_members(download, folder, progress, error)
     elif (folder / download.path).is_file():
         check_file(download, folder / download.path)
     if download.unpack and item.state in ("fetch", "partial", "unpack"):
         unpack(download, folder)
+
+
+def _fetch_members(download: Download, folder: Path, progress: Progress | None, error: NoSourceError) -> None:
+    """Fetch the archive's members one by one from elsewhere; raises ``error`` if that is not possible."""
+    for piece in download.instead:
+        try:
+            fetch(piece, folder, progress)
+        except NoSourceError as also:
+            raise also from error
+    if not download.instead:
+        raise error

@@ -18,6 +18,8 @@ from mtbench.report.records import Loaded, load_records, no_garbage_collection
 from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
 
+DEFAULT_BASELINE = "naive"
+
 
 @dataclass(slots=True)
 class Board:
@@ -53,7 +55,7 @@ def load_board(
     profile: str,
     *,
     metric: str | None = None,
-    baseline: str = "naive",
+    baseline: str = DEFAULT_BASELINE,
     published: bool = False,
     summary: bool = True,
 ) -> Board:
@@ -84,7 +86,7 @@ def suite_name(text: str) -> str:
 
 
 def build_board(
-    loaded: Sequence[Loaded], *, metric: str | None = None, baseline: str = "naive", published: bool = False
+    loaded: Sequence[Loaded], *, metric: str | None = None, baseline: str = DEFAULT_BASELINE, published: bool = False
 ) -> Board:
     """The board of the newest suite version among ``loaded`` (records of one suite and profile).
 
@@ -158,6 +160,9 @@ def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
 
 def _compare(board: Board) -> None:
     """Gains over the baseline of the same configuration, corrected families, tiers and what was detectable."""
+    named = {name for row in board.rows for name in (row.label, row.optimizer)}
+    if board.baseline != DEFAULT_BASELINE and board.baseline not in named:
+        raise UsageError(f"no row {board.baseline!r} to measure gains against; there are {', '.join(sorted(named))}")
     variants = {row.variant for row in board.rows}
     for variant in variants:
         rows = [r for r in board.rows if r.variant == variant or (not variant and r.kind != "optimizer")]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import shutil
 import tarfile
+import threading
+import time
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,6 +76,41 @@ def test_with_raw_nothing_is_fetched(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"queries\.jsonl: not found\n  Put the file there, or leave --raw out"):
         obtain_raw(Packed, "paper", raw, tmp_path / "home")
     assert not (raw_folder(Packed, "paper", tmp_path / "home") / SOURCE).exists()
+
+
+@pytest.fixture
+def hub(small_suite: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that has the suite's files one by one."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(small_suite))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def test_members_come_one_by_one_where_the_archive_is_gone(
+    raw: Path, hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, queries, _ = Packed.downloads
+    pieces = tuple(Download(member, (f"{hub}/{member}",)) for member in archive.members)
+    home = tmp_path / "home"
+    folder = raw_folder(Packed, "paper", home)
+    folder.mkdir(parents=True)
+    shutil.copy(raw / "queries.jsonl", folder)
+    with pytest.raises(DataError, match=r"all\.tar\.gz: could not be fetched"):
+        obtain_raw(Packed, "paper", None, home)
+    monkeypatch.setattr(Packed, "downloads", (replace(archive, instead=pieces), queries))
+    suite = obtain_raw(Packed, "paper", None, home)
+    assert not missing_members(archive, suite.root) and [i.state for i in plan_files(Packed, folder)] == ["there"] * 2
+    (folder / "corpus.jsonl").unlink()
+    gone = (Download("corpus.jsonl", (f"{hub}/absent",)),)
+    monkeypatch.setattr(Packed, "downloads", (replace(archive, instead=gone), queries))
+    with pytest.raises(DataError, match=r"(?s)corpus\.jsonl: could not be fetched.*404"):
+        obtain_raw(Packed, "paper", None, home)
 
 
 def test_the_disk_is_checked_first(tmp_path: Path) -> None:

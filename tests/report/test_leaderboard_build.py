@@ -183,7 +183,10 @@ def test_gains_are_against_the_named_baseline() -> None:
     assert row(board, "tsage").gain is None
     gain = row(board, "cgd").gain
     assert gain is not None and gain.difference == pytest.approx(-0.02, abs=0.004)
-    assert "No finished run of the baseline nobody" in notes(board_of(family(2), baseline="nobody"))
+    without = [r for r in family(2) if r["spec"]["optimizer"]["name"] != "naive"]
+    assert "No finished run of the baseline naive" in notes(board_of(without))
+    with pytest.raises(UsageError, match="no row 'nobody' to measure gains against; there are .*naive"):
+        board_of(family(2), baseline="nobody")
 
 
 def test_two_records_of_one_seed_are_noted_and_the_later_counts() -> None:
