@@ -132,4 +132,4 @@ class Download:
     manual: str = ""
     """How to get a file that no program can fetch (a page with a form, a shared drive)."""
     instead: tuple[Download, ...] = ()
-    """The needed members one by one from elsewhere (the Hugging Face hub), for when no source of the archive answers."""
+    """The needed members one by one (on the Hugging Face hub), for when no source of the archive answers."""

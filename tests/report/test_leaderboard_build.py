@@ -185,7 +185,7 @@ def test_gains_are_against_the_named_baseline() -> None:
     assert gain is not None and gain.difference == pytest.approx(-0.02, abs=0.004)
     without = [r for r in family(2) if r["spec"]["optimizer"]["name"] != "naive"]
     assert "No finished run of the baseline naive" in notes(board_of(without))
-    with pytest.raises(UsageError, match="no row 'nobody' to measure gains against; there are .*naive"):
+    with pytest.raises(UsageError, match=r"no row 'nobody' to measure gains against; there are .*naive"):
         board_of(family(2), baseline="nobody")
 
 
