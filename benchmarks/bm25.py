@@ -1,8 +1,9 @@
 """BM25 in shards against one piece: time, memory and equality on generated text.
 
-    python benchmarks/bm25.py [--passages 100000] [--queries 500] [--shard-size 20000]
+    python benchmarks/bm25.py [--passages 100000] [--queries 500] [--shard-size 20000] [--workers 1]
 
-Each way is a fresh process, so that its peak memory is its own. Words follow Zipf's law, 100 to a passage.
+Each way is a fresh process, so that its peak memory is its own. Words follow Zipf's law, 100 to a passage. Memory is
+that of the process; with ``--workers`` each further one maps the same index.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def texts(count: int, words: int, seed: int) -> Iterator[str]:
         yield " ".join(f"w{rank}" for rank in ranks)
 
 
-def measure(passages: int, queries: int, shard_size: int, folder: Path) -> dict[str, float | str]:
+def measure(passages: int, queries: int, shard_size: int, workers: int, folder: Path) -> dict[str, float | str]:
     """Builds and searches once in this process."""
     start = time.perf_counter()
     for _ in texts(passages, 100, 0):
@@ -45,7 +46,7 @@ def measure(passages: int, queries: int, shard_size: int, folder: Path) -> dict[
     id_rank = np.random.default_rng(2).permutation(passages).astype(np.int32)
     asked = list(texts(queries, 10, 1))
     start = time.perf_counter()
-    ranking = search_bm25(folder, asked, 100, id_rank)
+    ranking = search_bm25(folder, asked, 100, id_rank, workers=workers)
     searched = time.perf_counter() - start
     digest = hashlib.sha256(ranking.indices.tobytes() + ranking.scores.tobytes()).hexdigest()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -58,18 +59,24 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--shard-size", type=int, default=20_000)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help="processes that search, if there is enough to do")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
+    if options.measure:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure(options.passages, options.queries, options.shard_size, Path(folder))))
+            print(
+                json.dumps(
+                    measure(options.passages, options.queries, options.shard_size, options.workers, Path(folder))
+                )
+            )
         return
     numbers = ["--passages", str(options.passages), "--queries", str(options.queries)]
+    numbers += ["--workers", str(options.workers)]
     print(f"python benchmarks/bm25.py {' '.join(numbers)} --shard-size {options.shard_size}")
     print(f"{'':12}{'build':>16}{'search':>16}{'peak memory':>14}")
     results = {}
     for name, size in (("one piece", options.passages), ("shards", options.shard_size)):
-        command = [sys.executable, __file__, "--worker", *numbers, "--shard-size", str(size)]
+        command = [sys.executable, __file__, "--measure", *numbers, "--shard-size", str(size)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         results[name] = found
         print(

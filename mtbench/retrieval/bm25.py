@@ -9,9 +9,13 @@ depend on ``shard_size``, and memory depends on it alone. Each shard is a folder
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from mtbench.errors import ConfigError, StoreError
 from mtbench.retrieval.ranking import (
     NO_KEY,
     Ranking,
+    key_scores,
     largest_keys,
     ranking_from_keys,
     rows_by_rank,
@@ -36,6 +41,10 @@ STOPWORDS = {"none": frozenset[str](), "english": frozenset(_ENGLISH.split())}
 _WORD = re.compile(r"(?u)\b\w\w+\b")
 _MARKERS = re.compile(r"\[SEP\]|\[START_ENT\]|\[END_ENT\]")
 _SCHEMA = 1
+_Terms = list[tuple[int, int]]
+"""A query's known terms, each with the number of its occurrences."""
+WORTHWHILE = 10_000_000_000
+"""Queries times passages from which on starting processes pays."""
 
 
 class Analyzer:
@@ -194,13 +203,15 @@ def search_bm25(
     *,
     groups: np.ndarray | None = None,
     query_groups: np.ndarray | None = None,
+    workers: int | None = None,
 ) -> Ranking:
     """The k best passages for every query: a :class:`Ranking` of shape (Q, k), equal scores by id descending.
 
     Only passages that share a term with the query are results (score > 0), so a query that is empty or has only
     unknown words has none. The literal markers ``[SEP]``, ``[START_ENT]``, ``[END_ENT]`` in queries are no words.
     ``id_rank`` is int32[N]. With ``groups`` (int32[N]) and ``query_groups`` (int32[Q]) a query sees only the passages
-    of its own group.
+    of its own group. Large searches are divided among ``workers`` processes (default: one per processor), which
+    changes no result.
 
     Raises StoreError if ``folder`` holds no complete index, ValueError if ``id_rank`` does not fit it.
     """
@@ -210,14 +221,72 @@ def search_bm25(
     if (groups is None) != (query_groups is None):
         raise ValueError("groups and query_groups belong together")
     terms = list(_query_terms(folder, index, queries))
-    keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
+    workers = workers or _processors()
+    search = _search_in_processes if workers > 1 and len(terms) * len(id_rank) >= WORTHWHILE else _search
+    keys = search(folder, index["shards"], terms, k, id_rank, groups, query_groups, workers)
+    return ranking_from_keys(keys, rows_by_rank(id_rank))
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _search(
+    folder: Path,
+    shards: Sequence[int],
+    terms: Sequence[_Terms],
+    k: int,
+    id_rank: np.ndarray,
+    groups: np.ndarray | None,
+    query_groups: np.ndarray | None,
+    workers: int = 1,
+) -> np.ndarray:
+    """The sort keys int64[Q, k] of all queries, shard after shard."""
+    keys = np.full((len(terms), k), NO_KEY, dtype=np.int64)
     start = 0
-    for number, size in enumerate(index["shards"]):
+    for number, size in enumerate(shards):
         rows = slice(start, start + size)
         shard_groups = None if groups is None else groups[rows]
         _search_shard(folder / _shard_name(number), terms, keys, id_rank[rows], shard_groups, query_groups)
         start += size
-    return ranking_from_keys(keys, rows_by_rank(id_rank))
+    return keys
+
+
+def _search_in_processes(
+    folder: Path,
+    shards: Sequence[int],
+    terms: Sequence[_Terms],
+    k: int,
+    id_rank: np.ndarray,
+    groups: np.ndarray | None,
+    query_groups: np.ndarray | None,
+    workers: int,
+) -> np.ndarray:
+    """:func:`_search` with the queries divided among processes; index and ranks are mapped, not copied."""
+    edges = np.linspace(0, len(terms), min(4 * workers, len(terms)) + 1).astype(int)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    with tempfile.TemporaryDirectory() as name, pool:
+        scratch = Path(name)
+        np.save(scratch / "id_rank.npy", id_rank)
+        if groups is not None:
+            np.save(scratch / "groups.npy", groups)
+        parts = [
+            pool.submit(
+                _search_part, scratch, folder, shards, terms[low:high], k,
+                None if query_groups is None else query_groups[low:high],
+            )
+            for low, high in pairwise(edges)
+        ]  # fmt: skip
+        return np.concatenate([part.result() for part in parts])
+
+
+def _search_part(
+    scratch: Path, folder: Path, shards: Sequence[int], terms: Sequence[_Terms], k: int, query_groups: np.ndarray | None
+) -> np.ndarray:
+    id_rank = np.load(scratch / "id_rank.npy", mmap_mode="r")
+    groups = None if query_groups is None else np.load(scratch / "groups.npy", mmap_mode="r")
+    return _search(folder, shards, terms, k, id_rank, groups, query_groups)
 
 
 def _open(folder: Path) -> dict[str, Any]:
@@ -230,7 +299,7 @@ def _open(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _query_terms(folder: Path, index: dict[str, Any], queries: Sequence[str]) -> Iterator[list[tuple[int, int]]]:
+def _query_terms(folder: Path, index: dict[str, Any], queries: Sequence[str]) -> Iterator[_Terms]:
     """Per query its known terms in order of appearance, each with the number of its occurrences."""
     words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = {word: number for number, word in enumerate(words)}
@@ -245,7 +314,7 @@ def _query_terms(folder: Path, index: dict[str, Any], queries: Sequence[str]) ->
 
 def _search_shard(
     folder: Path,
-    terms: list[list[tuple[int, int]]],
+    terms: Sequence[_Terms],
     keys: np.ndarray,
     ranks: np.ndarray,
     groups: np.ndarray | None,
@@ -256,18 +325,21 @@ def _search_shard(
         np.asarray(np.load(folder / f"{name}.csc.index.npy", mmap_mode="r")) for name in ("data", "indices", "indptr")
     )
     scores = np.zeros(len(ranks), dtype=np.float32)
+    k = keys.shape[1]
+    floors = key_scores(keys[:, -1])
     for query, known in enumerate(terms):
         # Terms that first occur in a later shard are beyond this shard's columns.
         columns = [(slice(*indptr[t : t + 2]), count) for t, count in known if t < len(indptr) - 1]
         for column, count in columns:
             scores[indices[column]] += np.float32(count) * data[column]
-        found = scores > 0
+        # what is below the last of k results cannot become one; what equals it may, by its id
+        rows = np.flatnonzero(scores >= floors[query] if floors[query] > 0 else scores)
         if groups is not None and query_groups is not None:
-            found &= groups == query_groups[query]
-        rows = np.flatnonzero(found)
-        new = sort_keys(scores[rows], ranks[rows])
-        new = new[new > keys[query, -1]]
-        if len(new):
-            merged = np.concatenate([keys[query], new])[None]
-            keys[query] = largest_keys(merged, keys.shape[1])[0]
+            rows = rows[groups[rows] == query_groups[query]]
+        if len(rows) > k:
+            values = scores[rows]
+            rows = rows[values >= np.partition(values, len(values) - k)[len(values) - k]]
+        if len(rows):
+            merged = np.concatenate([keys[query], sort_keys(scores[rows], ranks[rows])])[None]
+            keys[query] = largest_keys(merged, k)[0]
         scores.fill(0)

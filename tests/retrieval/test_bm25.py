@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from retrieval_oracles import assert_equal, rank_by_definition
 
 from mtbench.errors import ConfigError, StoreError
+from mtbench.retrieval import bm25
 from mtbench.retrieval.bm25 import STOPWORDS, Analyzer, build_bm25, search_bm25
 
 WORDS = ("river", "rivers", "stone", "the", "zug", "łódź", "東京", "x", "42")
@@ -114,6 +115,17 @@ def test_groups_separate_worlds(tmp_path: Path) -> None:
     scores = np.zeros((3, 30), np.float32)
     np.put_along_axis(scores, every.indices, every.scores, axis=1)
     assert_equal(found, rank_by_definition(scores, 6, ranks(30), query_groups[:, None] == groups[None]))
+
+
+def test_any_number_of_processes_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"stone {'river ' * (i % 4)}{'zug' * (i % 3 == 0)}" for i in range(30)]
+    build_bm25(texts, tmp_path, shard_size=11)
+    queries = ["river stone", "", "zug", "stone zug zug", "unknown"]
+    groups = {"groups": np.arange(30) % 2, "query_groups": np.array([0, 1, 1, 0, 1])}
+    alone = [search_bm25(tmp_path, queries, 6, ranks(30), workers=1, **options) for options in ({}, groups)]
+    monkeypatch.setattr(bm25, "WORTHWHILE", 0)
+    for expected, options in zip(alone, ({}, groups), strict=True):
+        assert_equal(search_bm25(tmp_path, queries, 6, ranks(30), workers=2, **options), expected)
 
 
 def test_empty_corpora(tmp_path: Path) -> None:
