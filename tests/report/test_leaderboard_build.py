@@ -189,6 +189,13 @@ def test_gains_are_against_the_named_baseline() -> None:
         board_of(family(2), baseline="nobody")
 
 
+def test_rows_with_other_seeds_are_said_to_have_them() -> None:
+    same = family(3, tsage=0.01)
+    assert "own seeds" not in notes(board_of(same))
+    fewer = [r for r in same if (r["spec"]["optimizer"]["name"], r["spec"]["seed"]) != ("tsage", 2)]
+    assert "gains over the seeds that it shares with naive" in notes(board_of(fewer))
+
+
 def test_two_records_of_one_seed_are_noted_and_the_later_counts() -> None:
     first = make_record("uw", 0, tasks=dict.fromkeys(TASKS, 0.5), extra={"finished": "2026-01-01"})
     later = make_record("uw", 0, tasks=dict.fromkeys(TASKS, 0.6), extra={"finished": "2026-02-01", "run_id": "uw-late"})
