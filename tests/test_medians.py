@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtbench import medians
-from mtbench.medians import exact_median, sampled_median
+from mtbench.medians import exact_median, fast_median, sampled_median
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,23 @@ def test_equals_sorting(dtype: torch.dtype, size: int, nonzero: bool) -> None:
         assert float(found.value) == expected
         assert bool(found.is_zero) == (reference(values, False) == 0)
         assert int(found.bad) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("nonzero", [False, True])
+def test_selection_equals_counting_in_every_bit(dtype: torch.dtype, nonzero: bool) -> None:
+    theta = torch.randn(4321).to(dtype)
+    gradients = [
+        torch.randn(4321) * torch.randn(4321).exp() * (torch.rand(4321) >= zeros) for zeros in (0, 0.3, 0.7, 1)
+    ]
+    gradients += [torch.randint(-2, 3, (4321,)), torch.ones(4321), torch.full((4321,), 1e-44), gradients[0] * 1e30]
+    gradients += [torch.where(torch.arange(4321) == 7, bad, gradients[0]) for bad in (torch.nan, -torch.inf)]
+    for gradient in gradients:
+        for size in (4321, 4320, 2, 1):
+            pair = theta[:size], gradient.to(dtype)[:size]
+            found, expected = fast_median(*pair, nonzero=nonzero), exact_median(*pair, nonzero=nonzero)
+            assert torch.equal(found.is_zero, expected.is_zero) and torch.equal(found.bad, expected.bad)
+            assert found.value.dtype == expected.value.dtype and (expected.bad or found.value == expected.value)
 
 
 def test_worked_example(specs: Path) -> None:
