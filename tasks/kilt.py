@@ -105,7 +105,7 @@ class Kilt(SuiteDefinition):
         "Wikipedia text": "CC BY-SA 3.0 and GFDL",
         "MT-DPR passages and training files": "CC BY-NC 4.0 (as DPR's data); Wikipedia text CC BY-SA 3.0",
         "Natural Questions": "CC BY-SA 3.0",
-        "TriviaQA": "none stated for the questions; code Apache-2.0",
+        "TriviaQA": "Apache-2.0 (code); questions: see the TriviaQA site",
         "HotpotQA": "CC BY-SA 4.0",
         "Wizard of Wikipedia": "CC BY 4.0",
         "T-REx": "CC BY-SA 4.0",
