@@ -20,6 +20,7 @@ import torch
 from mtbench.config import build_config
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.tokenizer import train_tokenizer
+from mtbench.pipeline.context import keep_freed_memory
 from mtbench.registry import entries, get_optimizer
 from mtbench.retrieval.negatives import Negatives
 from mtbench.training.batches import BatchOrder
@@ -105,6 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     names = ["naive", *(n for n in options.optimizers.split(",") if n != "naive")]
     with tempfile.TemporaryDirectory() as folder:

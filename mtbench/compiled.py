@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WORTHWHILE = 2_000_000
+WORTHWHILE = 1_000_000
 """Coordinates from which on compiling pays."""
 BLOCK = 64
 """Neighbouring coordinates that :func:`block_counts` counts together."""

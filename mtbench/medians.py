@@ -198,6 +198,8 @@ def sampled_median(
     :func:`exact_median`, None where the coordinates are not sharded.
     """
     stride = theta.numel() // SAMPLES | 1
+    if stride == 1 and reduce_sum is None:
+        return fast_median(theta, gradient, nonzero=nonzero)
     few_theta, few = theta[::stride], gradient[::stride]
     bad = (~torch.isfinite(torch.stack(torch.aminmax(gradient)))).sum()  # the sample may have missed it
     if reduce_sum is not None:
