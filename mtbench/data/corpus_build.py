@@ -132,8 +132,8 @@ class CorpusBuild:
                 if not there and shard.number == 0 and len(shard) < self.shard_size:
                     self._write(files, shard)  # a small corpus is done before a worker would have started
                 elif not there:
-                    pool = pool or _pool(self.workers)
-                    future = pool.submit(write_shard, files.parts, shard, self.encoder, self.max_length)
+                    pool = pool or _pool(self.workers, self.encoder)
+                    future = pool.submit(_write_in_worker, files.parts, shard, self.max_length)
                 waiting.append((shard.number, future))
                 while waiting and (len(waiting) > self.workers + 1 or _done(waiting[0][1])):
                     self._take(files, waiting)
@@ -164,10 +164,20 @@ def _done(future: Future[int] | None) -> bool:
     return future is None or future.done()
 
 
-def _quiet_worker() -> None:
+_worker_encoder: TokenEncoder
+
+
+def _start_worker(encoder: TokenEncoder) -> None:
+    """One tokenizer for a worker's life: each has a cache of words, and memory that is not all given back."""
+    global _worker_encoder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _worker_encoder = encoder
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _write_in_worker(parts: Path, shard: Shard, max_length: int) -> int:
+    return write_shard(parts, shard, _worker_encoder, max_length)
+
+
+def _pool(workers: int, encoder: TokenEncoder) -> ProcessPoolExecutor:
     # Not forked: the parent may hold threads (torch, tokenizers) whose locks a fork would copy.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet_worker)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(encoder,))
