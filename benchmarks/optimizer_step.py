@@ -96,7 +96,8 @@ def in_own_process(line: str, size: int, options: argparse.Namespace) -> dict[st
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise SystemExit(f"{line}: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}; too little memory?"]
+        raise SystemExit(f"{line}: {said[-1]}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
