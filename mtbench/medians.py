@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench import compiled
 from mtbench.compiled import BLOCK, attempt, block_counts
 
 CHUNK = 1 << 20
 """Coordinates per chunk: large against the 65,536 bins that each chunk's histogram adds to the total."""
 SAMPLES = 1 << 20
 """Coordinates that :func:`sampled_median`, and the bracket of :func:`fast_median`, look at."""
+SELECTED = 2_000_000
+"""Coordinates below which the median of all is selected in one temporary vector."""
 GATHERED = 1 << 12
 """Blocks that are gathered at a time."""
 _BINS = 1 << 16
@@ -93,7 +94,7 @@ def fast_median(theta: Tensor, gradient: Tensor, *, nonzero: bool = False) -> Me
 def _selected_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median | None:
     """The median by selection in one temporary vector, or None: too large, on a device, or numbers not finite."""
     size = theta.numel()
-    if not 0 < size < compiled.WORTHWHILE or theta.device.type != "cpu":
+    if not 0 < size < SELECTED or theta.device.type != "cpu":
         return None
     values = sensitivity(theta, gradient, 0, size)
     if not torch.isfinite(values.amax()):
@@ -172,13 +173,14 @@ def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tenso
 
 
 def _of_ranks(values: Tensor, ranks: Sequence[int]) -> Tensor:
-    """The numbers of these ranks (0-based) among ``values`` (n,)."""
+    """The numbers of these ranks (0-based) among ``values`` (n,) >= 0, float32 or float64."""
     if values.device.type != "cpu":
         return torch.stack([values.kthvalue(rank + 1).values for rank in ranks])
-    # numpy selects, and even sorts, several times faster than kthvalue
-    array = values.numpy()
-    ordered = np.partition(array, ranks[0]) if len(ranks) == 1 else np.sort(array)
-    return torch.from_numpy(ordered[list(ranks)])
+    # numpy selects, and even sorts, several times faster than kthvalue; numbers >= 0 are ordered as their bits are,
+    # and integers are selected twice as fast
+    bits = values.numpy().view(np.int64 if values.dtype == torch.float64 else np.int32)
+    ordered = np.partition(bits, ranks[0]) if len(ranks) == 1 else np.sort(bits)
+    return torch.from_numpy(ordered[list(ranks)]).view(values.dtype)
 
 
 def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
