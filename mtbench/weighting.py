@@ -13,6 +13,8 @@ from mtbench.optimizer import Cost, MultitaskOptimizer, Reduce
 
 CHUNK = 1 << 14
 """Columns per chunk of the Gram matrix: a chunk of K rows in float64 stays in the processor's cache."""
+GPU_CHUNK = 1 << 20
+"""The same on a GPU, which wants few and large ones."""
 
 
 class LossWeighting(MultitaskOptimizer):
@@ -159,16 +161,21 @@ class GramWeighting(_RowKeeping):
         """The Gram matrix sees whatever is not finite: no pass of its own."""
 
     def probes(self) -> list[Tensor]:
-        self._gram, self.gram_scale = gram_matrix(self.present_rows(), self.reduce_sum, self.reduce_max)
+        self._present = self.present_rows()
+        self._gram, self.gram_scale = gram_matrix(self._present, self.reduce_sum, self.reduce_max)
         return [torch.from_numpy(np.diag(self._gram).copy())]
 
     def write_update(self, out: Tensor) -> None:
-        rows = self.present_rows()
+        rows = self._present
+        del self._present  # where a task is missing it is a copy
         numbers: dict[str, Any] = {}
         self.notes = numbers
         weights = np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64)
         torch.mv(rows.t(), torch.as_tensor(weights, dtype=rows.dtype, device=rows.device), out=out)
         self.set_report(weights, **numbers)
+
+    def discard_step(self) -> None:
+        self.__dict__.pop("_present", None)
 
 
 class GradientCombining(_RowKeeping):
@@ -220,9 +227,10 @@ def _products(rows: Tensor, factor: float = 1.0) -> Tensor:
     """The inner products (n, n) of ``rows`` (n, d), multiplied by ``factor`` before, in float64."""
     n, d = rows.shape
     total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    memory = torch.empty(n, min(CHUNK, d), dtype=torch.float64, device=rows.device)
-    for start in range(0, d, CHUNK):
-        chunk = memory[:, : min(CHUNK, d - start)].copy_(rows[:, start : start + CHUNK])
+    size = CHUNK if rows.device.type == "cpu" else GPU_CHUNK
+    memory = torch.empty(n, min(size, d), dtype=torch.float64, device=rows.device)
+    for start in range(0, d, size):
+        chunk = memory[:, : min(size, d - start)].copy_(rows[:, start : start + size])
         if factor != 1.0:
             chunk.mul_(factor)
         total.addmm_(chunk, chunk.t())

@@ -30,8 +30,8 @@ def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int
         notes.append(f"±: half the 95 % t-interval of the average over seeds (n = {_counts(seeds)}).")
     if len({tuple(sorted(r.seeds_done)) for r in optimizers}) > 1:
         notes.append(
-            "Not all rows have the same seeds, and seeds differ: averages and places are over each row's own seeds,"
-            f" gains over the seeds that it shares with {baseline}."
+            "Not all rows have the same seeds: averages and places are over each row's own seeds,"
+            f" tests against {baseline} over those that both have."
         )
     tests = [r.gain for r in optimizers if r.gain is not None and r.gain.p is not None]
     if tests:

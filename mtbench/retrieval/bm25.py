@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -266,19 +267,25 @@ def _search_in_processes(
     """:func:`_search` with the queries divided among processes; index and ranks are mapped, not copied."""
     edges = np.linspace(0, len(terms), min(4 * workers, len(terms)) + 1).astype(int)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    with tempfile.TemporaryDirectory() as name, pool:
+    with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         np.save(scratch / "id_rank.npy", id_rank)
         if groups is not None:
             np.save(scratch / "groups.npy", groups)
-        parts = [
-            pool.submit(
-                _search_part, scratch, folder, shards, terms[low:high], k,
-                None if query_groups is None else query_groups[low:high],
-            )
-            for low, high in pairwise(edges)
-        ]  # fmt: skip
-        return np.concatenate([part.result() for part in parts])
+        try:
+            parts = [
+                pool.submit(
+                    _search_part, scratch, folder, shards, terms[low:high], k,
+                    None if query_groups is None else query_groups[low:high],
+                )
+                for low, high in pairwise(edges)
+            ]  # fmt: skip
+            return np.concatenate([part.result() for part in parts])
+        except BrokenProcessPool:
+            # killed for memory, or started by a script whose main module cannot be imported again
+            return _search(folder, shards, terms, k, id_rank, groups, query_groups)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _search_part(

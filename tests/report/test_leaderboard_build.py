@@ -193,7 +193,7 @@ def test_rows_with_other_seeds_are_said_to_have_them() -> None:
     same = family(3, tsage=0.01)
     assert "own seeds" not in notes(board_of(same))
     fewer = [r for r in same if (r["spec"]["optimizer"]["name"], r["spec"]["seed"]) != ("tsage", 2)]
-    assert "gains over the seeds that it shares with naive" in notes(board_of(fewer))
+    assert "tests against naive over those that both have" in notes(board_of(fewer))
 
 
 def test_two_records_of_one_seed_are_noted_and_the_later_counts() -> None:
