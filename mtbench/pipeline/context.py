@@ -123,7 +123,7 @@ def choose_device(config: Config) -> torch.device:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep up to 256 MB of freed memory; False where that cannot be said.
+    """Let glibc keep up to 256 MB of freed memory at the top of a heap; False where that cannot be said.
 
     By default it hands every large block back to the system and asks for it again, page by page, in the next step:
     an eighth of a small model's step on a processor.
