@@ -161,13 +161,13 @@ class GramWeighting(_RowKeeping):
         """The Gram matrix sees whatever is not finite: no pass of its own."""
 
     def probes(self) -> list[Tensor]:
-        self._present = self.present_rows()
-        self._gram, self.gram_scale = gram_matrix(self._present, self.reduce_sum, self.reduce_max)
+        self._step_rows = self.present_rows()
+        self._gram, self.gram_scale = gram_matrix(self._step_rows, self.reduce_sum, self.reduce_max)
         return [torch.from_numpy(np.diag(self._gram).copy())]
 
     def write_update(self, out: Tensor) -> None:
-        rows = self._present
-        del self._present  # where a task is missing it is a copy
+        rows = self._step_rows
+        del self._step_rows  # where a task is missing it is a copy
         numbers: dict[str, Any] = {}
         self.notes = numbers
         weights = np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64)
@@ -175,7 +175,7 @@ class GramWeighting(_RowKeeping):
         self.set_report(weights, **numbers)
 
     def discard_step(self) -> None:
-        self.__dict__.pop("_present", None)
+        self.__dict__.pop("_step_rows", None)
 
 
 class GradientCombining(_RowKeeping):
@@ -203,8 +203,8 @@ def gram_matrix(
     """The Gram matrix of ``rows`` (n, d) in float64, scaled, and the scale: ``G @ G.T == gram * scale``.
 
     The scale is a power of four near the largest squared norm, so that neither 1e-20 nor 1e15 leaves the range and
-    no threshold is absolute. Multiplied and accumulated in float64, chunk by chunk, in one read of the rows; no
-    temporary of the size of ``rows``. A diagonal entry is finite exactly if its row is.
+    no threshold is absolute; it is 0 or infinite where squared norms leave the range of float64. Multiplied and
+    accumulated in float64, chunk by chunk, in one read of the rows (two where that range is left); no temporary of the size of ``rows``. A diagonal entry is finite exactly if its row is.
     Of several ranks with a slice of the columns each, ``reduce_sum`` adds the partial matrices and ``reduce_max``
     finds the largest entry, so that all of them scale alike.
     """
@@ -220,7 +220,8 @@ def gram_matrix(
     if not 0 < top < np.inf:
         return gram, 1.0
     scale = 4.0 ** np.floor(np.log2(top) / 2)
-    return gram / scale, float(scale / shift**2)
+    with np.errstate(over="ignore", under="ignore"):
+        return gram / scale, float(scale / shift / shift)
 
 
 def _products(rows: Tensor, factor: float = 1.0) -> Tensor:

@@ -223,8 +223,9 @@ def search_bm25(
         raise ValueError("groups and query_groups belong together")
     terms = list(_query_terms(folder, index, queries))
     workers = workers or _processors()
-    search = _search_in_processes if workers > 1 and len(terms) * len(id_rank) >= WORTHWHILE else _search
-    keys = search(folder, index["shards"], terms, k, id_rank, groups, query_groups, workers)
+    search = (folder, index["shards"], terms, k, id_rank, groups, query_groups)
+    divide = workers > 1 and len(terms) * len(id_rank) >= WORTHWHILE
+    keys = _search_in_processes(*search, workers) if divide else _search(*search)
     return ranking_from_keys(keys, rows_by_rank(id_rank))
 
 
@@ -241,7 +242,6 @@ def _search(
     id_rank: np.ndarray,
     groups: np.ndarray | None,
     query_groups: np.ndarray | None,
-    workers: int = 1,
 ) -> np.ndarray:
     """The sort keys int64[Q, k] of all queries, shard after shard."""
     keys = np.full((len(terms), k), NO_KEY, dtype=np.int64)
