@@ -204,7 +204,8 @@ def gram_matrix(
 
     The scale is a power of four near the largest squared norm, so that neither 1e-20 nor 1e15 leaves the range and
     no threshold is absolute; it is 0 or infinite where squared norms leave the range of float64. Multiplied and
-    accumulated in float64, chunk by chunk, in one read of the rows (two where that range is left); no temporary of the size of ``rows``. A diagonal entry is finite exactly if its row is.
+    accumulated in float64, chunk by chunk, in one read of the rows (two where that range is left); no temporary
+    of the size of ``rows``. A diagonal entry is finite exactly if its row is.
     Of several ranks with a slice of the columns each, ``reduce_sum`` adds the partial matrices and ``reduce_max``
     finds the largest entry, so that all of them scale alike.
     """
