@@ -7,7 +7,7 @@ per built-in suite; a folder with a ``suite.toml`` is a suite of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -71,6 +71,19 @@ class Suite:
     def label(self) -> str:
         """``NAME@VERSION``, as it stands in result paths and tables."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def determinants(self) -> dict[str, Any]:
+        """The declaration as plain values, without the folder and without what only people read.
+
+        A licence or a title may be corrected without making all that was computed before void.
+        """
+        values = asdict(self)
+        for shown in ("root", "title", "licences", "sources"):
+            del values[shown]
+        for task in values["tasks"]:
+            del task["title"]
+        return values
 
     def corpus(self, name: str) -> Corpus:
         """The corpus called ``name``; KeyError if there is none (suites are validated when they are loaded)."""

@@ -105,7 +105,7 @@ class Kilt(SuiteDefinition):
         "Wikipedia text": "CC BY-SA 3.0 and GFDL",
         "MT-DPR passages and training files": "CC BY-NC 4.0 (as DPR's data); Wikipedia text CC BY-SA 3.0",
         "Natural Questions": "CC BY-SA 3.0",
-        "TriviaQA": "Apache-2.0 (code); questions: see the TriviaQA site",
+        "TriviaQA": "code Apache-2.0; questions: none stated, the authors' university does not own their copyright",
         "HotpotQA": "CC BY-SA 4.0",
         "Wizard of Wikipedia": "CC BY 4.0",
         "T-REx": "CC BY-SA 4.0",

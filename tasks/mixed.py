@@ -151,8 +151,8 @@ class Mixed(SuiteDefinition):
     )  # fmt: skip
     licences: ClassVar[dict[str, str]] = {
         "MS MARCO": "non-commercial research only (Microsoft's terms)",
-        "ZESHEL (Fandom text)": "CC BY-SA 3.0",
-        "FEVER": "CC BY-SA 3.0",
+        "ZESHEL (Fandom text)": "CC BY-SA (its page names no version)",
+        "FEVER": "CC BY-SA 3.0; the copy of BEIR: CC BY-SA 4.0",
         "Natural Questions": "CC BY-SA 3.0",
         "Wikipedia text": "CC BY-SA 3.0 and GFDL",
         "MT-DPR passages and training files": "CC BY-NC 4.0 (as DPR's data)",

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 
 from mtbench.config import PROFILE_FOLDER
@@ -139,7 +138,7 @@ def _home(home: Path | None) -> Path:
 
 
 def suite_fingerprint(suite: Suite, home: Path | None = None) -> str:
-    """Hash of the content of every file the suite names and of its declaration, 64 hex digits; no path enters it.
+    """Hash of every file the suite names and of what its declaration determines, 64 hex digits; no path enters it.
 
     File hashes are kept in ``home`` and used again while size and modification time stay the same.
     """
@@ -148,8 +147,7 @@ def suite_fingerprint(suite: Suite, home: Path | None = None) -> str:
         known = json.loads(cache.read_text("utf-8"))
     except (OSError, ValueError):
         known = {}
-    declaration = {**asdict(suite), "root": ""}
-    digest = hashlib.sha256(json.dumps(declaration, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(suite.determinants, sort_keys=True).encode())
     changed = False
     for path in suite_files(suite):
         stat = path.stat()

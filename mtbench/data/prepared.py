@@ -91,7 +91,6 @@ class PreparedTask:
     """One task: queries of both splits and the corpora they search."""
 
     name: str
-    title: str
     family: str
     corpus: str
     dev_corpus: str

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +102,9 @@ class _Build:
     def _settings(self) -> dict[str, Any]:
         """What an interrupted build must share with this call to be continued."""
         stats = {str(p.relative_to(self.suite.root)): p.stat() for p in suite_files(self.suite)}
-        declaration = {**asdict(self.suite), "root": ""}
         values = {
             "format": FORMAT,
-            "suite": declaration,
+            "suite": self.suite.determinants,
             "files": {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()},
             "tokenizer": self.encoder.definition,
             "options": [
@@ -186,7 +185,6 @@ class _Build:
         tasks = [
             {
                 "name": task.name,
-                "title": task.title or task.name,
                 "family": task.family,
                 "corpus": task.corpus,
                 "dev_corpus": task.dev_corpus or task.corpus,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,14 @@ class TestFingerprint:
         toml = small_suite / "suite.toml"
         toml.write_text(toml.read_text().replace("version = 1", "version = 2"))
         assert suite_fingerprint(load_suite(small_suite, "mini"), tmp_path) != first
+
+    def test_what_only_people_read_does_not_count(self, small_suite: Path, tmp_path: Path) -> None:
+        suite = load_suite(small_suite, "mini")
+        tasks = tuple(replace(task, title="Another title") for task in suite.tasks)
+        same = replace(suite, title="Corrected", licences={"text": "CC0"}, sources={"text": "me"}, tasks=tasks)
+        assert suite_fingerprint(same, tmp_path) == suite_fingerprint(suite, tmp_path)
+        other = replace(suite, tasks=tuple(replace(task, query_max_length=7) for task in suite.tasks))
+        assert suite_fingerprint(other, tmp_path) != suite_fingerprint(suite, tmp_path)
 
     def test_files_are_hashed_once(self, small_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         suite = load_suite(small_suite, "mini")

@@ -81,7 +81,7 @@ def test_queries_and_judgements(small_suite: Path, tmp_path: Path, tokenizer: Pr
     prepared = build(small_suite, tmp_path / "out", tokenizer)
     task = prepared.tasks["first"]
     assert (prepared.name, prepared.version, prepared.metric) == ("small", 1, "recall@100")
-    assert (task.title, task.family, task.corpus, task.dev_corpus) == ("first", "qa", "docs", "docs")
+    assert (task.family, task.corpus, task.dev_corpus) == ("qa", "docs", "docs")
     assert task.train.ids == ["q0", "q1"] and task.train.text(1) == "question 1" and len(task.dev) == 1
     rows, relevance = task.train.positives(1)
     assert (rows.tolist(), relevance.tolist(), rows.dtype, relevance.dtype) == ([3], [1], np.int32, np.int32)
