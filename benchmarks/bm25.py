@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.retrieval.bm25 import build_bm25, search_bm25
+from mtbench.retrieval.bm25 import build_bm25
+from mtbench.retrieval.bm25_search import search_bm25
 
 VOCABULARY = 200_000
 

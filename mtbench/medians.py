@@ -29,6 +29,8 @@ SAMPLES = 1 << 20
 """Coordinates that :func:`sampled_median`, and the bracket of :func:`fast_median`, look at."""
 SELECTED = 2_000_000
 """Coordinates below which the median of all is selected in one temporary vector."""
+PIECE = 2_000_000
+"""Coordinates that are counted at a time on a processor; a multiple of the block."""
 GATHERED = 1 << 12
 """Blocks that are gathered at a time."""
 _BINS = 1 << 16
@@ -119,26 +121,50 @@ def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median 
     """The median by one compiled counting pass, or None: no compiler, numbers not finite, or a bracket that missed."""
     size = theta.numel()
     whole = size - size % BLOCK
-    if not (theta.dtype == gradient.dtype == torch.float32 and size < 2**31):
+    # on a device the whole at once: it would have to be waited for after each piece
+    piece = PIECE if theta.device.type == "cpu" else max(whole, BLOCK)
+    if not (theta.dtype == gradient.dtype == torch.float32 and piece <= size < 2**31):
         return None
     low, high = _bracket(theta, gradient, nonzero)
-    counts = attempt(block_counts, size, theta[:whole], gradient[:whole], low, high)
-    if counts is False:
+    counted = _count_blocks(theta[:whole], gradient[:whole], low, high, piece)
+    if counted is None:
         return None
+    sums, blocks = counted
     tail = sensitivity(theta, gradient, whole, size)
     in_tail = [(tail < low).sum(), (tail <= high).sum(), (tail > 0).sum(), (tail < torch.inf).sum()]
-    # blocks are counted in float32, exactly; their sum is not, so it is taken in integers
-    below, up_to, positive, finite = (_row_sums(counts) + torch.stack(in_tail)).long().tolist()
+    below, up_to, positive, finite = (sums + torch.stack(in_tail)).long().tolist()
     zeros = size - positive
     is_zero = zeros > (size - 1) // 2
     rank = zeros + (positive - 1) // 2 if nonzero or is_zero else (size - 1) // 2
     if finite < size or positive == 0 or not below <= rank < up_to:
         return None
-    blocks = (counts[1] > counts[0]).nonzero()[:, 0]
     pieces = chain((tail,), _gathered(theta, gradient, blocks))  # one at a time: they share their memory
     inside = torch.cat([_between(piece, low, high) for piece in pieces])
     value = _of_ranks(inside, [rank - below])[0]
     return Median(value, torch.tensor(is_zero, device=theta.device), torch.tensor(0, device=theta.device))
+
+
+def _count_blocks(
+    theta: Tensor, gradient: Tensor, low: Tensor, high: Tensor, piece: int
+) -> tuple[Tensor, Tensor] | None:
+    """The sums (4,) of :func:`block_counts` over all blocks, and the blocks that have numbers in the bracket.
+
+    Counted ``piece`` coordinates at a time, so that what is compiled serves every length and the counts take little
+    memory; the last piece reaches back over blocks that were counted before. None: no compiler.
+    """
+    size = theta.numel()
+    sums = torch.zeros(4, dtype=torch.float64, device=theta.device)
+    marked = []
+    for start in range(0, size, piece):
+        first = min(start, size - piece)
+        part = slice(first, first + piece)
+        counts = attempt(block_counts, piece, theta[part], gradient[part], low, high)
+        if counts is False:
+            return None
+        counts = counts[:, (start - first) // BLOCK :]
+        sums += _row_sums(counts)
+        marked.append((counts[1] > counts[0]).nonzero()[:, 0] + start // BLOCK)
+    return sums, torch.cat(marked)
 
 
 def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
@@ -155,7 +181,7 @@ def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Te
 
 
 def _row_sums(counts: Tensor) -> Tensor:
-    """The sums (4,) of whole numbers (4, n) in float64; torch would make a float64 copy of them on a CPU."""
+    """The sums (4,) of whole numbers (4, n), exact in float64; torch would make a float64 copy of them on a CPU."""
     if counts.device.type != "cpu":
         return counts.sum(1, dtype=torch.float64)
     return torch.from_numpy(counts.numpy().sum(1, dtype=np.float64))

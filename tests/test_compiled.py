@@ -35,6 +35,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[in
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(medians, "SELECTED", 0)
+    monkeypatch.setattr(medians, "PIECE", 12_800)  # three pieces, of which the last reaches back
     monkeypatch.setattr(medians, "GATHERED", 16)
     fallbacks = counting(monkeypatch, medians, "exact_median")
     for size, zeros, expected in [(31_000, 0.3, 0), (31_000, 0.7, 0), (31_000, 1.0, 2)]:
@@ -93,6 +94,25 @@ def test_without_a_compiler_the_chunked_form_does_it(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(*updates)
     for opt in opts:
         opt.combine(gradients, torch.ones(2))  # told once
+
+
+def test_one_program_counts_vectors_of_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(medians, "SELECTED", 0)
+    monkeypatch.setattr(medians, "PIECE", 1280)
+
+    def counted(theta: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(theta))
+        return compiled.block_counts(theta, *others)
+
+    monkeypatch.setattr(compiled, "_compile", lambda function: counted)
+    for size in (1280, 1281, 2000, 2560, 5003):
+        theta, gradient = torch.randn(size), torch.randn(size) * torch.randn(size).exp()
+        assert fast_median(theta, gradient).value == (theta * gradient).abs().median()
+    assert set(sizes) == {1280}
+    sizes.clear()
+    assert int(fast_median(torch.ones(1000), torch.full((1000,), torch.nan)).bad) == 1000
+    assert not sizes  # shorter than a piece
 
 
 def test_small_vectors_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,9 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +20,7 @@ from mtbench.data.tables import read_json, write_json
 from mtbench.data.tokenizing import TokenEncoder
 from mtbench.data.types import Notes
 from mtbench.errors import DataError
+from mtbench.processes import ProcessPool
 from mtbench.suite import Corpus, Suite
 
 Progress = Callable[[str, int, int | None], None]
@@ -124,7 +124,7 @@ class CorpusBuild:
     def _run_parallel(self, files: CorpusFiles) -> None:
         """Reading here, tokenising in worker processes, appending in order; at most two shards a worker wait."""
         waiting: deque[tuple[int, Future[int] | None]] = deque()
-        pool: ProcessPoolExecutor | None = None
+        pool: ProcessPool | None = None
         try:
             for shard in self._shards():
                 future: Future[int] | None = None
@@ -132,7 +132,7 @@ class CorpusBuild:
                 if not there and shard.number == 0 and len(shard) < self.shard_size:
                     self._write(files, shard)  # a small corpus is done before a worker would have started
                 elif not there:
-                    pool = pool or _pool(self.workers, self.encoder)
+                    pool = pool or ProcessPool(self.workers, _start_worker, self.encoder)
                     future = pool.submit(_write_in_worker, files.parts, shard, self.max_length)
                 waiting.append((shard.number, future))
                 while waiting and (len(waiting) > self.workers + 1 or _done(waiting[0][1])):
@@ -141,7 +141,7 @@ class CorpusBuild:
                 self._take(files, waiting)
         finally:
             if pool is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
+                pool.close()
 
     def _take(self, files: CorpusFiles, waiting: deque[tuple[int, Future[int] | None]]) -> None:
         number, future = waiting.popleft()
@@ -176,8 +176,3 @@ def _start_worker(encoder: TokenEncoder) -> None:
 
 def _write_in_worker(parts: Path, shard: Shard, max_length: int) -> int:
     return write_shard(parts, shard, _worker_encoder, max_length)
-
-
-def _pool(workers: int, encoder: TokenEncoder) -> ProcessPoolExecutor:
-    # Not forked: the parent may hold threads (torch, tokenizers) whose locks a fork would copy.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(encoder,))

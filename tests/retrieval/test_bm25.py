@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from retrieval_oracles import assert_equal, rank_by_definition
 
 from mtbench.errors import ConfigError, StoreError
-from mtbench.retrieval import bm25
-from mtbench.retrieval.bm25 import STOPWORDS, Analyzer, build_bm25, search_bm25
+from mtbench.retrieval import bm25_search
+from mtbench.retrieval.bm25 import STOPWORDS, Analyzer, build_bm25
+from mtbench.retrieval.bm25_search import search_bm25
 
 WORDS = ("river", "rivers", "stone", "the", "zug", "łódź", "東京", "x", "42")
 
@@ -123,9 +125,22 @@ def test_any_number_of_processes_gives_the_same(tmp_path: Path, monkeypatch: pyt
     queries = ["river stone", "", "zug", "stone zug zug", "unknown"]
     groups = {"groups": np.arange(30) % 2, "query_groups": np.array([0, 1, 1, 0, 1])}
     alone = [search_bm25(tmp_path, queries, 6, ranks(30), workers=1, **options) for options in ({}, groups)]
-    monkeypatch.setattr(bm25, "WORTHWHILE", 0)
+    monkeypatch.setattr(bm25_search, "WORTHWHILE", 0)
     for expected, options in zip(alone, ({}, groups), strict=True):
         assert_equal(search_bm25(tmp_path, queries, 6, ranks(30), workers=2, **options), expected)
+
+
+def test_a_search_goes_on_without_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_bm25([f"stone {'river ' * (i % 4)}" for i in range(30)], tmp_path)
+    expected = search_bm25(tmp_path, ["river stone"] * 5, 6, ranks(30), workers=1)
+    monkeypatch.setattr(bm25_search, "WORTHWHILE", 0)
+    monkeypatch.setattr(bm25_search, "_search_part", _end)  # what a worker is told to do
+    with pytest.warns(UserWarning, match="one searches alone"):
+        assert_equal(search_bm25(tmp_path, ["river stone"] * 5, 6, ranks(30), workers=2), expected)
+
+
+def _end(*_: object) -> None:
+    os._exit(1)
 
 
 def test_empty_corpora(tmp_path: Path) -> None:

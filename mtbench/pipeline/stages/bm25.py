@@ -8,7 +8,8 @@ from typing import Any
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries
 from mtbench.pipeline.context import Context, searched_corpora
 from mtbench.pipeline.plan import Stage
-from mtbench.retrieval.bm25 import build_bm25, search_bm25
+from mtbench.retrieval.bm25 import build_bm25
+from mtbench.retrieval.bm25_search import search_bm25
 from mtbench.retrieval.negatives import mine
 from mtbench.retrieval.ranking import Ranking
 
