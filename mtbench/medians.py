@@ -109,11 +109,11 @@ def _selected_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median |
 def _median_of_all(values: Tensor, nonzero: bool) -> Median:
     """The median of finite sensitivities (n,), n > 0."""
     size, device = values.numel(), values.device
-    value = _of_ranks(values, [(size - 1) // 2])[0]
-    is_zero = not value > 0
-    if is_zero or nonzero:
-        zeros = size - int(torch.count_nonzero(values))
-        value = _of_ranks(values, [min(zeros + max(size - zeros - 1, 0) // 2, size - 1)])[0]
+    positive = int(torch.count_nonzero(values))
+    is_zero = size - positive > (size - 1) // 2
+    if positive and (is_zero or nonzero):
+        values = _not_zero(values)  # selecting among many equal numbers takes several times as long
+    value = _of_ranks(values, [(len(values) - 1) // 2])[0]
     return Median(value, torch.tensor(is_zero, device=device), torch.tensor(0, device=device))
 
 
@@ -218,6 +218,14 @@ def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return values[(values >= low) & (values <= high)]
     array = values.numpy()  # for the same reason
     return torch.from_numpy(array[(array >= low.numpy()) & (array <= high.numpy())])
+
+
+def _not_zero(values: Tensor) -> Tensor:
+    """The ``values`` (n,) that are not 0, NaN among them."""
+    if values.device.type != "cpu":
+        return values[values != 0]
+    array = values.numpy()
+    return torch.from_numpy(array[array != 0])
 
 
 def sampled_median(

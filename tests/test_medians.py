@@ -100,6 +100,9 @@ def test_sampled_is_near_and_exact_where_all_fits(monkeypatch: pytest.MonkeyPatc
 
 def test_sampled_sees_what_is_not_finite_outside_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(medians, "SAMPLES", 10)
-    gradient = torch.ones(1001)
-    gradient[1] = torch.nan
-    assert int(sampled_median(torch.ones(1001), gradient).bad) > 0
+    for gradient in (torch.ones(1001), torch.zeros(1001), torch.full((1001,), torch.nan)):
+        for nonzero in (False, True):
+            gradient[1] = torch.nan
+            assert int(sampled_median(torch.ones(1001), gradient, nonzero=nonzero).bad) > 0
+            gradient[0] = -torch.inf  # in the sample
+            assert int(sampled_median(torch.ones(1001), gradient, nonzero=nonzero).bad) > 0
