@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.chunks import chunk_size
 from mtbench.compiled import BLOCK, attempt, block_counts
 
 CHUNK = 1 << 20
@@ -32,7 +33,7 @@ SELECTED = 2_000_000
 PIECE = 2_000_000
 """Coordinates that are counted at a time on a processor; a multiple of the block."""
 GATHERED = 1 << 12
-"""Blocks that are gathered at a time."""
+"""Blocks that are gathered at a time on a processor."""
 _BINS = 1 << 16
 
 Reduce = Callable[[Tensor], Tensor]
@@ -195,8 +196,9 @@ def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tenso
     """
     whole = theta.numel() - theta.numel() % BLOCK
     rows = [v[:whole].view(-1, BLOCK) for v in (theta, gradient)]
-    memory = [theta.new_empty(GATHERED, BLOCK) for _ in rows]
-    for some in blocks.split(GATHERED):
+    at_once = GATHERED if theta.device.type == "cpu" else 32 * GATHERED
+    memory = [theta.new_empty(at_once, BLOCK) for _ in rows]
+    for some in blocks.split(at_once):
         found = [torch.index_select(r, 0, some, out=m[: len(some)]) for r, m in zip(rows, memory, strict=True)]
         yield found[0].mul_(found[1]).abs_().flatten()
 
@@ -204,7 +206,7 @@ def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tenso
 def _of_ranks(values: Tensor, ranks: Sequence[int]) -> Tensor:
     """The numbers of these ranks (0-based) among ``values`` (n,) >= 0, float32 or float64."""
     if values.device.type != "cpu":
-        return torch.stack([values.kthvalue(rank + 1).values for rank in ranks])
+        return values.sort().values[list(ranks)]  # kthvalue is slower there, and not deterministic
     # numpy selects, and even sorts, several times faster than kthvalue; numbers >= 0 are ordered as their bits are,
     # and integers are selected twice as fast
     bits = values.numpy().view(np.int64 if values.dtype == torch.float64 else np.int32)
@@ -255,7 +257,7 @@ def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, T
     infinite = 0
     for values in _chunks(theta, gradient):
         bits, shift, infinite = _bits(values)
-        histogram += _histogram(bits >> shift)
+        histogram += torch.bincount(bits >> shift, minlength=_BINS)
         nonzeros += torch.count_nonzero(values)
     # the largest exponent marks infinities and NaN; its bins follow those of all finite numbers
     return histogram, theta.numel() - nonzeros, histogram[infinite:].sum()
@@ -269,14 +271,15 @@ def _refine(
     for values in _chunks(theta, gradient):
         bits, _, _ = _bits(values)
         inside = bits[(bits >> (shift + 16)) == prefix]
-        histogram += _histogram((inside >> shift) & (_BINS - 1))
+        histogram += torch.bincount((inside >> shift) & (_BINS - 1), minlength=_BINS)
     low, rank = _select(reduce_sum(histogram), rank)
     return (prefix << 16) | low, rank
 
 
 def _chunks(theta: Tensor, gradient: Tensor) -> Iterator[Tensor]:
-    for start in range(0, theta.numel(), CHUNK):
-        yield sensitivity(theta, gradient, start, start + CHUNK)
+    size = chunk_size(theta.device, CHUNK)
+    for start in range(0, theta.numel(), size):
+        yield sensitivity(theta, gradient, start, start + size)
 
 
 def _bits(values: Tensor) -> tuple[Tensor, int, int]:
@@ -284,13 +287,6 @@ def _bits(values: Tensor) -> tuple[Tensor, int, int]:
     if values.dtype == torch.float64:
         return values.view(torch.int64), 48, 0x7FF0
     return values.view(torch.int32), 16, 0x7F80
-
-
-def _histogram(indices: Tensor) -> Tensor:
-    if indices.device.type == "cpu":
-        return torch.bincount(indices, minlength=_BINS)
-    counts = torch.zeros(_BINS, dtype=torch.int64, device=indices.device)  # bincount would wait for the device
-    return counts.scatter_add_(0, indices.long(), counts.new_ones(()).expand(indices.shape))
 
 
 def _select(histogram: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,9 @@ class MultitaskOptimizer:
             raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
         if task_sizes is not None and len(task_sizes) != num_tasks:
             raise ConfigError(f"{self.name}: {len(task_sizes)} task_sizes for {num_tasks} tasks")
-        self.theta, self.num_tasks, self.total_steps = theta, num_tasks, total_steps
+        if seed < 0 or episode < 0:
+            raise ConfigError(f"{self.name}: seed and episode must be >= 0, got {seed}, {episode}")
+        self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
         self.seed, self.episode, self.layout = seed, episode, layout
         self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
         keep = (self._started or self._carried) and not getattr(self, "reset_on_episode", True)
@@ -112,6 +114,8 @@ class MultitaskOptimizer:
             self.generator = np.random.default_rng([seed, episode, *self.name.encode()])
             self.skipped_steps = 0
             self.init_state()
+        else:
+            self._place_state()
         self._started, self._carried = True, False
         self._next_step = 0
         self._report: dict[str, Any] = {"weights": [1.0 / num_tasks] * num_tasks}
@@ -134,7 +138,9 @@ class MultitaskOptimizer:
         if gradients.shape != (self.num_tasks, self.theta.numel()):
             expected = (self.num_tasks, self.theta.numel())
             raise UsageError(f"{self.name}: gradients must be {expected}, got {tuple(gradients.shape)}")
-        values = [float(v) for v in losses.detach().tolist()]
+        values = [float(v) for v in torch.as_tensor(losses).detach().tolist()]
+        if len(values) != self.num_tasks:
+            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(values)} of them")
         self.begin_step(self._next_step, values)
         for k in range(self.num_tasks):
             self.task(k, gradients[k], values[k])
@@ -156,8 +162,14 @@ class MultitaskOptimizer:
 
     def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
         """Give the gradient ``(d,)`` and the loss of task ``k``; each task at most once a step, in any order."""
+        if not hasattr(self, "present"):
+            raise UsageError(f"{self.name}: call begin_step(step) before task()")
         if not 0 <= k < self.num_tasks or k in self.present:
             raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
+        if gradient.shape != self.theta.shape:
+            expected = tuple(self.theta.shape)
+            raise UsageError(f"{self.name}: the gradient of task {k} must be {expected}, got {tuple(gradient.shape)}")
+        gradient = gradient.detach()
         self.losses[k] = float(loss)
         self.present.append(k)
         probe = self.watch(gradient)
@@ -215,9 +227,9 @@ class MultitaskOptimizer:
     # -- state and report ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that carries over: tensors, arrays and plain values; a copy."""
+        """Everything that carries over: tensors (on the CPU), arrays and plain values; a copy."""
         self._require_started()
-        values = {field: copy.deepcopy(getattr(self, field)) for field in self.state}
+        values = {field: _copied(getattr(self, field)) for field in self.state}
         return {
             "state": values,
             "next_step": self._next_step,
@@ -237,7 +249,13 @@ class MultitaskOptimizer:
         self.generator.bit_generator.state = copy.deepcopy(state["generator"])
         self._carried = True
         if self._started:
+            self._place_state()
             self._next_step = int(state["next_step"])
+
+    def _place_state(self) -> None:
+        """A checkpoint's tensors lie on the processor: bring them to where ``theta`` is."""
+        for field in self.state:
+            setattr(self, field, _moved(getattr(self, field), self.theta.device))
 
     def state_bytes(self) -> int:
         """Bytes of the state that carries over."""
@@ -297,6 +315,26 @@ def reset_field() -> Any:
 
 def _identity(value: Tensor) -> Tensor:
     return value
+
+
+def _copied(value: Any) -> Any:
+    """A copy, whose tensors lie on the CPU: a second one of all state may be more than a GPU holds."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    return _each(_copied, value) if isinstance(value, (dict, list, tuple)) else copy.deepcopy(value)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """``value`` with its tensors, however deep, on ``device``."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return _each(lambda v: _moved(v, device), value)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: change(v) for key, v in value.items()}
+    return type(value)(change(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def _nbytes(value: Any) -> int:

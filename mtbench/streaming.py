@@ -7,17 +7,25 @@ write chunk by chunk, so that what lies between two passes stays in the processo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mtbench.chunks import chunk_size
 from mtbench.compiled import attempt, fused_update, reciprocals
 from mtbench.medians import sensitivity
 
 CHUNK = 1 << 15
-"""Coordinates per chunk: eight tasks' worth of float32 stays in the cache."""
+"""Coordinates per chunk on a processor: eight tasks' worth of float32 stays in the cache."""
+
+
+def spans(vector: Tensor) -> Iterator[tuple[int, int]]:
+    """First and last coordinate (exclusive) of the chunks of ``vector`` (d,)."""
+    size = chunk_size(vector.device, CHUNK)
+    for start in range(0, vector.numel(), size):
+        yield start, min(start + size, vector.numel())
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,12 @@ def fused_pass(
     if invertible and all(t.dtype == theta.dtype for t in (*averages, *gradients)):
         sharpness = None if mean else 1 / torch.tensor(temperatures, dtype=theta.dtype, device=theta.device)
         lifts, scales = reciprocals(torch.stack(list(divisors)))
-        fixed = (lifts, scales * (1 - averaging.beta), sharpness, averaging.beta, averaging.limit)
+        # as tensors: every value of a Python number would be compiled for itself
+        beta, limit = torch.tensor([averaging.beta, averaging.limit], dtype=theta.dtype, device=theta.device)
+        fixed = (lifts, scales * (1 - averaging.beta), sharpness, beta, limit)
         if attempt(fused_update, theta.numel(), theta, list(gradients), list(averages), *fixed, out):
             return
-    for start in range(0, theta.numel(), CHUNK):
-        stop = min(start + CHUNK, theta.numel())
+    for start, stop in spans(theta):
         logits = []
         for k, gradient in enumerate(gradients):
             value = sensitivity(theta, gradient, start, stop)
@@ -142,8 +151,8 @@ def softmax_statistics(averages: Sequence[Tensor], temperatures: Sequence[float]
     sums = torch.zeros(len(averages), dtype=torch.float64, device=averages[0].device)
     committed = torch.zeros((), dtype=torch.float64, device=averages[0].device)
     wide = torch.promote_types(averages[0].dtype, torch.float32)
-    for start in range(0, averages[0].numel(), CHUNK):
-        logits = [a[start : start + CHUNK].to(wide) / t for a, t in zip(averages, temperatures, strict=True)]
+    for start, stop in spans(averages[0]):
+        logits = [a[start:stop].to(wide) / t for a, t in zip(averages, temperatures, strict=True)]
         shares = torch.softmax(torch.stack(logits), dim=0)
         sums += shares.sum(1, dtype=torch.float64)
         committed += (shares.amax(0) > 0.95).sum()

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.chunks import chunk_size
 from mtbench.optimizer import Cost, MultitaskOptimizer, Reduce
 
 CHUNK = 1 << 14
 """Columns per chunk of the Gram matrix: a chunk of K rows in float64 stays in the processor's cache."""
-GPU_CHUNK = 1 << 20
-"""The same on a GPU, which wants few and large ones."""
 
 
 class LossWeighting(MultitaskOptimizer):
@@ -109,7 +108,7 @@ class _RowKeeping(MultitaskOptimizer):
 
     def combine(self, gradients: Tensor, losses: Tensor) -> Tensor:
         """As :meth:`MultitaskOptimizer.combine`, reading the caller's rows in place instead of copying them."""
-        self._given: Tensor | None = gradients
+        self._given: Tensor | None = gradients.detach()
         try:
             return super().combine(gradients, losses)
         finally:
@@ -118,8 +117,9 @@ class _RowKeeping(MultitaskOptimizer):
     def add_task(self, k: int, gradient: Tensor) -> None:
         if getattr(self, "_given", None) is not None:
             return
-        if self._buffer is None or self._buffer.dtype != gradient.dtype or self._buffer.device != gradient.device:
-            self._buffer = torch.empty(self.num_tasks, gradient.numel(), dtype=gradient.dtype, device=gradient.device)
+        shape, like = (self.num_tasks, gradient.numel()), (gradient.dtype, gradient.device)
+        if self._buffer is None or self._buffer.shape != shape or (self._buffer.dtype, self._buffer.device) != like:
+            self._buffer = torch.empty(shape, dtype=gradient.dtype, device=gradient.device)
         self._buffer[k].copy_(gradient)
 
     def row(self, k: int) -> Tensor:
@@ -229,7 +229,7 @@ def _products(rows: Tensor, factor: float = 1.0) -> Tensor:
     """The inner products (n, n) of ``rows`` (n, d), multiplied by ``factor`` before, in float64."""
     n, d = rows.shape
     total = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    size = CHUNK if rows.device.type == "cpu" else GPU_CHUNK
+    size = chunk_size(rows.device, CHUNK)
     memory = torch.empty(n, min(size, d), dtype=torch.float64, device=rows.device)
     for start in range(0, d, size):
         chunk = memory[:, : min(size, d - start)].copy_(rows[:, start : start + size])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.chunks import chunk_size
 from mtbench.hyperparameters import hyper
 from mtbench.optimizer import Cost, Layout, reset_field
 from mtbench.scalars import TaskAdam
@@ -66,7 +67,8 @@ class GradNorm(LossWeighting):
 
     def add_task(self, k: int, gradient: Tensor) -> None:
         super().add_task(k, gradient)
-        chunks = (c for a, b in self._segments for c in gradient[a:b].split(CHUNK))  # no copy of it all in float64
+        size = chunk_size(gradient.device, CHUNK)  # no copy of it all in float64
+        chunks = (c for a, b in self._segments for c in gradient[a:b].split(size))
         self._squares[k] = (
             torch.stack([torch.linalg.vector_norm(c, dtype=torch.float64) for c in chunks]).square().sum()
         )

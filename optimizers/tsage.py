@@ -16,7 +16,7 @@ from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
 from mtbench.medians import Median, exact_median, fast_median, sampled_median, sensitivity
 from mtbench.optimizer import reset_field
-from mtbench.streaming import CHUNK, Averaging, RunningSoftmax, fused_pass, softmax_statistics
+from mtbench.streaming import Averaging, RunningSoftmax, fused_pass, softmax_statistics, spans
 from mtbench.weighting import GradientCombining
 
 _DTYPES = {n: getattr(torch, n) for n in ("float64", "float32", "float16", "bfloat16")}
@@ -72,7 +72,6 @@ class TSage(GradientCombining):
         sizes = {i.numel() for i in self.sensitivities}
         if len(self.sensitivities) != self.num_tasks or sizes != {self.theta.numel()}:
             raise ConfigError("tsage: the state carried over belongs to other tasks or another model")
-        self.sensitivities = [i.to(self.theta.device) for i in self.sensitivities]
         halving = self.tau_schedule == "halving"
         self._tau = math.copysign(64 * 0.5**self.episode, self.tau) if halving else self.tau
         self._burn_in_steps = int(self.burn_in * self.total_steps)
@@ -165,8 +164,7 @@ class TSage(GradientCombining):
             return
         self.updates[k] += 1
         noise = self._noise(k)
-        for start in range(0, gradient.numel(), CHUNK):
-            stop = min(start + CHUNK, gradient.numel())
+        for start, stop in spans(gradient):
             fresh = sensitivity(self.theta, gradient, start, stop)
             new = self._averaging.update(self.sensitivities[k][start:stop], fresh, median.divisor, noise)
             if self._burning_in:

@@ -222,14 +222,68 @@ def test_misuse_is_told() -> None:
             opt.start(theta, tasks, steps)
     with pytest.raises(ConfigError, match="task_sizes"):
         opt.start(torch.zeros(3), 2, 1, task_sizes=[1])
+    for wrong in ({"seed": -1}, {"episode": -1}):
+        with pytest.raises(ConfigError, match="must be >= 0"):
+            opt.start(torch.zeros(3), 2, 1, **wrong)
     opt = started("naive")
+    with pytest.raises(UsageError, match="begin_step"):
+        opt.task(0, torch.zeros(D), 1.0)
     with pytest.raises(UsageError, match="gradients must be"):
         opt.combine(torch.zeros(K, D + 1), torch.zeros(K))
+    for wrong_losses in (torch.zeros(K + 1), torch.zeros(K - 1)):
+        with pytest.raises(UsageError, match="losses must be"):
+            opt.combine(torch.zeros(K, D), wrong_losses)
     opt.begin_step(0)
+    for size in (1, D + 1):
+        with pytest.raises(UsageError, match="gradient of task 0 must be"):
+            opt.task(0, torch.zeros(size), 1.0)
     opt.task(1, torch.zeros(D), 1.0)
     for k in (1, K, -1):
         with pytest.raises(UsageError, match="twice or out of range"):
             opt.task(k, torch.zeros(D), 1.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_of_a_live_graph_are_taken_as_they_are(name: str) -> None:
+    gradients, losses = batch(0)
+    expected = started(name).combine(gradients, losses)
+    opt = started(name)
+    opt.start(torch.nn.Parameter(opt.theta.clone()), K, 20, seed=opt.seed)
+    update = opt.combine(gradients.clone().requires_grad_(), losses.clone().requires_grad_())
+    assert not update.requires_grad
+    torch.testing.assert_close(update, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_starting_again_with_other_sizes_leaves_nothing_behind(name: str) -> None:
+    opt = started(name)
+    run(opt, range(2))
+    for tasks, size in ((K - 1, D), (K + 1, D), (K, D + 5)):
+        gradients, losses = torch.randn(tasks, size, dtype=torch.float64), torch.ones(tasks)
+        updates = []
+        for method in (opt, make(name)):
+            method.start(torch.linspace(-1, 1, size, dtype=torch.float64), tasks, 20, seed=3)
+            method.begin_step(0)
+            for k in range(tasks):
+                method.task(k, gradients[k], losses[k])
+            updates.append(torch.empty(size, dtype=torch.float64))
+            assert method.finish(updates[-1])
+        assert torch.equal(*updates)
+
+
+def test_a_state_goes_where_the_parameters_are() -> None:
+    """A checkpoint is read on the CPU; its tensors must follow ``theta``, here to a device without memory."""
+    state = started("tsage").state_dict()
+    for late in (True, False):
+        opt = make("tsage", reset_on_episode=False)
+        opt.reduce_sum = lambda value: torch.tensor(D)
+        if not late:
+            opt.load_state_dict(state)
+        opt.start(torch.empty(D, device="meta"), K, 20)
+        if late:
+            opt.load_state_dict(state)
+        assert {i.device.type for i in opt.sensitivities} == {"meta"}  # type: ignore[attr-defined]
+        assert opt.updates == [0] * K  # type: ignore[attr-defined]
 
 
 def test_a_step_without_tasks_does_not_count() -> None:

@@ -110,11 +110,11 @@ class TorchRanks(Ranks):
     def collect(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
         if self.rank:
             if len(piece):
-                self._dist.send(piece.contiguous(), dst=0)
+                self._dist.send(piece.cpu().contiguous(), dst=0)  # gloo sends and receives no memory of a GPU
             return piece
         whole = torch.empty(shares[-1].stop - shares[0].start, dtype=piece.dtype)
         for r, share in enumerate(shares):
-            part = piece if r == 0 else torch.empty(_count(share), dtype=piece.dtype, device=piece.device)
+            part = piece if r == 0 else torch.empty(_count(share), dtype=piece.dtype)
             if r and len(part):
                 self._dist.recv(part, src=r)
             whole[share.start - shares[0].start : share.stop - shares[0].start] = part.cpu()
