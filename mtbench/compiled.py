@@ -12,12 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor
 
 WORTHWHILE = 1_000_000
 """Coordinates from which on compiling pays."""
 BLOCK = 64
 """Neighbouring coordinates that :func:`block_counts` counts together."""
+
+VARIANTS = 64
+"""Lengths, numbers of tasks and options that one process may meet; each is compiled for itself."""
 
 _failed: set[str] = set()
 
@@ -30,7 +34,8 @@ def attempt(function: Callable[..., Any], size: int, *arguments: Any) -> Any:
     if size < WORTHWHILE or function.__name__ in _failed:
         return False
     try:
-        result = _compile(function)(*arguments)
+        with torch._dynamo.config.patch(recompile_limit=VARIANTS):
+            result = _compile(function)(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever keeps the compiler from working, the chunked form does
         _failed.add(function.__name__)
         reason = " ".join(str(error).split())[:200]
@@ -53,8 +58,8 @@ def fused_update(
     lifts: Tensor,
     scales: Tensor,
     sharpness: Tensor | None,
-    beta: float,
-    limit: float,
+    beta: Tensor,
+    limit: Tensor,
     out: Tensor,
 ) -> None:
     """:func:`mtbench.streaming.fused_pass` (without sharpness: the mean), unrolled over the tasks.
@@ -66,7 +71,7 @@ def fused_update(
     logits = []
     for k, gradient in enumerate(gradients):
         fresh = (theta * gradient).abs() * lifts[k] * scales[k]
-        new = (averages[k] * beta + fresh).clamp(max=limit)
+        new = torch.minimum(averages[k] * beta + fresh, limit)
         averages[k].copy_(new)
         logits.append(new if sharpness is None else new * sharpness[k])
     if sharpness is None:

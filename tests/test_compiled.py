@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from typing import Any
 
@@ -94,6 +95,24 @@ def test_without_a_compiler_the_chunked_form_does_it(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(*updates)
     for opt in opts:
         opt.combine(gradients, torch.ones(2))  # told once
+
+
+def test_a_sweep_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every beta and tau by the same program; and more lengths than torch's limit of eight are compiled."""
+    compilations: list[int] = []
+
+    def programs(graph: Any, inputs: Any) -> Any:
+        compilations.append(1)
+        return graph.forward
+
+    whole = functools.cache(lambda f: torch.compile(f, fullgraph=True, dynamic=False, backend=programs))
+    monkeypatch.setattr(compiled, "_compile", whole)
+    for number in range(12):
+        for i in range(12 if number == 0 else 1):
+            opt = TSage(tau=1.0 + i, beta=0.5 + i / 100, burn_in=0.0, implementation="fused")
+            opt.start(torch.randn(640 + 64 * number), 2, 1)
+            opt.combine(torch.randn(2, 640 + 64 * number), torch.ones(2))
+    assert not compiled._failed and len(compilations) == 12
 
 
 def test_one_program_counts_vectors_of_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
