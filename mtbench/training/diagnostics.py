@@ -9,8 +9,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,15 +88,15 @@ class Journal:
 
 
 def cosines(
-    rows: Sequence[Tensor],
+    rows: Tensor,
     reduce_sum: Callable[[Tensor], Tensor] = lambda t: t,
     reduce_max: Callable[[Tensor], Tensor] = lambda t: t,
 ) -> tuple[np.ndarray, float]:
-    """Pairwise cosines ``(K, K)`` of task gradients and the share of pairs with a negative one (conflicts).
+    """Pairwise cosines ``(K, K)`` of task gradients ``(K, d)`` and the share of pairs with a negative one (conflicts).
 
     ``reduce_sum`` and ``reduce_max`` as in :func:`gram_matrix`, for rows of which each rank has a slice.
     """
-    gram, _ = gram_matrix(torch.stack(list(rows)), reduce_sum, reduce_max)
+    gram, _ = gram_matrix(rows, reduce_sum, reduce_max)
     norms = np.sqrt(np.diag(gram))
     safe = np.where(norms > 0, norms, 1.0)
     table = gram / np.outer(safe, safe)
@@ -112,9 +113,24 @@ def named(names: Sequence[str], **values: list[float]) -> dict[str, dict[str, fl
     }
 
 
+def forget_peak(device: torch.device) -> None:
+    """Let :func:`peak_memory` count from here."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU where there is one, else the largest resident set of this process so far."""
+    """Bytes since :func:`forget_peak`: of the GPU where there is one, else this process's largest resident set.
+
+    Where the system cannot forget, the largest since the process began.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

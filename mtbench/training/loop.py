@@ -7,6 +7,7 @@ method, so that methods differ in nothing but the combination.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
 from mtbench.optimizer import MultitaskOptimizer
 from mtbench.training.batches import BatchOrder
-from mtbench.training.diagnostics import Journal, Phases, cosines, named, peak_memory
+from mtbench.training.diagnostics import Journal, Phases, cosines, forget_peak, named, peak_memory
 from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.ranks import Ranks
@@ -83,6 +84,7 @@ class Trainer:
     def run(self) -> dict[str, Any]:
         """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
         first = self._restore()
+        forget_peak(self.device)
         self.shard.check_equal(self.optimizer, first, self.episode.number)
         for step in range(first, self.episode.steps):
             self._step(step)
@@ -120,8 +122,8 @@ class Trainer:
 
     def _task_gradients(
         self, step: int, batches: list[TaskBatch], logged: bool, diagnosed: bool
-    ) -> tuple[list[float], list[Tensor]]:
-        """One backward pass per task, each handed to the optimizer as it is done."""
+    ) -> tuple[list[float], Tensor | None]:
+        """One backward pass per task, each handed to the optimizer as it is done; norms and rows for the log."""
         optimizer, row = self.optimizer, self.flat.gradient[self.shard.shared]
         pending: dict[int, Pending] = {}
         if isinstance(optimizer, LossWeighting) and optimizer.needs_losses:
@@ -131,7 +133,7 @@ class Trainer:
         else:
             optimizer.begin_step(step)
         norms: list[float] = []
-        rows: list[Tensor] = []
+        rows = row.new_empty(len(batches), len(row)) if diagnosed else None
         for k, batch in enumerate(batches):
             with self.phases("forward_backward"):
                 self.flat.gradient.zero_()
@@ -143,8 +145,8 @@ class Trainer:
                 optimizer.task(k, row, task.loss)
             if logged:
                 norms.append(self.shard.norm(row.double()))
-            if diagnosed:
-                rows.append(row.clone())
+            if rows is not None:
+                rows[k] = row
         return norms, rows
 
     def _forward(self, step: int, k: int, batch: TaskBatch) -> Pending:
@@ -160,7 +162,11 @@ class Trainer:
 
     def _apply(self, step: int, counts: bool, drawn: int) -> dict[str, Any]:
         """Clip and take Adam's step, or skip it; the numbers that are logged."""
-        if not counts:
+        with self.phases("update"):
+            norm = self.shard.norm(self.update) if counts else math.nan
+        if counts and not math.isfinite(norm):  # parameters of one task only, or a method's own overflow
+            self.optimizer.skipped_steps += 1
+        if not math.isfinite(norm):
             self._skipped_in_a_row += 1
             if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
                 raise RunError(
@@ -171,7 +177,6 @@ class Trainer:
         self._skipped_in_a_row = 0
         clip = self.config.train.clip_norm
         with self.phases("update"):
-            norm = self.shard.norm(self.update)
             clipped = 0 < clip < norm
             if clipped:
                 self.update.mul_(clip / norm)
@@ -194,11 +199,16 @@ class Trainer:
         return [self._forward(step, k, batch).loss for k, batch in enumerate(batches)]
 
     def _log(
-        self, step: int, norms: list[float], rows: list[Tensor], numbers: dict[str, Any], milliseconds: dict[str, float]
+        self,
+        step: int,
+        norms: list[float],
+        rows: Tensor | None,
+        numbers: dict[str, Any],
+        milliseconds: dict[str, float],
     ) -> None:
         report, names = self.optimizer.report(), self.order.names
         extra: dict[str, Any] = {}
-        if rows:
+        if rows is not None:
             table, conflicts = cosines(rows, self.optimizer.reduce_sum, self.optimizer.reduce_max)
             extra = {"cosines": [[round(float(c), 4) for c in row] for row in table], "conflict_rate": conflicts}
         self.journal.entries.append(

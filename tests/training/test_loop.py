@@ -16,6 +16,7 @@ from mtbench.model.tokenizer import train_tokenizer
 from mtbench.registry import entries, get_optimizer
 from mtbench.retrieval.negatives import Negatives
 from mtbench.training.batches import BatchOrder
+from mtbench.training.diagnostics import forget_peak, peak_memory
 from mtbench.training.examples import TaskExamples
 from mtbench.training.loop import Episode, Trainer
 
@@ -174,6 +175,35 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_harmless(tmp_path: Pat
     summary = job.run()
     assert summary["skipped_steps"] == 1
     assert torch.isfinite(job.flat.theta).all()
+
+
+def test_an_update_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:
+    """The methods look at shared coordinates only; what one task has for itself may be broken alone."""
+    job = trainer(tmp_path, steps=6)
+    finish = job.optimizer.finish
+
+    def overflowing(out: torch.Tensor) -> bool:
+        counts = finish(out)
+        if job.optimizer.step_index == 2:
+            out[5] = torch.inf
+        return counts
+
+    job.optimizer.finish = overflowing  # type: ignore[method-assign]
+    summary = job.run()
+    assert summary["skipped_steps"] == 1
+    assert torch.isfinite(job.flat.theta).all()
+
+
+def test_the_peak_is_that_of_the_stage() -> None:
+    device = torch.device("cpu")
+    large = torch.ones(50_000_000)
+    before = peak_memory(device)
+    del large
+    forget_peak(device)
+    after = peak_memory(device)
+    if after == before:
+        pytest.skip("this system does not forget")
+    assert before - after > 100_000_000
 
 
 def test_losses_that_stay_infinite_end_the_run_with_a_remedy(tmp_path: Path) -> None:
