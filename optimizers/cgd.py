@@ -69,8 +69,7 @@ class CGD(GramWeighting):
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         before = self.log_weights[self.tasks]
-        total = np.exp(self.log_weights).sum()
-        share = np.exp(before).sum() / total  # 1 unless a task is missing
+        log_share = _logsumexp(before) - _logsumexp(self.log_weights)  # 0 unless a task is missing
         affinity = self._affinity(gram, losses)
         if self.rule == "official":
             prior = self._prior_shares()[self.tasks]
@@ -78,11 +77,11 @@ class CGD(GramWeighting):
         else:
             growth = affinity.sum(axis=1) / self.tau
         after = before + growth
-        after = after - _logsumexp(after) + np.log(share)
+        after = after - _logsumexp(after) + log_share
         if self.rule == "official" and self.floor > 0:
             after = np.maximum(after, np.log(self.floor))
         self.log_weights[self.tasks] = after
-        weights = np.exp(after) / share
+        weights = np.exp(after - log_share)
         positive = weights[weights > 0]
         self.notes["entropy"] = float(-(positive * np.log(positive)).sum())
         return weights

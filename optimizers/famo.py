@@ -24,7 +24,7 @@ class FAMO(LossWeighting):
 
     The sum is accumulated as the gradients come and divided at the end, so neither rows nor losses are needed ahead.
     D' costs one more forward pass, without gradient, through ``after_step``. Losses at or below 0 count as a
-    100-millionth of the largest loss seen.
+    100-millionth of the largest loss of this step and the one before.
     """
 
     name = "famo"
@@ -48,6 +48,7 @@ class FAMO(LossWeighting):
         self._weights = [0.0] * self.num_tasks
         self._rows, self._sum = {}, None
         self._before: np.ndarray | None = None
+        self._largest = self.largest_loss
         self._z = np.exp(self.logits - self.logits.max())
         if losses is not None:
             self._see(losses)
@@ -65,6 +66,7 @@ class FAMO(LossWeighting):
         out.copy_(self._sum).div_(weights.sum())
         self.set_report(weights / weights.sum())
         self._before = np.asarray([self.losses[k] for k in self.tasks])
+        self.largest_loss = float(np.abs(self._before).max())
         self.discard_step()
 
     def after_step(self, loss_fn: Callable[[], Sequence[float]]) -> None:
@@ -83,11 +85,11 @@ class FAMO(LossWeighting):
         self.adam = adam.state_dict()
 
     def _see(self, losses: Sequence[float]) -> None:
-        self.largest_loss = max([self.largest_loss, *(abs(v) for v in losses if np.isfinite(v))])
+        self._largest = max([self._largest, *(abs(v) for v in losses if np.isfinite(v))])
 
     def _distance(self, losses: np.ndarray | float) -> np.ndarray:
         """D of Algorithm 1: the losses above their lower bound 0."""
-        return np.maximum(losses, 1e-8 * (self.largest_loss or 1.0))
+        return np.maximum(losses, 1e-8 * (self._largest or 1.0))
 
 
 def softmax_derivative(logits: np.ndarray, delta: np.ndarray) -> np.ndarray:

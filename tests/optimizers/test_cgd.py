@@ -92,6 +92,14 @@ def test_a_missing_task_keeps_its_weight(rule: str) -> None:
     assert weights(opt)[2] == 0
 
 
+def test_a_weight_of_nearly_nothing_can_be_alone() -> None:
+    opt = start(CGD, 2, 30, rule="taco")
+    opt.log_weights = np.array([0.0, -800.0])
+    gradient, out = torch.ones(30, dtype=torch.float64), torch.empty(30, dtype=torch.float64)
+    assert steps_of(opt, 0, {1: gradient}, out)
+    assert torch.equal(out, gradient) and opt.log_weights[1] == pytest.approx(-800.0)
+
+
 @pytest.mark.parametrize("scale", [1e-10, 1e15])
 @pytest.mark.parametrize("rule", ["official", "taco"])
 def test_only_raw_inner_products_depend_on_the_scale(rule: str, scale: float) -> None:

@@ -98,6 +98,14 @@ def test_a_missing_task_keeps_its_logit() -> None:
     assert opt.logits[1] == 0.0 and opt.logits[0] < 0 < opt.logits[2]
 
 
+def test_one_huge_loss_is_forgotten() -> None:
+    opt, gradients = started(), random_gradients(3, 20, 0)
+    opt.combine(gradients, torch.tensor([1e12, 1.0, 1.0]))
+    updates = [opt.combine(gradients, torch.tensor(losses)) for losses in ([1.0, 2.0, 4.0],) * 2]
+    expected = (gradients / torch.tensor([[1.0], [2.0], [4.0]])).sum(0) / 1.75
+    torch.testing.assert_close(updates[1], expected)
+
+
 @pytest.mark.parametrize("losses", [[0.0, 1.0, 1.0], [-1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1e-30, 1e30, 1.0]])
 def test_odd_losses_stay_finite(losses: list[float]) -> None:
     opt = started()
