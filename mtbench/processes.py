@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -38,17 +39,19 @@ class ProcessPool:
         self._futures.add(future)
         return future
 
-    def close(self) -> None:
-        """Cancel what has not begun, and wait for the rest."""
+    def close(self, kill: bool = False) -> None:
+        """Cancel what has not begun, and wait for the rest; or ``kill`` it."""
         for future in self._futures:
             future.cancel()
-        self._executor.shutdown(wait=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a machine has no pgrep to look for the workers' own children
+            self._executor.shutdown(wait=True, kill_workers=kill)
 
     def __enter__(self) -> ProcessPool:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(kill=error is not None)
 
 
 def processors() -> int:

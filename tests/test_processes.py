@@ -66,6 +66,16 @@ def test_closing_cancels_what_has_not_begun() -> None:
         futures[-1].result()
 
 
+def test_an_error_ends_what_is_under_way() -> None:
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), ProcessPool(1) as pool:
+        pool.submit(os.getpid).result()
+        for _ in range(3):
+            pool.submit(time.sleep, 60)
+        raise KeyboardInterrupt
+    assert time.monotonic() - begun < 20
+
+
 def _environment(name: str, value: str) -> None:
     os.environ[name] = value
 

@@ -139,9 +139,12 @@ class CorpusBuild:
                     self._take(files, waiting)
             while waiting:
                 self._take(files, waiting)
-        finally:
+        except BaseException:
             if pool is not None:
-                pool.close()
+                pool.close(kill=True)  # half a shard is never taken for whole
+            raise
+        if pool is not None:
+            pool.close()
 
     def _take(self, files: CorpusFiles, waiting: deque[tuple[int, Future[int] | None]]) -> None:
         number, future = waiting.popleft()
