@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch._dynamo
 from torch import Tensor
 
 WORTHWHILE = 1_000_000
@@ -34,6 +33,8 @@ def attempt(function: Callable[..., Any], size: int, *arguments: Any) -> Any:
     if size < WORTHWHILE or function.__name__ in _failed:
         return False
     try:
+        import torch._dynamo  # seconds, for those who need it
+
         with torch._dynamo.config.patch(recompile_limit=VARIANTS):
             result = _compile(function)(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever keeps the compiler from working, the chunked form does
