@@ -13,13 +13,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from mtbench.errors import ConfigError, UsageError
+from mtbench.errors import ConfigError, UsageError, shown
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """True is not taken for 1, and no integer is larger than the libraries behind can hold."""
+        is_switch = cls.model_fields[str(info.field_name)].annotation is bool
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, bool) and not is_switch:
+                raise ValueError("expected no true or false")
+            if isinstance(item, int) and abs(item) >= 2**63:
+                raise ValueError("expected an integer within 64 bits")
+        return value
 
 
 class EncoderConfig(_Section):
@@ -39,6 +51,12 @@ class EncoderConfig(_Section):
     heads: int = Field(4, ge=1, description="tiny: attention heads")
     vocabulary: int = Field(4096, ge=64, le=65535, description="tiny: tokens of the trained tokenizer")
 
+    @model_validator(mode="after")
+    def _whole_heads(self) -> EncoderConfig:
+        if self.path == "tiny" and self.hidden % self.heads:
+            raise ValueError(f"hidden={self.hidden} is not a multiple of heads={self.heads}")
+        return self
+
 
 class DataConfig(_Section):
     """How texts become token ids."""
@@ -54,8 +72,19 @@ class Bm25Config(_Section):
 
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
-    stemmer: str = "english"
+    stemmer: str = Field("english", description="a Snowball language, or none")
     depth: int = Field(100, ge=1, description="passages per query")
+
+    @field_validator("stemmer", mode="before")
+    @classmethod
+    def _known_stemmer(cls, value: Any) -> Any:
+        if value is None or value == "none":
+            return "none"
+        import Stemmer
+
+        if value not in Stemmer.algorithms():
+            raise ValueError(f"choose none, {', '.join(sorted(Stemmer.algorithms()))}")
+        return value
 
 
 class NegativesConfig(_Section):
@@ -105,6 +134,13 @@ class TrainConfig(_Section):
     def without_effect(self) -> set[str]:
         """Settings that change no result, and so no fingerprint."""
         return {"checkpoint_every", "shard_state", "check_ranks_every"}
+
+    @field_validator("adam_betas")
+    @classmethod
+    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("needs two numbers in [0, 1)")
+        return value
 
     @field_validator("start_episode")
     @classmethod
@@ -162,17 +198,53 @@ def profiles() -> list[str]:
 
 def load_profile(name: str) -> dict[str, Any]:
     """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown."""
-    path = PROFILE_FOLDER / f"{name}.toml" if name in profiles() else Path(name).expanduser()
-    if not path.is_file():
-        close = difflib.get_close_matches(name, profiles(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"no profile {name!r}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file.")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    base = values.pop("extends", None)
-    return merge(load_profile(base), values) if base else values
+    values: dict[str, Any] = {}
+    for _, own in profile_lineage(name):
+        values = merge(own, values)
+    return values
+
+
+def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The profile and those that it extends, nearest first: name or path of each, and what it says itself.
+
+    ``extends`` names a profile that comes with mtbench, or a TOML file from the folder of the one that names it.
+    ConfigError for one that is unknown, no TOML, or extends itself.
+    """
+    lineage: list[tuple[str, dict[str, Any]]] = []
+    files: list[Path] = []
+    base: str | None = name
+    while base is not None:
+        path = _profile_file(base, files[-1] if files else None)
+        if path in files:
+            raise ConfigError(f"{files[-1]}: extends: {base!r} extends this profile itself")
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        files.append(path)
+        lineage.append((base, values))
+        base = values.pop("extends", None)
+        if base is not None and (not isinstance(base, str) or not base):
+            raise ConfigError(
+                f"{path}: extends = {shown(base)}: expected a profile ({', '.join(profiles())}) or a TOML file"
+            )
+    return lineage
+
+
+def _profile_file(name: str, extended_by: Path | None) -> Path:
+    if name in profiles():
+        return PROFILE_FOLDER / f"{name}.toml"
+    path = Path(name).expanduser()
+    if extended_by is not None:
+        path = extended_by.parent / path
+    if path.is_file():
+        return path.resolve()
+    close = difflib.get_close_matches(name, profiles(), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    place = f"{extended_by}: extends: " if extended_by else ""
+    raise ConfigError(
+        f"{place}no profile {name!r}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file."
+    )
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +268,8 @@ def build_config(values: dict[str, Any], place: str) -> Config:
                 close = difflib.get_close_matches(key, setting_names(), n=1, cutoff=0.5)
                 lines.append(f"unknown setting {key!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
             else:
-                lines.append(f"{key}: {item['msg']}, got {item['input']!r}")
+                hint = " (0 switches it off)" if key == "train.clip_norm" and item["type"] == "finite_number" else ""
+                lines.append(f"{key}: {item['msg'].removeprefix('Value error, ')}{hint}, got {shown(item['input'])}")
         raise ConfigError(f"{place}: " + "; ".join(dict.fromkeys(lines))) from None
 
 
@@ -235,5 +308,5 @@ def parse_value(text: str) -> Any:
     """A value as TOML reads it (numbers, true, lists, quoted strings), a bare word as a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None if text.strip().lower() == "none" else text.strip()

@@ -66,7 +66,18 @@ class UnknownNameError(MtbenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], command: str) -> None:
         self.name, self.known = name, sorted(known)
-        self.closest = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        by_letters = {k.casefold(): k for k in reversed(self.known)}
+        close = difflib.get_close_matches(name.casefold(), by_letters, n=3, cutoff=0.5)
+        self.closest = [by_letters[k] for k in close]
         hint = f" Did you mean {' or '.join(repr(c) for c in self.closest)}?" if self.closest else ""
         listing = ", ".join(self.known) or "none"
         super().__init__(f"unknown {kind} {name!r}.{hint}\n  Known: {listing}.\n  List them with: {command}")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """``repr`` for a message: cut after ``limit`` characters, and safe for integers that Python refuses to print."""
+    try:
+        text = repr(value)
+    except ValueError:  # more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"

@@ -13,7 +13,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from mtbench.errors import ConfigError
+from mtbench.errors import ConfigError, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,12 @@ class Hyperparameter:
 
     def check(self, value: Any, owner: str) -> Any:
         """``value`` in this hyperparameter's type, or ConfigError naming the field, the range and the value."""
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        given = value
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 and self.kind is float:
             value = float(value)
         typed = isinstance(value, self.kind) and not (self.kind is int and isinstance(value, bool))
         if not typed or not self._in_range(value):
-            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {value!r}")
+            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {shown(given)}")
         return value
 
     def _in_range(self, value: Any) -> bool:
@@ -60,7 +61,7 @@ class Hyperparameter:
         if self.kind not in (int, float):
             return True
         return (
-            math.isfinite(value)
+            (math.isfinite(value) if self.kind is float else abs(value) < 2**63)  # what JSON and tensors hold
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
@@ -77,7 +78,7 @@ class Hyperparameter:
             elif self.kind is int or (self.kind is float):
                 value = self.kind(text)
         except (KeyError, ValueError):
-            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {text!r}") from None
+            raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {shown(text)}") from None
         return self.check(value, owner)
 
 

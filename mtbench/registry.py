@@ -35,6 +35,8 @@ _BASES = {
     "optimizer": {"MultitaskOptimizer", "LossWeighting", "GramWeighting", "GradientCombining"},
     "suite": {"SuiteDefinition"},
 }
+BASELINES = ("bm25", "untrained")
+"""Rows of a leaderboard that no optimizer makes, which have records like those of optimizers: names nobody else has."""
 PLUGIN_VARIABLE = "MTBENCH_PLUGINS"
 
 
@@ -60,7 +62,7 @@ class Entry:
         """Hash of the plugin's code without comments and layout; part of what determines a run."""
         if self.file is None:
             return f"{self.module}:{self.class_name}"
-        tree = ast.parse(self.file.read_text(encoding="utf-8"))
+        tree = ast.parse(self.file.read_bytes())
         return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
@@ -68,6 +70,11 @@ def entries(kind: Kind) -> dict[str, Entry]:
     """All registered names with where they come from. Raises PluginError if two plugins claim one name."""
     found: dict[str, Entry] = {}
     for entry in [*_from_folder(kind), *_from_files(kind), *_from_entry_points(kind)]:
+        if kind == "optimizer" and entry.name in BASELINES:
+            raise PluginError(
+                f"{entry.place}: {entry.name!r} is the name of a baseline\n"
+                "  Choose another name (its class variable `name`)."
+            )
         other = found.get(entry.name)
         if other is not None and not (other.file and entry.file and other.file.samefile(entry.file)):
             raise PluginError(
@@ -181,8 +188,8 @@ def _read(file: Path, kind: Kind, builtin: bool = False) -> list[Entry]:
 @functools.lru_cache(maxsize=1024)
 def _parse(file: Path, state: tuple[int, ...], kind: Kind, builtin: bool) -> tuple[Entry, ...]:
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-    except (SyntaxError, UnicodeDecodeError) as error:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise PluginError(f"{file}{f':{line}' if line else ''}: cannot be parsed as Python: {error}") from None
     found = []

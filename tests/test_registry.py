@@ -65,6 +65,8 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         assert part in str(error.value)
     with pytest.raises(UnknownNameError, match="mtbench ls suites"):
         get_suite("nothing_like_it")
+    with pytest.raises(UnknownNameError, match="Did you mean 'tsage'"):
+        get_optimizer("TSAGE")
 
 
 def test_a_plugin_file_is_found_and_its_summary_is_the_docstrings_first_line(tmp_path: Path) -> None:
@@ -109,6 +111,23 @@ def test_the_same_file_twice_is_no_collision(tmp_path: Path) -> None:
     link.symlink_to(file)
     add_plugin_files([str(file), str(link), str(file)])
     assert "mine" in entries("optimizer")
+
+
+@pytest.mark.parametrize("name", ["bm25", "untrained"])
+def test_the_names_of_baselines_are_nobody_elses(name: str, tmp_path: Path) -> None:
+    file = plugin(tmp_path, name)
+    add_plugin_files([str(file)])
+    with pytest.raises(PluginError, match=f"{file.name}: '{name}' is the name of a baseline"):
+        entries("optimizer")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_source(tmp_path: Path) -> None:
+    file = plugin(tmp_path, "mine")
+    add_plugin_files([str(file)])
+    before = lookup("optimizer", "mine").source_hash()
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert lookup("optimizer", "mine").source_hash() == before
+    assert get_optimizer("mine")().params == {"scale": "mean"}
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,13 @@ def suite(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Read all of a suite's data and try its metric on them."""
+    from mtbench.config import load_profile
     from mtbench.data.checks import check_suite
     from mtbench.evaluation.metrics import evaluate_task
     from mtbench.registry import add_plugin_files
 
     add_plugin_files([str(path) for path in plugin or []])
+    load_profile(profile)  # a mistake of the caller, not of the suite
     _show(name, check_suite(name, profile, evaluate=evaluate_task, raw=raw), json_)
 
 

@@ -50,15 +50,24 @@ def names(text: str, option: str) -> list[str]:
     return found
 
 
+MOST_NUMBERS = 10_000
+"""In one list: a range that was mistyped must not fill the memory."""
+
+
 def numbers(text: str, option: str) -> list[int]:
     """``0,1,2`` or ``0-4`` as integers; UsageError naming what is none."""
     found: list[int] = []
     for part in names(text, option):
         low, dash, high = part.partition("-") if not part.startswith("-") else (part, "", "")
         try:
-            found += list(range(int(low), int(high) + 1)) if dash else [int(low)]
+            first, last = int(low), int(high if dash else low)
         except ValueError:
             raise UsageError(f"{option}: {part!r} is not a whole number or a range such as 0-4") from None
-    if any(n < 0 for n in found):
-        raise UsageError(f"{option}: numbers must not be negative")
+        if first < 0:
+            raise UsageError(f"{option}: {part!r} is negative")
+        if last < first:
+            raise UsageError(f"{option}: the range {part!r} ends before it begins")
+        if last - first + len(found) >= MOST_NUMBERS:
+            raise UsageError(f"{option}: {part!r} makes more than {MOST_NUMBERS:,} numbers")
+        found += range(first, last + 1)
     return found

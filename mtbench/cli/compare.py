@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mtbench.errors import UsageError
+
 
 def command(
     first: Annotated[str, typer.Argument(metavar="A", help="Optimizer, OPTIMIZER:KEY=VALUE, row or run id.")],
@@ -18,7 +20,7 @@ def command(
     profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
     metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
     tolerance: Annotated[float, typer.Option(help="Points within which a published figure counts as reached.")] = 1.0,
-    top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.")] = 5,
+    top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.", min=0)] = 5,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -32,6 +34,8 @@ def command(
     from mtbench.report.passages import describe_moved
     from mtbench.report.published import Reported
 
+    if not 0 <= tolerance <= 100:
+        raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
     board = load_board(results, suite, profile, metric=metric, summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)

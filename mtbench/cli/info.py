@@ -61,9 +61,9 @@ def _optimizer(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "kind": "optimizer",
-        "summary": cls.summary,
+        "summary": entry.summary,
         "paper": cls.paper,
-        "cost": COSTS.get(cls.cost, cls.cost),
+        "cost": COSTS.get(getattr(cls, "cost", ""), "not declared"),
         "state": ", ".join(cls.state) or "none",
         "file": entry.place,
         "description": inspect.getdoc(cls) or "",
@@ -83,7 +83,9 @@ def _suite(name: str) -> dict[str, Any]:
         definition = get_suite(name)
         suite = definition().suite(Path("raw"), definition.profiles[-1])
         extra: dict[str, Any] = {"profiles": ", ".join(definition.profiles), "file": lookup("suite", name).place}
-        extra["downloads"] = [f"{d.path} ({d.size or '?'} bytes): {d.urls[0]}" for d in definition.downloads]
+        extra["downloads"] = [
+            f"{d.path} ({d.size or '?'} bytes): {d.urls[0] if d.urls else d.manual}" for d in definition.downloads
+        ]
     else:
         from mtbench.data.loading import load_suite
 

@@ -19,6 +19,7 @@ VERBS = (
 GROUPS = ("check", "new")
 _WRONG_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}
 """What a path that a user named wrongly gives; other errors of the file system, such as a full disk, fail the run."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 # typer carries its own copy of click, or uses the installed one: its base error is found through a public child
 _CLICK_ERROR: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -90,13 +91,16 @@ def _run(arguments: list[str]) -> int:
     except _CLICK_ERROR as error:
         error.show()  # type: ignore[attr-defined]
         return 0 if type(error).__name__ == "NoArgsIsHelpError" else 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except SystemExit as stop:  # what the command line library makes of a reader that has gone
+        if isinstance(stop.__context__, OSError) and stop.__context__.errno == errno.EPIPE:
+            return 0
+        raise
     except OSError as error:
-        if error.filename is None:
+        if error.errno == errno.EPIPE:
+            return 0
+        if error.filename is None and error.errno not in _FULL:
             raise
-        print(f"mtbench: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"mtbench: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2 if error.errno in _WRONG_PATH else StoreError.exit_code
 
 
@@ -108,4 +112,11 @@ def _interrupted(arguments: list[str]) -> int:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # what is left cannot be written: neither now nor when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            code = code or StoreError.exit_code
+    sys.exit(code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtbench.cli import common
+from mtbench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,10 @@ def command(
     from mtbench.registry import add_plugin_files
 
     add_plugin_files(plugin)
-    order = PrepareOrder(suite, profile, Path(raw) if raw else None, Path(store) if store else None, encoder, workers)
+    folder = Path(raw).expanduser() if raw is not None else None
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--raw {raw!r}: no such folder")
+    order = PrepareOrder(suite, profile, folder, Path(store) if store else None, encoder, workers)
     if dry_run:
         plan = plan_prepare(order)
         common.emit_json(plan) if json else _print_plan(plan, common.out_console())
@@ -48,11 +52,18 @@ def command(
 
 
 def _print_plan(plan: dict[str, Any], console: Console) -> None:
+    if not plan["files"]:
+        console.print(f"{plan['suite']}: nothing to fetch", markup=False)
+        return
     for file in plan["files"]:
         size = f"{file['bytes'] / 1e6:10,.1f} MB" if file["bytes"] else "  size unknown"
         console.print(f"  {file['state']:<9}{size}  {file['path']}", markup=False)
-    fetched = plan["bytes_to_fetch"]
-    console.print(f"{plan['suite']}: {fetched / 1e9:.2f} GB of known size to fetch", markup=False)
+    missing = [file for file in plan["files"] if file["state"] in ("missing", "by hand")]
+    if missing:
+        console.print(f"{plan['suite']}: {len(missing)} files must be put into {plan['folder']}", markup=False)
+    if missing and not plan["bytes_to_fetch"]:
+        return
+    console.print(f"{plan['suite']}: {plan['bytes_to_fetch'] / 1e9:.2f} GB of known size to fetch", markup=False)
 
 
 def _print_result(result: dict[str, Any]) -> None:

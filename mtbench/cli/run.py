@@ -37,7 +37,7 @@ def command(
     from mtbench.execution.work import Order, check_rerun
 
     check_stage(until)
-    check_executor(executor, address, gpus_per_run)
+    check_executor(executor, address, gpus_per_run, max_concurrent)
     order = Order(
         common.names(optimizer, "--optimizer"),
         suite,

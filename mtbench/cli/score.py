@@ -25,7 +25,7 @@ def command(
     suite: Annotated[str | None, typer.Option(help="With --as: suite or folder with a suite.toml.")] = None,
     task: Annotated[str | None, typer.Option(help="With --as: the task of a single file.")] = None,
     profile: Annotated[str, typer.Option(help="With --as: mini, paper or a TOML file.")] = "mini",
-    seed: Annotated[int, typer.Option(help="With --as: seed of the system's run.")] = 0,
+    seed: Annotated[int, typer.Option(help="With --as: seed of the system's run.", min=0)] = 0,
     results: Annotated[Path, typer.Option(help="With --as: where records stand.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="With --as: where per-query scores are kept.")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
@@ -92,6 +92,7 @@ def _enter(
     store_root: Path | None,
     json_: bool,
 ) -> None:
+    from mtbench.config import load_profile
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.request import profile_name
     from mtbench.pipeline.store import Store, default_root
@@ -99,6 +100,7 @@ def _enter(
     from mtbench.report.outside import check_name, enter_system, task_files
 
     check_name(name, entries("optimizer"))
+    load_profile(profile)
     root = store_root or default_root()
     suite = load_suite(suite_name, profile, home=root)
     record, path = enter_system(

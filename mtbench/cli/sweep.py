@@ -50,7 +50,7 @@ def command(
     from mtbench.execution.sweeping import SweepOrder, check_scheduler, plan_sweep, run_sweep
     from mtbench.execution.work import Order, check_rerun
 
-    check_executor(executor, address, gpus_per_run)
+    check_executor(executor, address, gpus_per_run, max_concurrent)
     check_scheduler(scheduler, executor)
     order = SweepOrder(
         Order(

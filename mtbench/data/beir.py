@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtbench.data.files import find_file, iter_json_lines, iter_lines
 from mtbench.data.kilt import gold_page_sets, iter_kilt
-from mtbench.data.records import Located, identifier, is_blank, string
+from mtbench.data.records import Located, grade, identifier, is_blank, string
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Corpus, Suite, Task
@@ -62,10 +62,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
         if len(fields) != 3:
             raise DataError(f"3 tab-separated columns expected, found {len(fields)}", path=path, line=number)
         query, passage, score = (fields[i] for i in columns)
-        try:
-            yield number, query, passage, int(float(score))
-        except (ValueError, OverflowError) as error:
-            raise DataError(f"the score must be a number, found {score!r}", path=path, line=number) from error
+        yield number, query, passage, grade(score, path, number)
 
 
 def _header(text: str, path: Path) -> list[int]:

@@ -7,15 +7,14 @@ import importlib
 import json
 import os
 import shutil
-import tomllib
 from pathlib import Path
 
-from mtbench.config import PROFILE_FOLDER
+from mtbench.config import profile_lineage
 from mtbench.data.reading import suite_files
 from mtbench.data.suite_file import FILE_NAME, read_suite_folder
 from mtbench.data.tables import sha256_file, write_json
 from mtbench.errors import DataError
-from mtbench.registry import get_suite
+from mtbench.registry import entries, get_suite
 from mtbench.suite import Suite, SuiteDefinition
 
 SOURCE = "source.json"
@@ -46,13 +45,16 @@ def load_suite(name_or_path: str | Path, profile: str, raw: Path | None = None, 
 
 
 def suite_folder(name_or_path: str | Path) -> Path | None:
-    """The folder meant, or None if a registered name is meant."""
+    """The folder meant, or None if a registered name is meant.
+
+    What is no path by its look is a registered name first, so that a folder that is called like one changes nothing.
+    """
     path = Path(name_or_path).expanduser()
     if path.name == FILE_NAME:
         path = path.parent
     text = str(name_or_path)
     is_path = isinstance(name_or_path, Path) or os.sep in text or text.startswith(".") or text.endswith(FILE_NAME)
-    if is_path or (path / FILE_NAME).is_file():
+    if is_path or ((path / FILE_NAME).is_file() and text not in entries("suite")):
         if not path.is_dir():
             raise DataError("no such folder", path=path, remedy=f"A suite is a folder with a {FILE_NAME}.")
         return path
@@ -61,15 +63,9 @@ def suite_folder(name_or_path: str | Path) -> Path | None:
 
 def data_profile(profile: str, definition: type[SuiteDefinition]) -> str:
     """Which of the suite's data a profile uses: its own name, or the one it extends."""
-    seen: set[str] = set()
-    while profile not in definition.profiles and profile not in seen:
-        seen.add(profile)
-        builtin = PROFILE_FOLDER / f"{profile}.toml"
-        path = builtin if builtin.is_file() else Path(profile).expanduser()
-        try:
-            profile = str(tomllib.loads(path.read_text("utf-8")).get("extends", "paper"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"profile {profile!r} cannot be read: {error}", path=path) from error
+    if profile not in definition.profiles:
+        names = [name for name, _ in profile_lineage(profile)]
+        profile = next((name for name in names if name in definition.profiles), "paper")
     if profile not in definition.profiles:
         raise DataError(
             f"suite {definition.name!r} has no data for the profile {profile!r}",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtbench.data.files import find_file, iter_lines
-from mtbench.data.records import Located, is_blank
+from mtbench.data.records import Located, grade, is_blank
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Corpus, Suite, Task
@@ -75,10 +75,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
             raise DataError(
                 f"4 columns (query 0 passage relevance) expected, found {len(columns)}", path=path, line=line
             )
-        try:
-            yield line, columns[0], columns[2], int(columns[3])
-        except ValueError as error:
-            raise DataError(f"relevance must be a number, found {columns[3]!r}", path=path, line=line) from error
+        yield line, columns[0], columns[2], grade(columns[3], path, line)
 
 
 def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task) -> QuerySplit:

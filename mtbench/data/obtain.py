@@ -15,7 +15,7 @@ from mtbench.data.tables import write_json
 from mtbench.errors import DataError, StoreError
 from mtbench.suite import Download, Suite, SuiteDefinition
 
-State = Literal["there", "partial", "fetch", "unpack", "by hand", "optional"]
+State = Literal["there", "partial", "fetch", "missing", "unpack", "by hand", "optional"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,13 @@ class PlannedFile:
     have: int = 0
 
 
-def plan_files(definition: type[SuiteDefinition], folder: Path, *, ask: bool = False) -> list[PlannedFile]:
-    """The state of every official file in ``folder``; ``ask`` asks servers for sizes nobody published."""
+def plan_files(
+    definition: type[SuiteDefinition], folder: Path, *, fetching: bool = True, ask: bool = False
+) -> list[PlannedFile]:
+    """The state of every official file in ``folder``; ``ask`` asks servers for sizes nobody published.
+
+    Without ``fetching`` (the user's own folder) a file that is not there is ``missing``, whatever could be fetched.
+    """
     plan = []
     for download in definition.downloads:
         path = folder / download.path
@@ -45,6 +50,8 @@ def plan_files(definition: type[SuiteDefinition], folder: Path, *, ask: bool = F
             state = "optional"
         elif not download.urls:
             state = "by hand"
+        elif not fetching:
+            state = "missing"
         else:
             have = part.stat().st_size if part.is_file() else 0
             state = "partial" if have else "fetch"
@@ -84,14 +91,14 @@ def obtain_raw(
     """
     note = raw_folder(definition, profile, home)
     folder = (raw or note).resolve()
-    plan = plan_files(definition, folder)
+    plan = plan_files(definition, folder, fetching=raw is None)
     if raw is None:
         check_disk(plan, folder)
     for item in plan:
         if item.state == "by hand":
             raise DataError("must be fetched by hand", path=folder / item.download.path, remedy=item.download.manual)
     for item in plan:
-        _bring(item, folder, progress, fetch_missing=raw is None)
+        _bring(item, folder, progress)
     suite = definition().suite(folder, profile)
     files = suite_files(suite)
     note.mkdir(parents=True, exist_ok=True)
@@ -100,13 +107,13 @@ def obtain_raw(
     return suite
 
 
-def _bring(item: PlannedFile, folder: Path, progress: Progress | None, *, fetch_missing: bool) -> None:
+def _bring(item: PlannedFile, folder: Path, progress: Progress | None) -> None:
     download = item.download
     if download.optional:
         return
+    if item.state == "missing":
+        raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
     if item.state in ("fetch", "partial"):
-        if not fetch_missing:
-            raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
         try:
             fetch(download, folder, progress)
         except NoSourceError as error:

@@ -13,9 +13,24 @@ Located = tuple[Path, int, Passage]
 """File and line of a passage, and the passage."""
 
 
+MAX_GRADE = 1_000_000
+"""trec_eval keeps a number for every grade up to the highest."""
+
+
 def is_blank(text: str) -> bool:
     """Nothing to read: only white space and zero-width characters."""
     return not text.strip().strip(_ZERO_WIDTH)
+
+
+def grade(text: str, path: Path, line: int) -> int:
+    """A judgement's relevance, a fraction cut off; DataError for what is no number, or beyond any scale."""
+    try:
+        value = int(float(text))
+    except (ValueError, OverflowError):
+        raise DataError(f"the relevance must be a number, found {text[:80]!r}", path=path, line=line) from None
+    if abs(value) > MAX_GRADE:
+        raise DataError(f"a relevance beyond {MAX_GRADE:,}: {text[:80]}", path=path, line=line)
+    return value
 
 
 def identifier(record: dict[str, Any], key: str, path: Path, line: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtbench.data.suite_file import FILE_NAME
 from mtbench.errors import DataError, UsageError
+from mtbench.registry import entries
 
 _TEMPLATE = """\
 # A suite of your own: see docs/suites.md. Paths are relative to this file.
@@ -55,6 +56,9 @@ def scaffold_suite(name: str, beir_dirs: Sequence[str | Path], out: Path) -> Pat
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"{name!r} is no name for a suite: letters, digits, '.', '_' and '-' only")
+    taken = entries("suite").get(name)
+    if taken is not None:
+        raise UsageError(f"a suite called {name!r} exists already: {taken.place}\n  Choose another name.")
     target = out / name / FILE_NAME
     if target.exists():
         raise UsageError(f"{target} exists already\n  Choose another name, or edit that file.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from mtbench.errors import DataError
+from mtbench.errors import DataError, shown
 from mtbench.suite import FAMILIES, METRICS, Corpus, Suite, Task
 
 FILE_NAME = "suite.toml"
@@ -24,17 +25,24 @@ _TASK_KEYS: dict[str, type] = {
 }  # fmt: skip
 
 
+_OPTIONS: dict[str, type] = {
+    "words": int, "context_words": int, "sample": int, "sample_seed": int, "bleu_threshold": float,
+    "mention_left_words": int, "mention_right_words": int, "positives": str, "paths": list,
+}  # fmt: skip
+"""Types of the options that readers know; those ending in ``_file`` and ``_files`` name files."""
+
+
 class _Source:
     """The text of a suite.toml, for the line numbers of complaints."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.text = path.read_text("utf-8")
+            self.text = path.read_text("utf-8-sig")
             self.table = tomllib.loads(self.text)
         except UnicodeDecodeError as error:
             raise DataError("is not UTF-8", path=path) from error
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             found = re.search(r"at line (\d+)", str(error))
             raise DataError(
                 f"not valid TOML: {error}", path=path, line=int(found.group(1)) if found else None
@@ -96,7 +104,7 @@ def _check_keys(
             hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(keys)}."
             raise source.fail(section, number, key, "unknown key", hint)
         if not isinstance(value, keys[key]) or isinstance(value, bool):
-            raise source.fail(section, number, key, f"must be of type {keys[key].__name__}, found {value!r}")
+            raise source.fail(section, number, key, f"must be of type {keys[key].__name__}, found {shown(value)}")
         if keys[key] is str and not value and key not in ("title", "prompt"):
             raise source.fail(section, number, key, "must not be empty")
     for key in needed:
@@ -119,6 +127,46 @@ def _check_choice(source: _Source, section: str, number: int, key: str, value: s
 def _positive(source: _Source, section: str, number: int, table: dict[str, Any], key: str) -> None:
     if table.get(key, 1) < 1:
         raise source.fail(section, number, key, f"must be at least 1, found {table[key]}")
+    if table.get(key, 1) >= 2**31:
+        raise source.fail(section, number, key, f"is beyond any text's length: {shown(table[key])}")
+
+
+def _check_files(source: _Source, section: str, number: int, table: dict[str, Any], file_keys: tuple[str, ...]) -> None:
+    """Files are named relative to the suite's folder, in its keys and in its options; options are plain values."""
+    for key in file_keys:
+        if key in table:
+            _check_relative(source, section, number, key, table[key])
+    for key, value in table.get("options", {}).items():
+        place = f"options.{key}"
+        expected = list if key.endswith("_files") else str if key.endswith("_file") else _OPTIONS.get(key)
+        number_for_float = expected is float and isinstance(value, int)
+        typed = expected is None or number_for_float or isinstance(value, expected)
+        if not typed or (isinstance(value, bool) and expected is not None):
+            kind = "list of strings" if expected is list else getattr(expected, "__name__", "")
+            raise source.fail(section, number, place, f"must be of type {kind}, found {shown(value)}")
+        if expected is int and value < 0:
+            raise source.fail(section, number, place, f"must not be negative, found {shown(value)}")
+        if key == "paths" or key.endswith(("_file", "_files")):
+            for name in value if isinstance(value, list) else [value]:
+                _check_relative(source, section, number, place, name)
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise source.fail(
+                section, number, place, "must be text, a number, true or false, a list or a table"
+            ) from None
+
+
+def _check_relative(source: _Source, section: str, number: int, key: str, name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise source.fail(section, number, key, f"must name a file, found {shown(name)}")
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() or name.startswith("~"):
+        raise source.fail(
+            section, number, key, f"must be relative to the suite's folder, found {shown(name)}",
+            "Write the way there from this file (../x), or make a symbolic link in the folder.",
+        )  # fmt: skip
+    if "\0" in name:
+        raise source.fail(section, number, key, f"must name a file, found {shown(name)}")
 
 
 def _corpus(source: _Source, name: str, table: Any) -> Corpus:
@@ -127,6 +175,7 @@ def _corpus(source: _Source, name: str, table: Any) -> Corpus:
     _check_name(source, section, 0, name)
     _check_choice(source, section, 0, "format", table.get("format", "beir"), CORPUS_FORMATS)
     _positive(source, section, 0, table, "passage_max_length")
+    _check_files(source, section, 0, table, ("path",))
     return Corpus(name=name, **table)
 
 
@@ -138,6 +187,7 @@ def _task(source: _Source, number: int, table: Any) -> Task:
     _check_choice(source, section, number, "family", table.get("family", "qa"), FAMILIES)
     _check_choice(source, section, number, "format", table.get("format", "beir"), TASK_FORMATS)
     _positive(source, section, number, table, "query_max_length")
+    _check_files(source, section, number, table, ("queries", "train_qrels", "dev_qrels", "kilt_dev"))
     return Task(**{"title": table["name"], "prompt": table["name"].upper(), **table})
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from mtbench.data.files import iter_lines
+from mtbench.data.records import grade as parse_grade
 from mtbench.errors import DataError
 
 StrPath = str | PathLike[str]
@@ -65,7 +66,7 @@ def read_qrels(path: StrPath) -> Qrels:
         query, passage, grade = columns[0], columns[-2], columns[-1]
         if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", grade):
             raise DataError(f"the grade must be a whole number, not {grade!r}", path=path, line=line)
-        value = int(float(grade))
+        value = parse_grade(grade, Path(path), line)
         judged = qrels.setdefault(query, {})
         if judged.get(passage, value) != value:
             raise DataError(

@@ -10,12 +10,12 @@ from typing import Any
 from mtbench.errors import UsageError
 from mtbench.execution.local import execute
 from mtbench.execution.progress import Reporter
-from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
+from mtbench.execution.work import Job, Order, Rerun, check_rerun, make_jobs, requests
 from mtbench.pipeline.mirror import fetch_results
 from mtbench.pipeline.plan import STAGES
-from mtbench.pipeline.request import BASELINES, Resolver
+from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
-from mtbench.registry import add_plugin_files
+from mtbench.registry import BASELINES, add_plugin_files
 
 
 @dataclass
@@ -35,6 +35,7 @@ def plan_jobs(
     until: str | None = None,
 ) -> Prepared:
     """Check everything and plan every run; nothing is computed but the text of a generated suite."""
+    check_rerun(rerun)
     add_plugin_files(list(order.plugins))
     root = Path(store).expanduser() if store else default_root()
     folder = Path(results).expanduser()
@@ -50,14 +51,14 @@ def plan_jobs(
 
 def run(
     optimizer: str | Sequence[str],
-    suite: str,
+    suite: str | Path,
     *,
-    seeds: Sequence[int] = (0,),
-    profile: str = "mini",
+    seeds: Sequence[int] | int = (0,),
+    profile: str | Path = "mini",
     set: Sequence[str] | dict[str, Any] = (),
-    encoder: str | None = None,
+    encoder: str | Path | None = None,
     limit: int | None = None,
-    plugins: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
     store: str | Path | None = None,
     results: str | Path = "results",
     rerun: Rerun = "missing",
@@ -67,14 +68,30 @@ def run(
 ) -> list[dict[str, Any]]:
     """Run the whole pipeline for every combination and return the records, baselines first.
 
-    ``set`` has the items of ``--set``, as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for
-    a user's mistake before any work; a run that fails has ``status`` ``failed`` in its record.
+    A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
+    as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for a user's mistake before any work; a
+    run that fails has ``status`` ``failed`` in its record.
     """
     items = [f"{k}={v}" for k, v in set.items()] if isinstance(set, dict) else list(set)
     names = [optimizer] if isinstance(optimizer, str) else list(optimizer)
-    order = Order(names, suite, list(seeds), profile, items, encoder, limit, tuple(plugins), tuple(baselines))
+    order = Order(
+        names,
+        _place(suite),
+        [seeds] if isinstance(seeds, int) else list(seeds),
+        _place(profile),
+        items,
+        None if encoder is None else _place(encoder),
+        limit,
+        tuple(str(file) for file in plugins),
+        tuple(baselines),
+    )
     check_stage(until)
     return carry_out_jobs(plan_jobs(order, store, results, rerun, until), until, reporter or Reporter(quiet=True))
+
+
+def _place(name: str | Path) -> str:
+    """A Path always means a place, never a registered name."""
+    return str(name.expanduser().absolute()) if isinstance(name, Path) else name
 
 
 def carry_out_jobs(prepared: Prepared, until: str | None, reporter: Reporter) -> list[dict[str, Any]]:

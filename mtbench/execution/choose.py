@@ -10,14 +10,24 @@ from mtbench.execution.progress import Reporter
 from mtbench.pipeline.mirror import offer_results
 
 EXECUTORS = ("local", "ray")
+MOST_GPUS = 1024
+"""Of one run; only there to catch what was mistyped."""
 
 
-def check_executor(name: str, address: str | None, gpus_per_run: float | None) -> None:
-    """UsageError for an unknown executor or for Ray's options without Ray."""
+def check_executor(
+    name: str, address: str | None, gpus_per_run: float | None, max_concurrent: int | None = None
+) -> None:
+    """UsageError for an unknown executor, for Ray's options without Ray, or for what they cannot be."""
     if name not in EXECUTORS:
         raise UsageError(f"--executor {name!r}: choose {' or '.join(EXECUTORS)}")
     if name == "local" and (address is not None or gpus_per_run is not None):
         raise UsageError("--address and --gpus-per-run belong to --executor ray")
+    if gpus_per_run is not None and not 0 <= gpus_per_run <= MOST_GPUS:
+        raise UsageError(f"--gpus-per-run must be a number from 0 to {MOST_GPUS}, got {gpus_per_run}")
+    if gpus_per_run is not None and gpus_per_run > 1 and gpus_per_run != int(gpus_per_run):
+        raise UsageError(f"--gpus-per-run above 1 must be a whole number, got {gpus_per_run}")
+    if max_concurrent is not None and max_concurrent < 1:
+        raise UsageError(f"--max-concurrent must be at least 1, got {max_concurrent}")
 
 
 def execute_with(

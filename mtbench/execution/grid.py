@@ -52,6 +52,9 @@ def parse_axes(items: Sequence[str]) -> list[Axis]:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
         raise UsageError(f"--grid names {twice!r} twice; write all its values in one: {twice}=V1,V2,...")
+    both = next((key for key in keys if "." in key and key.rpartition(".")[2] in keys), None)
+    if both:
+        raise UsageError(f"--grid names {both!r} and {both.rpartition('.')[2]!r}, which are the same; leave one out")
     return axes
 
 
@@ -64,6 +67,8 @@ def _parse_axis(item: str) -> Axis:
     if len(parts) in (2, 3) and "," not in text:
         return _parse_range(item, key, parts)
     values = _split(text)
+    if not values:
+        raise UsageError(f"--grid {item!r} names no value")
     if len(set(values)) != len(values):
         raise UsageError(f"--grid {item!r} names a value twice")
     return Axis(key, tuple(values))
@@ -75,7 +80,7 @@ def _parse_range(item: str, key: str, parts: list[str]) -> Axis:
     except ValueError:
         raise UsageError(f"--grid {item!r}: a range is LOW:HIGH or LOW:HIGH:log") from None
     log = len(parts) == 3
-    if (log and parts[2] != "log") or not low < high or (log and low <= 0):
+    if (log and parts[2] != "log") or not -math.inf < low < high < math.inf or (log and low <= 0):
         raise UsageError(f"--grid {item!r}: a range is LOW:HIGH or LOW:HIGH:log, with LOW < HIGH (above 0 for log)")
     return Axis(key, (), low, high, log)
 

@@ -49,14 +49,16 @@ def plan_prepare(order: PrepareOrder) -> dict[str, Any]:
         return {"suite": order.suite, "profile": order.profile, "files": [], "bytes_to_fetch": 0}
     definition = get_suite(order.suite)
     folder = order.raw or raw_folder(definition, data_profile(order.profile, definition), order.home)
-    files = [_describe(item) for item in plan_files(definition, folder, ask=order.raw is None)]
-    missing = sum((f["bytes"] or 0) - f["bytes_here"] for f in files if f["state"] in ("fetch", "partial"))
+    files = [
+        _describe(item) for item in plan_files(definition, folder, fetching=order.raw is None, ask=order.raw is None)
+    ]
+    to_fetch = sum((f["bytes"] or 0) - f["bytes_here"] for f in files if f["state"] in ("fetch", "partial"))
     return {
         "suite": order.suite,
         "profile": order.profile,
         "folder": str(folder),
         "files": files,
-        "bytes_to_fetch": missing,
+        "bytes_to_fetch": to_fetch,
     }
 
 

@@ -22,7 +22,8 @@ from mtbench.execution.progress import Reporter
 from mtbench.execution.ray_tune import Share
 from mtbench.execution.ray_worker import records_folder, work
 from mtbench.execution.schedule import Progress, Unit, make_units
-from mtbench.pipeline.assemble import shorten_paths, skeleton
+from mtbench.pipeline.assemble import skeleton
+from mtbench.pipeline.failure import shorten_paths
 from mtbench.report.records import read_record, record_path, write_record
 
 RETRIES = 3
@@ -194,7 +195,7 @@ def _error_of(trial: Any, root: Path) -> dict[str, Any]:
         text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
     except OSError:
         text = ""
-    lines = [shorten_paths(line, [root]) for line in text.strip().splitlines()]
+    lines = [shorten_paths(line, {root: "<store>"}) for line in text.strip().splitlines()]
     return {
         "type": "WorkerDied" if "ActorDiedError" in text or "ActorUnavailable" in text else "RunError",
         "message": lines[-1] if lines else "the worker ended without a word",

@@ -42,8 +42,6 @@ def carry_out_with_ray(
     ``ray://HOST:PORT`` from outside. UsageError if there is no cluster or it can never hold a run; KeyboardInterrupt,
     with the records saying so, on Ctrl-C.
     """
-    if max_concurrent is not None and max_concurrent < 1:
-        raise UsageError(f"--max-concurrent must be at least 1, got {max_concurrent}")
     if all(job.finished for job in prepared.jobs):
         return [job.finished for job in prepared.jobs if job.finished]
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})

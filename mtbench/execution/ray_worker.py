@@ -7,7 +7,6 @@ which a restarted worker goes on), and the finished record, which the driver put
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 from ray import tune
 
 from mtbench.errors import MtbenchError, RunError
-from mtbench.pipeline.assemble import shorten_paths
 from mtbench.pipeline.context import Context
+from mtbench.pipeline.failure import describe_error
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
@@ -80,7 +79,7 @@ def carry_out_unit(config: dict[str, Any], report: Report) -> None:
     except MtbenchError as error:
         if _may_pass(error):
             raise
-        report({"failed": describe_error(error, root)})
+        report({"failed": describe_error(error, {root: "<store>"})})
 
 
 def _may_pass(error: MtbenchError) -> bool:
@@ -116,13 +115,6 @@ def _build(plan: Plan, keys: set[str], store: Store, listener: ReportingListener
             add(stage)
     for stage in needed.values():
         build_stage(context, stage)
-
-
-def describe_error(error: Exception, root: Path) -> dict[str, Any]:
-    """An error as it stands in a record."""
-    lines = [shorten_paths(line.rstrip(), [root]) for line in traceback.format_exception(error)]
-    message = shorten_paths(str(error), [root])
-    return {"type": type(error).__name__, "message": message, "traceback": lines[-12:]}
 
 
 class ReportingListener:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtbench.config import split_assignments
-from mtbench.errors import ConfigError, UsageError
+from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import BASELINES, Resolver, RunRequest
-from mtbench.registry import get_optimizer
+from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.registry import BASELINES, get_optimizer
 from mtbench.report.records import read_record, record_path, run_id
 
 MENDED_BY_USER = ("DataError", "ConfigError", "StoreError")
@@ -74,8 +74,9 @@ def requests(order: Order) -> list[RunRequest]:
     """One request per combination, baselines first. ConfigError for a hyperparameter that no named optimizer has."""
     if not order.optimizers:
         raise UsageError("name at least one optimizer; `mtbench ls optimizers` lists them")
-    if len(set(order.seeds)) != len(order.seeds):
-        raise UsageError(f"--seeds names a seed twice: {list(order.seeds)}")
+    _check_seeds(order.seeds)
+    if order.limit is not None and (isinstance(order.limit, bool) or not isinstance(order.limit, int)):
+        raise UsageError(f"limit must be a whole number or None, got {shown(order.limit)}")
     settings, texts = split_assignments(order.assignments)
     params = assign_hyperparameters(order.optimizers, texts)
     common: dict[str, Any] = {
@@ -93,6 +94,16 @@ def requests(order: Order) -> list[RunRequest]:
         for name, seed in itertools.product(named, order.seeds)
     ]
     return rows
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise UsageError("--seeds is empty: name at least one seed")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise UsageError(f"--seeds: a seed is a whole number from 0 to 2^63 - 1, got {shown(seed)}")
+    if len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds names a seed twice: {shown(list(seeds))}")
 
 
 def assign_hyperparameters(optimizers: Sequence[str], texts: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Side = Literal["query", "passage"]
 SETTINGS_FILE = "mtbench.json"
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 class DualEncoder(nn.Module):
@@ -170,11 +172,35 @@ def build_encoder(
     return DualEncoder(backbones, settings, pooling, num_tasks).prepare()
 
 
+def encoder_place(path: str) -> str:
+    """``tiny``, the folder with ``~`` resolved, or a hub name; ConfigError for what can be none of them.
+
+    A path that names a place (``./x``, ``~/x``, ``/x``, ``a/b/c``) is never taken for a hub name.
+    """
+    remedy = "\n  Give 'tiny', a folder with config.json and model.safetensors, or a hub name such as owner/model."
+    try:
+        folder = Path(path).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ConfigError(f"encoder.path={path!r}: {error}{remedy}") from None
+    if path == "tiny":
+        return path
+    if path and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"encoder.path={path!r} is a folder without config.json{remedy}")
+        return str(folder)
+    if _HUB_NAME.fullmatch(path):
+        return path
+    raise ConfigError(f"encoder.path={path!r}: no such folder, and no name on a hub{remedy}")
+
+
 def encoder_content(path: str) -> dict[str, Any]:
-    """What identifies a pre-trained encoder without naming a place: folder name and content hash, or hub name."""
+    """What identifies a pre-trained encoder without naming a place: folder name and content hash, or hub name.
+
+    ``path`` as :func:`encoder_place` gives it.
+    """
     import hashlib
 
-    folder = Path(path).expanduser()
+    folder = Path(path)
     if path == "tiny" or not folder.is_dir():
         return {"name": path}
     digest = hashlib.sha256()
@@ -198,8 +224,6 @@ def _backbone_names(settings: EncoderConfig, num_tasks: int) -> Iterator[str]:
 def _tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     from transformers import T5Config, T5Model
 
-    if settings.hidden % settings.heads:
-        raise ConfigError(f"encoder.hidden={settings.hidden} is not a multiple of encoder.heads={settings.heads}")
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=settings.hidden,

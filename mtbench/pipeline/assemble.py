@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 from mtbench.pipeline.context import Context
@@ -13,7 +11,6 @@ from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.store import Built
 
 SCHEMA = 1
-_ABSOLUTE = re.compile(r"(?<![\w.~>/])/(?:[^\s\"'/]+/)+([^\s\"'/]+)")
 MAX_POINTS = 40
 """Points of a learning curve that a record keeps; the whole journal stays in the store."""
 
@@ -145,12 +142,3 @@ def _flat(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _by_task(entries: list[dict[str, Any]], key: str, tasks: list[str]) -> dict[str, list[float | None]]:
     return {task: [e.get(key, {}).get(task) for e in entries] for task in tasks}
-
-
-def shorten_paths(text: str, roots: list[Path]) -> str:
-    """``text`` without the places of this machine: store, package and home folders become short names."""
-    places = [(str(root), "<store>") for root in roots]
-    places += [(str(Path(__file__).resolve().parents[2]), "<mtbench>"), (str(Path.home()), "~")]
-    for place, name in sorted(places, key=lambda item: -len(item[0])):
-        text = text.replace(place, name)
-    return _ABSOLUTE.sub(r"\1", text)  # any other place: the file's name alone

@@ -15,12 +15,9 @@ from mtbench.config import Config, build_config, load_profile, merge
 from mtbench.data.loading import load_suite, suite_fingerprint
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
-from mtbench.model.encoder import encoder_content
-from mtbench.registry import get_optimizer, lookup
+from mtbench.model.encoder import encoder_content, encoder_place
+from mtbench.registry import BASELINES, get_optimizer, lookup
 from mtbench.suite import Suite
-
-BASELINES = ("bm25", "untrained")
-"""Rows that no optimizer makes; names of records like those of optimizers."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +106,21 @@ class Resolver:
 
     def _config(self, request: RunRequest) -> Config:
         over = dict(request.settings)
-        if request.encoder:
+        if request.encoder is not None:
             over = merge(over, {"encoder": {"path": request.encoder}})
         cache_key = json.dumps([request.profile, over], sort_keys=True)
         if cache_key not in self._configs:
-            values = merge(load_profile(request.profile), over)
-            config = build_config(values, f"profile {request.profile}")
+            profile = load_profile(request.profile)
+            try:
+                config = build_config(merge(profile, over), "--set")
+            except ConfigError:
+                build_config(profile, f"profile {request.profile}")  # the profile's own mistake is named as such
+                raise
             start = config.train.start_episode
             if isinstance(start, int) and start > config.train.episodes:
                 raise ConfigError(f"train.start_episode={start} but there are {config.train.episodes} episodes")
-            self._configs[cache_key] = config
+            place = {"path": encoder_place(config.encoder.path)}
+            self._configs[cache_key] = config.model_copy(update={"encoder": config.encoder.model_copy(update=place)})
         return self._configs[cache_key]
 
     def _suite(self, request: RunRequest) -> tuple[Suite, str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
-from mtbench.pipeline.assemble import complete, shorten_paths, skeleton
+from mtbench.pipeline.assemble import complete, skeleton
 from mtbench.pipeline.context import Context, Listener
+from mtbench.pipeline.failure import describe_error
 from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.store import Built, Store
@@ -85,13 +86,12 @@ def _stopped(
         record.pop("average", None)
     record["status"], record["finished"] = status, _now()
     if error is not None:
-        roots = [context.store.root]
-        lines = traceback.format_exception(error)
-        record["error"] = {
-            "type": type(error).__name__,
-            "message": shorten_paths(str(error), roots),
-            "traceback": [shorten_paths(line.rstrip(), roots) for line in lines][-12:],
-        }
+        run = plan.run
+        places = {context.store.root: "<store>", run.suite.root: f"<{run.suite.name}>"}
+        encoder = Path(run.config.encoder.path)
+        if encoder.is_absolute():
+            places[encoder] = run.encoder["name"]
+        record["error"] = describe_error(error, places)
     return record
 
 

@@ -20,13 +20,13 @@ import numpy as np
 from mtbench.errors import DataError, UsageError
 from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
 from mtbench.pipeline.store import Store, fingerprint
+from mtbench.registry import BASELINES
 from mtbench.report.outside_scores import score_file
 from mtbench.report.records import record_path, write_record
 from mtbench.suite import Suite
 
 STAGE = "external"
 SCORES_FILE = "scores.parquet"
-RESERVED = ("bm25", "untrained")
 
 Record = dict[str, Any]
 
@@ -35,7 +35,7 @@ def check_name(name: str, taken: Iterable[str]) -> None:
     """Raises :class:`UsageError` if an outside system cannot be called ``name``."""
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise UsageError(f"--as {name!r}: use letters, digits and . _ + - only, for instance corpusbrain")
-    if name in {*taken, *RESERVED}:
+    if name in {*taken, *BASELINES}:
         raise UsageError(f"--as {name!r}: an optimizer or baseline of mtbench has this name; choose another")
 
 

@@ -51,10 +51,12 @@ def new_optimizer(name: str, folder: Path) -> Path:
 
     UsageError for a name that is no lower-case identifier, one that is taken, or a file that exists.
     """
-    from mtbench.registry import entries
+    from mtbench.registry import BASELINES, entries
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name!r} is no name for an optimizer: lower case letters, digits and underscores")
+    if name in BASELINES:
+        raise UsageError(f"{name!r} is the name of a baseline; choose another")
     taken = entries("optimizer").get(name)
     if taken is not None:
         raise UsageError(f"an optimizer called {name!r} exists already: {taken.place}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,21 @@ def test_a_dry_run_computes_nothing(suite: Path, tmp_path: Path, capsys: pytest.
         (["run", "--optimizr", "naive"], "--optimizr"),
         (["run"], "--optimizer"),
         (["lss"], "lss"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "4-0"], "'4-0' ends before it begins"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "0--3"], "'0--3' ends before it begins"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "0-99999999999"], "more than 10,000 numbers"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "9" * 30], "from 0 to 2^63 - 1"),
+        (["run", "--optimizer", "TSAGE", "--suite", "kilt"], "Did you mean 'tsage'"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", ""], "encoder.path=''"),
+        (
+            ["run", "--optimizer", "naive", "--suite", "kilt", "--executor", "ray", "--gpus-per-run", "nan"],
+            "--gpus-per-run must be a number",
+        ),
+        (["sweep", "--optimizer", "tsage", "--suite", "kilt", "--max-concurrent", "0"], "must be at least 1, got 0"),
+        (["sweep", "--optimizer", "tsage", "--suite", "kilt", "--grid", "tau=1,inf"], "got inf"),
+        (["check", "suite", "kilt", "--profile", "nope"], "no profile 'nope'"),
+        (["score", "--as", "x", "--suite", "kilt", "--run", "a", "--profile", "nope"], "no profile 'nope'"),
+        (["compare", "naive", "tsage", "--tolerance", "nan"], "from 0 to 100, got nan"),
         (["info", "pcgrd"], "Did you mean 'pcgrad'"),
         (["ls", "optimisers"], "choose optimizers"),
         (["clean"], "name run ids"),
@@ -110,6 +128,33 @@ def test_info_shows_hyperparameters_and_suites_show_licences(capsys: pytest.Capt
     assert main(["info", "kilt"]) == 0
     text = capsys.readouterr().out
     assert "licences:" in text and "aidayago2" in text
+    assert main(["info", "mixed"]) == 0
+    assert "shared drive with a form" in capsys.readouterr().out  # what no program can fetch
+
+
+def test_info_on_a_plugin_that_says_little(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "terse.py").write_text(
+        "from mtbench import LossWeighting\n\n\nclass Terse(LossWeighting):\n    name = 'terse'\n"
+    )
+    assert main(["info", "terse", "--plugin", str(tmp_path / "terse.py")]) == 0
+    assert "losses only" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+@pytest.mark.parametrize(("target", "code", "says"), [("/dev/full", 1, "No space left"), ("|true", 0, "")])
+def test_output_that_nobody_takes(target: str, code: int, says: str) -> None:
+    command = [sys.executable, "-m", "mtbench", "ls", "settings"]
+    if target.startswith("|"):
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert done.returncode == code
+    assert says in done.stderr and len(done.stderr.splitlines()) == (1 if says else 0)
 
 
 def test_ls_lists_all_fifteen(capsys: pytest.CaptureFixture[str]) -> None:

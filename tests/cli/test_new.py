@@ -18,7 +18,12 @@ def test_an_optimizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert file.is_file()
     assert main(["new", "optimizer", "brand_new", "--dir", str(tmp_path)]) == 2
     assert main(["new", "optimizer", "Bad Name", "--dir", str(tmp_path)]) == 2
-    assert main(["new", "optimizer", "tsage", "--dir", str(tmp_path)]) == 2
+    for taken in ("tsage", "bm25", "untrained"):
+        assert main(["new", "optimizer", taken, "--dir", str(tmp_path)]) == 2
+    capsys.readouterr()
+    assert main(["new", "suite", "kilt", "--dir", str(tmp_path)]) == 2
+    assert "a suite called 'kilt' exists already" in capsys.readouterr().err
+    assert not (tmp_path / "kilt").exists()
 
 
 def beir(folder: Path) -> Path:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mtbench.data.loading import data_profile, generate_raw, load_suite, suite_fingerprint
+from mtbench.data.loading import data_profile, generate_raw, load_suite, suite_fingerprint, suite_folder
 from mtbench.data.prepared import PreparedSuite, build_prepared
 from mtbench.data.reading import iter_passages
-from mtbench.errors import DataError, UnknownNameError
+from mtbench.errors import ConfigError, DataError, UnknownNameError
 from mtbench.registry import get_suite
 
 if TYPE_CHECKING:
@@ -85,8 +85,19 @@ def test_which_data_a_profile_uses(tmp_path: Path) -> None:
         "paper",
         "mini",
     ]
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no profile 'absent'"):
         data_profile("absent", definition)
+
+
+def test_a_folder_that_is_called_like_a_suite_changes_nothing(
+    small_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small_suite, tmp_path / "kilt")
+    shutil.copytree(small_suite, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert suite_folder("kilt") is None
+    assert suite_folder("./kilt") == suite_folder(Path("kilt")) == Path("kilt")
+    assert suite_folder("mine") == Path("mine")
 
 
 def test_mini_files_can_be_given_as_raw(home: Path) -> None:

@@ -28,7 +28,9 @@ def test_a_list_in_brackets_is_one_value() -> None:
     assert axis.values == ("[0.9,0.99]", "[0.8,0.9]")
 
 
-@pytest.mark.parametrize("item", ["tau", "tau=", "=1", "tau=1,1", "tau=2:1", "tau=0:1:log", "tau=1:2:cubic", "tau=a:b"])
+@pytest.mark.parametrize(
+    "item", ["tau", "tau=", "=1", "tau=1,1", "tau=2:1", "tau=0:1:log", "tau=1:2:cubic", "tau=a:b", "tau=,", "t=0:inf"]
+)
 def test_what_is_no_axis_is_named(item: str) -> None:
     with pytest.raises(UsageError, match="--grid"):
         parse_axes([item])
@@ -37,6 +39,9 @@ def test_what_is_no_axis_is_named(item: str) -> None:
 def test_a_key_may_stand_once() -> None:
     with pytest.raises(UsageError, match="'tau' twice"):
         parse_axes(["tau=1", "tau=2"])
+    with pytest.raises(UsageError, match=r"'tsage\.tau' and 'tau', which are the same"):
+        parse_axes(["tau=1", "tsage.tau=2"])
+    assert len(parse_axes(["tsage.tau=1", "cgd.tau=2"])) == 2
 
 
 def test_a_range_needs_trials() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from mtbench.config import EncoderConfig
 from mtbench.errors import ConfigError, DataError
-from mtbench.model.encoder import DualEncoder, build_encoder, encoder_content
+from mtbench.model.encoder import DualEncoder, build_encoder, encoder_content, encoder_place
 from mtbench.model.reparametrise import reparametrise_t5
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 
@@ -135,6 +135,21 @@ def test_content_names_the_folder_and_its_weights_not_its_place(bert: Path, tmp_
     (copy / "config.json").write_text("{}", encoding="utf-8")
     assert encoder_content(str(bert)) != encoder_content(str(copy))
     assert encoder_content("some/hub-name") == {"name": "some/hub-name"}
+
+
+def test_a_place_is_never_taken_for_a_hub_name(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(bert.parent))
+    assert encoder_place(f"~/{bert.name}") == str(bert)
+    assert [encoder_place(name) for name in ("tiny", "t5-base", "google/t5-v1_1-base")] == [
+        "tiny",
+        "t5-base",
+        "google/t5-v1_1-base",
+    ]
+    for path in ("~/absent", "./absent", "/absent", "../x", "a/b/c", "~nobody/x", "a\\b", "", " ", "a b", "ü/x"):
+        with pytest.raises(ConfigError, match=r"no such folder, and no name|no home|home directory"):
+            encoder_place(path)
+    with pytest.raises(ConfigError, match=r"is a folder without config\.json"):
+        encoder_place(str(tmp_path))
 
 
 def test_reparametrising_t5_keeps_the_function_and_scales_the_embeddings() -> None:

@@ -15,6 +15,7 @@ import pytest
 from pipeline.conftest import Bench
 from tiny_suite import SETTINGS
 
+from mtbench import run
 from mtbench.errors import ConfigError, DataError, UnknownNameError, UsageError
 
 
@@ -187,12 +188,41 @@ def test_malformed_data_are_one_error_for_all_runs_and_mending_them_is_enough(be
         ("train.batchsize=3", r"unknown setting 'train.batchsize'; close: train.batch_size"),
         ("train.lr=fast", r"train.lr: .*got 'fast'"),
         ("train.start_episode=9", r"start_episode=9 but there are 2 episodes"),
+        ("encoder.path=./absent", r"encoder\.path='\./absent': no such folder"),
+        ("train.lr=inf", r"^--set: train\.lr: .*finite"),
     ],
 )
 def test_a_wrong_setting_is_named_before_any_work(bench: Bench, assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         bench.run("tsage", assignment)
     assert not (bench.store / "stages").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": []}, "--seeds is empty"),
+        ({"seeds": [-1]}, "whole number from 0"),
+        ({"seeds": [1.5]}, "whole number from 0 .* got 1.5"),
+        ({"seeds": "0"}, "whole number from 0 .* got '0'"),
+        ({"seeds": [2**63]}, "whole number from 0"),
+        ({"seeds": [True]}, "whole number from 0"),
+        ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"limit": 1.5}, "limit must be a whole number"),
+        ({"rerun": "bogus"}, "choose missing, failed or all"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_any_work(bench: Bench, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run("naive", bench.suite, store=bench.store, results=bench.results, set=SETTINGS, **wrong)
+    assert not (bench.store / "stages").exists()
+
+
+def test_a_profiles_own_mistake_is_named_with_it(bench: Bench, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text("[train]\nlr = -1\n")
+    with pytest.raises(ConfigError, match=r"^profile .*mine\.toml: train\.lr"):
+        run("naive", bench.suite, profile=profile, store=bench.store, results=bench.results, set=SETTINGS)
 
 
 def test_unknown_names(bench: Bench) -> None:

@@ -1,0 +1,79 @@
+"""Settings and profiles: what is wrong is named with its key, and a profile's own mistake with the profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtbench.config import build_config, load_profile, parse_value, profile_lineage, split_assignments
+from mtbench.errors import ConfigError
+
+
+def build(*assignments: str) -> None:
+    build_config(split_assignments(assignments)[0], "--set")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.lr=inf", r"train\.lr: .*finite number, got inf"),
+        ("train.lr=nan", r"train\.lr: .*finite number"),
+        ("train.clip_norm=inf", r"train\.clip_norm: .*\(0 switches it off\)"),
+        ("train.adam_betas=[0.9, inf]", r"adam_betas.*finite number"),
+        ("train.adam_betas=[0.9, 1.0]", r"adam_betas: needs two numbers in \[0, 1\)"),
+        ("train.lr=true", r"train\.lr: expected no true or false"),
+        ("train.steps=true", r"train\.steps: expected no true or false"),
+        ("train.start_episode=true", r"expected no true or false"),
+        ("negatives.depth=[0, true]", r"negatives\.depth: expected no true or false"),
+        ("train.steps=9223372036854775808", r"within 64 bits"),
+        pytest.param("train.steps=0x" + "f" * 9000, "within 64 bits, got a number of thousands of digits", id="hex"),
+        pytest.param("train.steps=" + "9" * 9000, r"train\.steps: .*9,002 characters", id="digits"),
+        ("encoder.hidden=62", r"hidden=62 is not a multiple of heads=4"),
+        ("bm25.stemmer=klingon", r"bm25\.stemmer: choose none, arabic"),
+    ],
+)
+def test_a_value_that_cannot_be_meant(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(assignment)
+
+
+def test_values_that_are_meant() -> None:
+    build("encoder.normalize=1", "train.warmup_steps=none", "bm25.stemmer=none", "train.start_episode=warmup")
+    assert build_config({"bm25": {"stemmer": "none"}}, "x").bm25.stemmer == "none"
+    build("encoder.path=some/model", "encoder.hidden=62")  # sizes are those of the tiny encoder
+    assert parse_value("[" * 5000) == "[" * 5000
+
+
+class TestExtends:
+    def test_a_file_is_looked_for_beside_the_one_that_names_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "base.toml").write_text('\ufeffextends = "mini"\n[train]\nlr = 0.25\n', "utf-8")
+        (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[train]\nbatch_size = 3\n')
+        monkeypatch.chdir("/")
+        profile = load_profile(str(tmp_path / "mine.toml"))
+        assert (profile["train"]["lr"], profile["train"]["batch_size"], profile["train"]["episodes"]) == (0.25, 3, 3)
+        assert [Path(name).name for name, _ in profile_lineage(str(tmp_path / "mine.toml"))] == [
+            "mine.toml",
+            "base.toml",
+            "mini",
+        ]
+
+    @pytest.mark.parametrize("other", ["a.toml", "b.toml"])
+    def test_no_profile_extends_itself(self, tmp_path: Path, other: str) -> None:
+        (tmp_path / "a.toml").write_text(f'extends = "{other}"\n')
+        (tmp_path / "b.toml").write_text('extends = "a.toml"\n')
+        with pytest.raises(ConfigError, match=r"extends: '[ab]\.toml' extends this profile itself"):
+            load_profile(str(tmp_path / "a.toml"))
+
+    @pytest.mark.parametrize("value", ["3", '""', '["mini"]', "2020-01-01"])
+    def test_what_it_extends_is_a_name(self, tmp_path: Path, value: str) -> None:
+        (tmp_path / "a.toml").write_text(f"extends = {value}\n")
+        with pytest.raises(ConfigError, match=r"a\.toml: extends = .*expected a profile"):
+            load_profile(str(tmp_path / "a.toml"))
+
+    def test_an_unknown_one_is_named_with_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "a.toml").write_text('extends = "pape"\n')
+        with pytest.raises(ConfigError, match=r"a\.toml: extends: no profile 'pape'. Did you mean 'paper'"):
+            load_profile(str(tmp_path / "a.toml"))
