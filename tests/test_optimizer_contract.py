@@ -301,7 +301,7 @@ def test_hyperparameters_are_checked_and_shown() -> None:
             Largest(**params)
     with pytest.raises(ConfigError, match="largest has no hyperparameter 'nonsense'"):
         Largest(nonsense=1)  # type: ignore[call-arg]
-    with pytest.raises(ConfigError, match="dwa: window must be int .*, got"):
+    with pytest.raises(ConfigError, match="dwa: window must be int"):
         get_optimizer("dwa")(window=10**400)
 
 
