@@ -108,9 +108,9 @@ def _selected_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median |
 
 
 def _median_of_all(values: Tensor, nonzero: bool) -> Median:
-    """The median of finite sensitivities (n,), n > 0."""
+    """The median of finite sensitivities (n,), n > 0, which are reordered."""
     size, device = values.numel(), values.device
-    positive = int(torch.count_nonzero(values))
+    positive = _count_positive(values)
     is_zero = size - positive > (size - 1) // 2
     if positive and (is_zero or nonzero):
         values = _not_zero(values)  # selecting among many equal numbers takes several times as long
@@ -173,7 +173,7 @@ def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Te
     stride = max(theta.numel() // SAMPLES, 31) | 1
     sample = torch.mul(theta[::stride], gradient[::stride]).abs_()
     size = len(sample)
-    zeros = size - int(torch.count_nonzero(sample))
+    zeros = size - _count_positive(sample)
     first = zeros if nonzero or zeros > (size - 1) // 2 else 0
     middle, spread = first + (size - first - 1) // 2, int(1.5 * size**0.5) + 1
     low, high = max(middle - spread, 0), min(middle + spread, size - 1)
@@ -204,14 +204,26 @@ def _gathered(theta: Tensor, gradient: Tensor, blocks: Tensor) -> Iterator[Tenso
 
 
 def _of_ranks(values: Tensor, ranks: Sequence[int]) -> Tensor:
-    """The numbers of these ranks (0-based) among ``values`` (n,) >= 0, float32 or float64."""
+    """The numbers of these ranks (0-based) among ``values`` (n,) >= 0, float32 or float64, which are reordered."""
     if values.device.type != "cpu":
         return values.sort().values[list(ranks)]  # kthvalue is slower there, and not deterministic
     # numpy selects, and even sorts, several times faster than kthvalue; numbers >= 0 are ordered as their bits are,
     # and integers are selected twice as fast
-    bits = values.numpy().view(np.int64 if values.dtype == torch.float64 else np.int32)
-    ordered = np.partition(bits, ranks[0]) if len(ranks) == 1 else np.sort(bits)
-    return torch.from_numpy(ordered[list(ranks)]).view(values.dtype)
+    bits = _as_integers(values)
+    bits.partition(ranks[0]) if len(ranks) == 1 else bits.sort()
+    return torch.from_numpy(bits[list(ranks)]).view(values.dtype)
+
+
+def _count_positive(values: Tensor) -> int:
+    """How many of the ``values`` (n,) >= 0 are not 0."""
+    if values.device.type != "cpu":
+        return int(torch.count_nonzero(values))
+    return int(np.count_nonzero(_as_integers(values)))  # three times as fast as among floats
+
+
+def _as_integers(values: Tensor) -> np.ndarray:
+    """The bits of float32 or float64 on a processor, in the same memory."""
+    return values.numpy().view(np.int64 if values.dtype == torch.float64 else np.int32)
 
 
 def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

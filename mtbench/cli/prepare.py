@@ -52,8 +52,10 @@ def command(
 
 
 def _print_plan(plan: dict[str, Any], console: Console) -> None:
+    if plan["encoder"]["state"] == "fetch":
+        console.print(f"  fetch      size unknown  encoder {plan['encoder']['name']}, from the hub", markup=False)
     if not plan["files"]:
-        console.print(f"{plan['suite']}: nothing to fetch", markup=False)
+        console.print(f"{plan['suite']}: no official files are needed", markup=False)
         return
     for file in plan["files"]:
         size = f"{file['bytes'] / 1e6:10,.1f} MB" if file["bytes"] else "  size unknown"

@@ -11,6 +11,7 @@ from mtbench.data.loading import data_profile, raw_folder, suite_folder
 from mtbench.data.obtain import PlannedFile, obtain_raw, plan_files
 from mtbench.data.prepared import PreparedSuite
 from mtbench.execution.progress import Reporter
+from mtbench.model.source import EncoderSource, fetch_encoder, find_encoder
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
@@ -42,11 +43,27 @@ class PrepareOrder:
         """Whether official files are involved: a registered suite in another profile than ``mini``."""
         return suite_folder(self.suite) is None and data_profile(self.profile, get_suite(self.suite)) != "mini"
 
+    @property
+    def request(self) -> RunRequest:
+        """A run whose first stage is what is asked for."""
+        return RunRequest("untrained", self.suite, profile=self.profile, encoder=self.encoder)
+
+    @property
+    def encoder_source(self) -> EncoderSource:
+        """The encoder whose tokenizer the data need, here or to be fetched."""
+        return find_encoder(Resolver(self.home).config(self.request).encoder.path)
+
 
 def plan_prepare(order: PrepareOrder) -> dict[str, Any]:
     """What would be done: official files with sizes and states, and the folder; asks servers for unknown sizes."""
+    encoder = order.encoder_source
+    known = {
+        "suite": order.suite,
+        "profile": order.profile,
+        "encoder": {**encoder.content, "state": "there" if encoder.is_here else "fetch"},
+    }
     if not order.needs_files:
-        return {"suite": order.suite, "profile": order.profile, "files": [], "bytes_to_fetch": 0}
+        return {**known, "files": [], "bytes_to_fetch": 0}
     definition = get_suite(order.suite)
     folder = order.raw or raw_folder(definition, data_profile(order.profile, definition), order.home)
     files = [
@@ -54,8 +71,7 @@ def plan_prepare(order: PrepareOrder) -> dict[str, Any]:
     ]
     to_fetch = sum((f["bytes"] or 0) - f["bytes_here"] for f in files if f["state"] in ("fetch", "partial"))
     return {
-        "suite": order.suite,
-        "profile": order.profile,
+        **known,
         "folder": str(folder),
         "files": files,
         "bytes_to_fetch": to_fetch,
@@ -72,14 +88,17 @@ def prepare_suite(order: PrepareOrder, reporter: Reporter) -> dict[str, Any]:
     Raises the errors of ``mtbench.errors``; an interrupted or failed call goes on where it stopped when repeated.
     """
     raw = order.raw
+    encoder = order.encoder_source
+    if not encoder.is_here:
+        reporter.line(f"      encoder {encoder.path}: fetched from the hub")
+        fetch_encoder(encoder.path)
     if order.needs_files:
         definition = get_suite(order.suite)
         lines = _FetchLines(reporter)
         suite = obtain_raw(definition, data_profile(order.profile, definition), raw, order.home, lines)
         raw = suite.root
     os.environ[WORKERS_VARIABLE] = str(order.workers or os.cpu_count() or 1)
-    request = RunRequest("untrained", order.suite, profile=order.profile, encoder=order.encoder)
-    run = Resolver(order.home, raw).resolve(request)
+    run = Resolver(order.home, raw).resolve(order.request)
     stage = make_plan(run).stages[0]
     context = Context(run, Store(order.home), reporter.listener(f"prepare {order.suite}"))
     built = build_stage(context, stage)

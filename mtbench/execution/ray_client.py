@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mtbench.errors import MtbenchError, UsageError
 from mtbench.execution.api import Prepared
 from mtbench.execution.progress import Reporter
 from mtbench.report.records import write_record
@@ -36,7 +37,7 @@ def carry_out_far(
     from ray.util.queue import Queue
 
     waiting = [job for job in prepared.jobs if job.finished is None]
-    texts = [job.plan.run.request.to_json() for job in waiting]
+    texts = {job.run_id: job.plan.run.request.to_json() for job in waiting}
     queue = Queue(actor_options={"num_cpus": 0})
     task = ray.remote(num_cpus=0, max_retries=0)(_drive)
     future = task.remote(texts, str(prepared.store.root.resolve()), until, queue, options)
@@ -45,6 +46,10 @@ def carry_out_far(
             _show(queue, reporter)
         _show(queue, reporter)
         computed = {record["run_id"]: record for record in ray.get(future)}
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, MtbenchError):
+            raise error.cause from None
+        raise
     except KeyboardInterrupt:
         ray.cancel(future)
         raise
@@ -61,9 +66,9 @@ def _show(queue: Any, reporter: Reporter) -> None:
 
 
 def _drive(
-    texts: list[str], store: str, until: str | None, queue: Any, options: dict[str, Any]
+    texts: dict[str, str], store: str, until: str | None, queue: Any, options: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """On the cluster: plan the requests again over the shared store and carry them out."""
+    """On the cluster: plan the requests (JSON by run id) again over the shared store and carry them out."""
     import shutil
     import uuid
 
@@ -75,10 +80,15 @@ def _drive(
 
     root = Path(store)
     results = root / "ray" / f"far-{uuid.uuid4().hex[:8]}"
-    rows = [RunRequest.from_json(text) for text in texts]
+    rows = [RunRequest.from_json(text) for text in texts.values()]
     add_plugin_files(sorted({plugin for row in rows for plugin in row.plugins}))
     try:
         jobs = make_jobs(rows, Resolver(root), results, "missing")
+        if {job.run_id for job in jobs} != set(texts):
+            raise UsageError(
+                "the cluster has other code, suite data or encoders than this machine: it plans other runs\n"
+                "  Give both the same mtbench and files, or start the command on the cluster."
+            )
         return carry_out_with_ray(Prepared(jobs, Store(root), results), until, FarReporter(queue), **options)
     finally:
         shutil.rmtree(results, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from mtbench.errors import MtbenchError, RunError
+from mtbench.errors import ConfigError, MtbenchError, RunError
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.failure import describe_error
 from mtbench.pipeline.followers import RanksLostError
@@ -22,7 +22,7 @@ from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage, carry_out
 from mtbench.pipeline.store import Store
 from mtbench.registry import add_plugin_files
-from mtbench.report.records import write_record
+from mtbench.report.records import run_id, write_record
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of one stage's progress."""
@@ -58,6 +58,7 @@ def carry_out_unit(config: dict[str, Any], report: Report) -> None:
     root = Path(config["store"])
     try:
         plan, store = _plan(config["request"], root)
+        _check_same(plan, config)
         listener = ReportingListener(store, report)
         if config["stages"]:
             try:
@@ -115,6 +116,20 @@ def _build(plan: Plan, keys: set[str], store: Store, listener: ReportingListener
             add(stage)
     for stage in needed.values():
         build_stage(context, stage)
+
+
+def _check_same(plan: Plan, config: dict[str, Any]) -> None:
+    """ConfigError where this machine understands the request differently from the one that planned it."""
+    known = {stage.key for stage in plan.stages}
+    asked = set(config["stages"])
+    same = asked <= known if asked else run_id(plan.run.specification) == config["run_id"]
+    if not same:
+        spec = plan.run.specification
+        raise ConfigError(
+            f"this worker has other code, suite {spec['suite']!r} or encoder {spec['encoder']['name']!r} than the "
+            "machine that planned the run\n"
+            "  Give all machines the same mtbench and files; a hub's encoder: mtbench prepare SUITE --encoder NAME"
+        )
 
 
 class ReportingListener:

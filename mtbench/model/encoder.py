@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 Side = Literal["query", "passage"]
 SETTINGS_FILE = "mtbench.json"
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 class DualEncoder(nn.Module):
@@ -172,45 +170,6 @@ def build_encoder(
     return DualEncoder(backbones, settings, pooling, num_tasks).prepare()
 
 
-def encoder_place(path: str) -> str:
-    """``tiny``, the folder with ``~`` resolved, or a hub name; ConfigError for what can be none of them.
-
-    A path that names a place (``./x``, ``~/x``, ``/x``, ``a/b/c``) is never taken for a hub name.
-    """
-    remedy = "\n  Give 'tiny', a folder with config.json and model.safetensors, or a hub name such as owner/model."
-    try:
-        folder = Path(path).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise ConfigError(f"encoder.path={path!r}: {error}{remedy}") from None
-    if path == "tiny":
-        return path
-    if path and folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"encoder.path={path!r} is a folder without config.json{remedy}")
-        return str(folder)
-    if _HUB_NAME.fullmatch(path):
-        return path
-    raise ConfigError(f"encoder.path={path!r}: no such folder, and no name on a hub{remedy}")
-
-
-def encoder_content(path: str) -> dict[str, Any]:
-    """What identifies a pre-trained encoder without naming a place: folder name and content hash, or hub name.
-
-    ``path`` as :func:`encoder_place` gives it.
-    """
-    import hashlib
-
-    folder = Path(path)
-    if path == "tiny" or not folder.is_dir():
-        return {"name": path}
-    digest = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.suffix in (".json", ".safetensors", ".bin", ".model", ".txt")):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return {"name": folder.resolve().name, "sha256": digest.hexdigest()}
-
-
 def _backbone_names(settings: EncoderConfig, num_tasks: int) -> Iterator[str]:
     if settings.sharing == "shared":
         yield "shared"
@@ -264,9 +223,11 @@ def _hub_call(path: str, loader: str, **options: Any) -> Any:
 
     transformers.utils.logging.disable_progress_bar()
     try:
-        return getattr(transformers, loader).from_pretrained(path, **options)
+        # what is missing is fetched by `mtbench prepare`, never by a run
+        return getattr(transformers, loader).from_pretrained(path, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"encoder {path!r} cannot be loaded: {str(error).splitlines()[0]}\n"
-            "  Give a folder with config.json and model.safetensors, or a hub name that is cached or reachable."
+            "  Give a folder with config.json and model.safetensors, or fetch a hub's encoder: "
+            "mtbench prepare SUITE --encoder NAME"
         ) from None

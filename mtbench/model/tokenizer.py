@@ -41,15 +41,15 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of an encoder folder or hub name; ConfigError with the remedy if it cannot be loaded."""
+    """The tokenizer of an encoder folder or hub name; ConfigError with the remedy if it is not here."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path)
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"encoder {path!r}: no tokenizer could be loaded: {str(error).splitlines()[0]}\n"
-            "  Give a folder with tokenizer.json, or a hub name that is in the local cache or reachable."
+            "  Give a folder with tokenizer.json, or fetch a hub's encoder: mtbench prepare SUITE --encoder NAME"
         ) from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

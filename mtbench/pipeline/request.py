@@ -15,7 +15,7 @@ from mtbench.config import Config, build_config, load_profile, merge
 from mtbench.data.loading import load_suite, suite_fingerprint
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
-from mtbench.model.encoder import encoder_content, encoder_place
+from mtbench.model.source import EncoderSource, find_encoder
 from mtbench.registry import BASELINES, get_optimizer, lookup
 from mtbench.suite import Suite
 
@@ -89,22 +89,22 @@ class Resolver:
     def __init__(self, home: Path, raw: Path | None = None) -> None:
         self._home, self._raw = home, raw
         self._suites: dict[tuple[str, str], tuple[Suite, str]] = {}
-        self._encoders: dict[str, dict[str, Any]] = {}
+        self._encoders: dict[str, EncoderSource] = {}
         self._configs: dict[str, Config] = {}
 
     def resolve(self, request: RunRequest) -> ResolvedRun:
         """Look up and check everything; raises the errors of a user's mistake before any work is done."""
-        config = self._config(request)
+        config = self.config(request)
         optimizer = self._optimizer(request)
-        path = config.encoder.path
-        if path not in self._encoders:
-            self._encoders[path] = encoder_content(path)
+        encoder = self._encoder(config.encoder.path)
+        config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"path": encoder.path})})
         suite, key = self._suite(request)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
-        return ResolvedRun(request, config, suite, key, self._encoders[path], optimizer)
+        return ResolvedRun(request, config, suite, key, encoder.content, optimizer)
 
-    def _config(self, request: RunRequest) -> Config:
+    def config(self, request: RunRequest) -> Config:
+        """The settings of the request's profile with those of the request laid over, checked."""
         over = dict(request.settings)
         if request.encoder is not None:
             over = merge(over, {"encoder": {"path": request.encoder}})
@@ -119,9 +119,13 @@ class Resolver:
             start = config.train.start_episode
             if isinstance(start, int) and start > config.train.episodes:
                 raise ConfigError(f"train.start_episode={start} but there are {config.train.episodes} episodes")
-            place = {"path": encoder_place(config.encoder.path)}
-            self._configs[cache_key] = config.model_copy(update={"encoder": config.encoder.model_copy(update=place)})
+            self._configs[cache_key] = config
         return self._configs[cache_key]
+
+    def _encoder(self, path: str) -> EncoderSource:
+        if path not in self._encoders:
+            self._encoders[path] = find_encoder(path)
+        return self._encoders[path]
 
     def _suite(self, request: RunRequest) -> tuple[Suite, str]:
         profile = profile_name(request.profile)

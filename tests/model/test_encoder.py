@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_bert import write_bert
 
 from mtbench.config import EncoderConfig
 from mtbench.errors import ConfigError, DataError
-from mtbench.model.encoder import DualEncoder, build_encoder, encoder_content, encoder_place
+from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.reparametrise import reparametrise_t5
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 
@@ -32,15 +33,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("bert")
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(str(folder))
-    return folder
+    return write_bert(tmp_path_factory.mktemp("bert"), tokenizer)
 
 
 def test_the_tokenizer_is_deterministic_and_ends_sequences(tokenizer: Any) -> None:
@@ -124,32 +117,6 @@ def test_an_encoder_that_is_not_there_is_named_with_a_remedy(tmp_path: Path) -> 
         load_tokenizer(str(tmp_path))
     with pytest.raises(DataError, match=r"no mtbench\.json"):
         DualEncoder.load(tmp_path)
-
-
-def test_content_names_the_folder_and_its_weights_not_its_place(bert: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "elsewhere" / bert.name
-    shutil.copytree(bert, copy)
-    assert encoder_content(str(bert)) == encoder_content(str(copy))
-    (copy / "config.json").write_text("{}", encoding="utf-8")
-    assert encoder_content(str(bert)) != encoder_content(str(copy))
-    assert encoder_content("some/hub-name") == {"name": "some/hub-name"}
-
-
-def test_a_place_is_never_taken_for_a_hub_name(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(bert.parent))
-    assert encoder_place(f"~/{bert.name}") == str(bert)
-    assert [encoder_place(name) for name in ("tiny", "t5-base", "google/t5-v1_1-base")] == [
-        "tiny",
-        "t5-base",
-        "google/t5-v1_1-base",
-    ]
-    for path in ("~/absent", "./absent", "/absent", "../x", "a/b/c", "~nobody/x", "a\\b", "", " ", "a b", "ü/x"):
-        with pytest.raises(ConfigError, match=r"no such folder, and no name|no home|home directory"):
-            encoder_place(path)
-    with pytest.raises(ConfigError, match=r"is a folder without config\.json"):
-        encoder_place(str(tmp_path))
 
 
 def test_reparametrising_t5_keeps_the_function_and_scales_the_embeddings() -> None:

@@ -1,0 +1,93 @@
+"""From outside a cluster: ``--address ray://HOST:PORT``, and workers that are not like the machine that planned."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from execution_cases import Local, outcome, records_in, tiny_order
+
+from mtbench.execution.api import plan_jobs
+from mtbench.execution.ray_worker import carry_out_unit
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a Ray head of its own, with the server of Ray's client."""
+    pytest.importorskip("grpc", reason="Ray's client is not installed: pip install 'ray[client]'")
+    port = free_port()
+    options = {"port": free_port(), "ray-client-server-port": port, "num-cpus": 2, "include-dashboard": "false"}
+    options |= {"min-worker-port": 0, "max-worker-port": 0, "object-store-memory": 100 * 2**20}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with (tmp_path / "ray.log").open("wb") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not listens(port):
+            if head.poll() is not None or time.monotonic() > deadline:
+                pytest.fail((tmp_path / "ray.log").read_text())
+            time.sleep(0.2)
+        yield f"ray://127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait(30)
+
+
+def test_the_whole_experiment_runs_on_the_cluster(local: Local, cluster: str, tmp_path: Path) -> None:
+    setting = local.sweep.settings[0]
+    params = [f"{name}={value}" for name, value in setting.values.items()]
+    order = tiny_order()
+    arguments = ["run", "--optimizer", "tsage", "--suite", order.suite, "--limit", str(order.limit)]
+    arguments += [item for text in [*order.assignments, *params] for item in ("--set", text)]
+    arguments += ["--executor", "ray", "--address", cluster]
+    arguments += ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
+    command = [sys.executable, "-m", "mtbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    written = records_in(tmp_path / "results")
+    assert outcome(written[setting.jobs[0].run_id]) == outcome(setting.records[0])
+    assert "seed 0: train 2 done" in done.stderr  # the far driver's lines are shown here
+
+
+@pytest.mark.parametrize("what", ["run_id", "stages"])
+def test_a_worker_that_understands_the_request_differently_says_so(
+    local: Local, empty_store: Path, tmp_path: Path, what: str
+) -> None:
+    [job] = [j for j in plan_jobs(tiny_order(("naive",)), empty_store, tmp_path / "results").jobs if not j.note][-1:]
+    config: dict[str, Any] = {
+        "request": job.plan.run.request.to_json(),
+        "stages": [],
+        "run_id": job.run_id,
+        "until": None,
+        "store": str(empty_store),
+        "records": str(tmp_path / "records"),
+        "ranks": 1,
+        what: "another-run" if what == "run_id" else ["0" * 64],
+    }
+    reports: list[dict[str, Any]] = []
+    carry_out_unit(config, reports.append)
+    [report] = reports
+    assert report["failed"]["type"] == "ConfigError"
+    assert "this worker has other code" in report["failed"]["message"]
+    assert not (empty_store / "stages").exists()
