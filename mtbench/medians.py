@@ -169,16 +169,19 @@ def _count_blocks(
 
 
 def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
-    """Two sensitivities between which the median lies with a chance of 99.7 % (three standard deviations)."""
+    """Two sensitivities between which the median lies with a chance of 99.7 % (three standard deviations).
+
+    Never 0: the zeros, of which there may be many, are no candidates (the median is among the others in any case).
+    """
     stride = max(theta.numel() // SAMPLES, 31) | 1
     sample = torch.mul(theta[::stride], gradient[::stride]).abs_()
     size = len(sample)
     zeros = size - _count_positive(sample)
     first = zeros if nonzero or zeros > (size - 1) // 2 else 0
-    middle, spread = first + (size - first - 1) // 2, int(1.5 * size**0.5) + 1
+    middle, spread = first + (size - first - 1) // 2, int(1.5 * (size - first) ** 0.5) + 1
     low, high = max(middle - spread, 0), min(middle + spread, size - 1)
     found = _of_ranks(sample, [min(low, size - 1), high])
-    return found[0], found[1]
+    return found[0].clamp(min=torch.finfo(found.dtype).tiny), found[1]
 
 
 def _row_sums(counts: Tensor) -> Tensor:

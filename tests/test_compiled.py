@@ -39,7 +39,11 @@ def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(medians, "PIECE", 12_800)  # three pieces, of which the last reaches back
     monkeypatch.setattr(medians, "GATHERED", 16)
     fallbacks = counting(monkeypatch, medians, "exact_median")
-    for size, zeros, expected in [(31_000, 0.3, 0), (31_000, 0.7, 0), (31_000, 1.0, 2)]:
+    candidates: list[torch.Tensor] = []
+    among = medians._between
+    monkeypatch.setattr(medians, "_between", lambda *a: candidates.append(among(*a)) or candidates[-1])  # type: ignore[func-returns-value]
+    torch.manual_seed(3)
+    for size, zeros, expected in [(31_000, z, 0) for z in (0.3, 0.499, 0.7, 0.97)] + [(31_000, 1.0, 2)]:
         fallbacks.clear()
         theta, gradient = torch.randn(size), torch.randn(size) * torch.randn(size).exp() * (torch.rand(size) >= zeros)
         for nonzero in (False, True):
@@ -47,6 +51,10 @@ def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> N
             exact = exact_median(theta, gradient, nonzero=nonzero)
             assert (fast.value, fast.is_zero, fast.bad) == (exact.value, exact.is_zero, exact.bad)
         assert len(fallbacks) == expected
+    assert all((c > 0).all() for c in candidates)  # many zeros, as in embeddings' gradients, cost nothing
+    # what is too small for a normal float
+    gradient = torch.randn(31_000) * 1e-42
+    assert fast_median(torch.ones(31_000), gradient).value == gradient.abs().median()
     # a sample that misleads: every 31st number is unlike the others
     gradient = 1 + torch.rand(31_000)
     gradient[::31] = 1000.0
