@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.places import expanded
 
 
 class _Section(BaseModel):
@@ -67,6 +68,13 @@ class DataConfig(_Section):
     selection_queries: int = Field(64, ge=0, description="train queries a task kept for choosing settings (<= 10 %)")
 
 
+def stemmers() -> list[str]:
+    """The languages of Snowball, and none."""
+    import Stemmer
+
+    return ["none", *sorted(Stemmer.algorithms())]
+
+
 class Bm25Config(_Section):
     """First-stage retrieval: first negatives, and the BM25 row."""
 
@@ -78,12 +86,9 @@ class Bm25Config(_Section):
     @field_validator("stemmer", mode="before")
     @classmethod
     def _known_stemmer(cls, value: Any) -> Any:
-        if value is None or value == "none":
-            return "none"
-        import Stemmer
-
-        if value not in Stemmer.algorithms():
-            raise ValueError(f"choose none, {', '.join(sorted(Stemmer.algorithms()))}")
+        value = "none" if value is None else value
+        if value not in stemmers():
+            raise ValueError(f"choose {', '.join(stemmers())}")
         return value
 
 
@@ -207,7 +212,8 @@ def load_profile(name: str) -> dict[str, Any]:
 def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
     """The profile and those that it extends, nearest first: name or path of each, and what it says itself.
 
-    ``extends`` names a profile that comes with mtbench, or a TOML file from the folder of the one that names it.
+    ``extends`` names a profile that comes with mtbench, or a TOML file from the folder of the one that names it, or
+    else from the working directory.
     ConfigError for one that is unknown, no TOML, or extends itself.
     """
     lineage: list[tuple[str, dict[str, Any]]] = []
@@ -234,16 +240,17 @@ def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
 def _profile_file(name: str, extended_by: Path | None) -> Path:
     if name in profiles():
         return PROFILE_FOLDER / f"{name}.toml"
-    path = Path(name).expanduser()
-    if extended_by is not None:
-        path = extended_by.parent / path
-    if path.is_file():
-        return path.resolve()
+    path = expanded(name)
+    places = [path] if extended_by is None else [extended_by.parent / path, path]
+    found = next((place for place in places if place.is_file()), None)
+    if found is not None:
+        return found.resolve()
     close = difflib.get_close_matches(name, profiles(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     place = f"{extended_by}: extends: " if extended_by else ""
+    beside = ", from its own folder or the working directory" if extended_by else ""
     raise ConfigError(
-        f"{place}no profile {name!r}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file."
+        f"{place}no profile {shown(name)}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file{beside}."
     )
 
 

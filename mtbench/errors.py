@@ -65,6 +65,7 @@ class UnknownNameError(MtbenchError):
     """A name is not in a registry. The message gives the closest names, all names and the command that lists them."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], command: str) -> None:
+        self._parts = kind, name, sorted(known), command
         self.name, self.known = name, sorted(known)
         by_letters = {k.casefold(): k for k in reversed(self.known)}
         close = difflib.get_close_matches(name.casefold(), by_letters, n=3, cutoff=0.5)
@@ -72,6 +73,10 @@ class UnknownNameError(MtbenchError):
         hint = f" Did you mean {' or '.join(repr(c) for c in self.closest)}?" if self.closest else ""
         listing = ", ".join(self.known) or "none"
         super().__init__(f"unknown {kind} {name!r}.{hint}\n  Known: {listing}.\n  List them with: {command}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """An exception is built again from its message otherwise, when it comes back from another process."""
+        return type(self), self._parts
 
 
 def shown(value: object, limit: int = 80) -> str:

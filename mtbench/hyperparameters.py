@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from typing import Any, Literal
@@ -48,8 +49,8 @@ class Hyperparameter:
     def check(self, value: Any, owner: str) -> Any:
         """``value`` in this hyperparameter's type, or ConfigError naming the field, the range and the value."""
         given = value
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 and self.kind is float:
-            value = float(value)
+        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value) if abs(value) < sys.float_info.max else math.inf
         typed = isinstance(value, self.kind) and not (self.kind is int and isinstance(value, bool))
         if not typed or not self._in_range(value):
             raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {shown(given)}")

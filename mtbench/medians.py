@@ -233,7 +233,7 @@ def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The ``values`` (n,) in the closed interval."""
     if values.device.type != "cpu":
         return values[(values >= low) & (values <= high)]
-    array = values.numpy()  # for the same reason
+    array = values.numpy()  # numpy: for the same reason
     return torch.from_numpy(array[(array >= low.numpy()) & (array <= high.numpy())])
 
 
@@ -241,8 +241,7 @@ def _not_zero(values: Tensor) -> Tensor:
     """The ``values`` (n,) that are not 0, NaN among them."""
     if values.device.type != "cpu":
         return values[values != 0]
-    array = values.numpy()
-    return torch.from_numpy(array[array != 0])
+    return torch.from_numpy(values.numpy()[_as_integers(values) != 0])  # a thread may take tiny floats for 0
 
 
 def sampled_median(
@@ -273,7 +272,7 @@ def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, T
     for values in _chunks(theta, gradient):
         bits, shift, infinite = _bits(values)
         histogram += torch.bincount(bits >> shift, minlength=_BINS)
-        nonzeros += torch.count_nonzero(values)
+        nonzeros += torch.count_nonzero(bits)
     # the largest exponent marks infinities and NaN; its bins follow those of all finite numbers
     return histogram, theta.numel() - nonzeros, histogram[infinite:].sum()
 

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtbench.errors import EnvironmentMismatchError, PluginError, UnknownNameError
+from mtbench.places import expanded
 
 if TYPE_CHECKING:
     from mtbench.optimizer import MultitaskOptimizer
@@ -117,7 +118,7 @@ def add_plugin_files(files: list[str]) -> None:
     """Make plugin files known to this process and the ones it starts. PluginError for a file that cannot be one."""
     known = [p for p in os.environ.get(PLUGIN_VARIABLE, "").split(os.pathsep) if p]
     for file in files:
-        path = str(Path(file).expanduser().resolve())
+        path = str(expanded(file).resolve())
         if not _read(Path(path), "optimizer") and not _read(Path(path), "suite"):
             raise PluginError(
                 f"{file}: no plugin class found. It needs a top-level class that derives from one of "

@@ -52,8 +52,14 @@ class TestExtends:
         (tmp_path / "base.toml").write_text('\ufeffextends = "mini"\n[train]\nlr = 0.25\n', "utf-8")
         (tmp_path / "mine.toml").write_text('extends = "base.toml"\n[train]\nbatch_size = 3\n')
         monkeypatch.chdir("/")
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "other.toml").write_text('extends = "mine.toml"\n')
+        with pytest.raises(ConfigError, match=r"no profile 'mine\.toml'.*its own folder or the working directory"):
+            load_profile(str(tmp_path / "sub" / "other.toml"))
         profile = load_profile(str(tmp_path / "mine.toml"))
         assert (profile["train"]["lr"], profile["train"]["batch_size"], profile["train"]["episodes"]) == (0.25, 3, 3)
+        monkeypatch.chdir(tmp_path)
+        assert load_profile("sub/other.toml") == profile
         assert [Path(name).name for name, _ in profile_lineage(str(tmp_path / "mine.toml"))] == [
             "mine.toml",
             "base.toml",

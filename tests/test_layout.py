@@ -19,7 +19,7 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
-GROUND_HELPERS = {"chunks", "compiled", "medians", "processes", "scalars", "streaming"}
+GROUND_HELPERS = {"chunks", "compiled", "medians", "places", "processes", "scalars", "streaming"}
 SIDE_DOORS = {("execution", "report"), ("training", "retrieval")}
 """The executors write the records that the reports read; training samples the negatives that retrieval has mined."""
 

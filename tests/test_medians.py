@@ -73,6 +73,20 @@ def test_ties_and_the_whole_range_of_floats(dtype: torch.dtype) -> None:
         assert float(exact_median(torch.ones_like(gradient), gradient).value) == values[1]
 
 
+def test_numbers_below_the_normal_ones_are_no_zeros_wherever_they_are_counted() -> None:
+    gradient = torch.full((11,), 1e-42)
+    gradient[:3] = 0
+    expected = (float(gradient[5]), False)
+    torch.set_flush_denormal(True)  # as the pipeline does; what other threads made is still there
+    try:
+        found = medians._median_of_all(gradient.clone(), True)
+        histogram, zeros, _ = medians._first_histogram(torch.ones(11), gradient)
+    finally:
+        torch.set_flush_denormal(False)
+    assert (float(found.value), bool(found.is_zero)) == expected
+    assert int(histogram.sum()) == 11 and int(zeros) in (3, 11)  # products of this thread are flushed themselves
+
+
 def test_zeros_and_what_is_not_finite_are_counted() -> None:
     ones = torch.ones(4)
     assert float(exact_median(ones, torch.zeros(4)).value) == 0.0

@@ -295,7 +295,7 @@ def test_a_step_without_tasks_does_not_count() -> None:
 def test_hyperparameters_are_checked_and_shown() -> None:
     assert Largest(bonus=1).params == {"bonus": 1.0, "reset_on_episode": True, "scale": "mean"}
     wrong: list[dict[str, Any]] = [{"bonus": 2.0}, {"bonus": "x"}, {"scale": "median"}, {"reset_on_episode": 1}]
-    wrong += [{"bonus": 10**400}, {"bonus": 10**5000}, {"bonus": float("nan")}, {"bonus": True}]
+    wrong += [{"bonus": 10**400}, {"bonus": -(10**5000)}, {"bonus": float("nan")}, {"bonus": True}]
     for params in wrong:
         with pytest.raises(ConfigError, match=rf"largest: {next(iter(params))} must be .*got"):
             Largest(**params)

@@ -28,15 +28,14 @@ def command(
 
 def describe(name: str) -> dict[str, Any]:
     """Plain values about an optimizer or a suite; UnknownNameError with the closest names of both kinds."""
-    from pathlib import Path
-
     from mtbench.errors import UnknownNameError
+    from mtbench.places import expanded
     from mtbench.registry import entries
 
     optimizers, suites = entries("optimizer"), entries("suite")
     if name in optimizers:
         return _optimizer(name)
-    if name in suites or Path(name).expanduser().is_dir():
+    if name in suites or expanded(name).is_dir():
         return _suite(name)
     raise UnknownNameError(
         "optimizer or suite", name, [*optimizers, *suites], "mtbench ls optimizers; mtbench ls suites"
@@ -58,12 +57,13 @@ def _optimizer(name: str) -> dict[str, Any]:
     from mtbench.registry import get_optimizer, lookup
 
     cls, entry = get_optimizer(name), lookup("optimizer", name)
+    cost = getattr(cls, "cost", "not declared")
     return {
         "name": name,
         "kind": "optimizer",
         "summary": entry.summary,
         "paper": cls.paper,
-        "cost": COSTS.get(getattr(cls, "cost", ""), "not declared"),
+        "cost": COSTS.get(cost, cost),
         "state": ", ".join(cls.state) or "none",
         "file": entry.place,
         "description": inspect.getdoc(cls) or "",

@@ -100,7 +100,8 @@ def _run(arguments: list[str]) -> int:
             return 0
         if error.filename is None and error.errno not in _FULL:
             raise
-        print(f"mtbench: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        place = error.filename or "cannot write (output, results or store)"
+        print(f"mtbench: {place}: {error.strerror}", file=sys.stderr)
         return 2 if error.errno in _WRONG_PATH else StoreError.exit_code
 
 

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 def command(
     suite: str = typer.Argument(..., help="A name (mtbench ls suites), or a folder with a suite.toml."),
     profile: str = typer.Option("mini", help="mini, paper, taco-code, or a TOML file."),
-    raw: str = typer.Option(None, help="Folder with the official files; nothing is downloaded then.", metavar="DIR"),
+    raw: str = typer.Option(
+        None, help="Folder with the official files; none of them is downloaded then.", metavar="DIR"
+    ),
     store: str = typer.Option(None, help="Where data are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    encoder: str = typer.Option(None, help="A folder or a hub name: its tokenizer is used instead of the profile's."),
+    encoder: str = typer.Option(
+        None, help="A folder or a hub name instead of the profile's encoder; a hub's files are fetched."
+    ),
     workers: int = typer.Option(None, help="Processes that tokenise; default: as many as there are cores.", min=1),
     plugin: list[str] = typer.Option([], help="A file with the suite. Repeatable.", metavar="FILE.py"),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched, with sizes."),
@@ -29,11 +33,12 @@ def command(
 
     from mtbench.execution.prepare import PrepareOrder, plan_prepare, prepare_suite
     from mtbench.execution.progress import make_reporter
+    from mtbench.places import expanded
     from mtbench.registry import add_plugin_files
 
     add_plugin_files(plugin)
-    folder = Path(raw).expanduser() if raw is not None else None
-    if folder is not None and not folder.is_dir():
+    folder = expanded(raw) if raw is not None else None
+    if folder is not None and not (raw and folder.is_dir()):
         raise UsageError(f"--raw {raw!r}: no such folder")
     order = PrepareOrder(suite, profile, folder, Path(store) if store else None, encoder, workers)
     if dry_run:
@@ -62,7 +67,8 @@ def _print_plan(plan: dict[str, Any], console: Console) -> None:
         console.print(f"  {file['state']:<9}{size}  {file['path']}", markup=False)
     missing = [file for file in plan["files"] if file["state"] in ("missing", "by hand")]
     if missing:
-        console.print(f"{plan['suite']}: {len(missing)} files must be put into {plan['folder']}", markup=False)
+        count = f"{len(missing)} file{'s' * (len(missing) > 1)}"
+        console.print(f"{plan['suite']}: {count} must be put into {plan['folder']}", markup=False)
     if missing and not plan["bytes_to_fetch"]:
         return
     console.print(f"{plan['suite']}: {plan['bytes_to_fetch'] / 1e9:.2f} GB of known size to fetch", markup=False)

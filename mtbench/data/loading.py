@@ -14,6 +14,7 @@ from mtbench.data.reading import suite_files
 from mtbench.data.suite_file import FILE_NAME, read_suite_folder
 from mtbench.data.tables import sha256_file, write_json
 from mtbench.errors import DataError
+from mtbench.places import expanded
 from mtbench.registry import entries, get_suite
 from mtbench.suite import Suite, SuiteDefinition
 
@@ -49,7 +50,7 @@ def suite_folder(name_or_path: str | Path) -> Path | None:
 
     What is no path by its look is a registered name first, so that a folder that is called like one changes nothing.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.name == FILE_NAME:
         path = path.parent
     text = str(name_or_path)
@@ -129,7 +130,7 @@ def _home(home: Path | None) -> Path:
     if home is not None:
         return home
     if os.environ.get("MTBENCH_HOME"):
-        return Path(os.environ["MTBENCH_HOME"]).expanduser()
+        return expanded(os.environ["MTBENCH_HOME"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtbench"
 
 

@@ -77,6 +77,23 @@ def check_disk(plan: list[PlannedFile], folder: Path) -> None:
         )
 
 
+def check_obtainable(definition: type[SuiteDefinition], raw: Path | None, note: Path) -> list[PlannedFile]:
+    """What is to be done for each file in ``raw``, or else in ``note``, the suite's own folder in the store.
+
+    DataError for a file that only a person can bring, StoreError if the rest does not fit on the disk.
+    """
+    folder = (raw or note).resolve()
+    plan = plan_files(definition, folder, fetching=raw is None)
+    for item in plan:
+        path = folder / item.download.path
+        if item.state == "missing":
+            raise DataError("not found", path=path, remedy="Put the file there, or leave --raw out.")
+        if item.state == "by hand":
+            raise DataError("must be fetched by hand", path=path, remedy=item.download.manual)
+    check_disk(plan, folder)
+    return plan
+
+
 def obtain_raw(
     definition: type[SuiteDefinition],
     profile: str,
@@ -91,13 +108,7 @@ def obtain_raw(
     """
     note = raw_folder(definition, profile, home)
     folder = (raw or note).resolve()
-    plan = plan_files(definition, folder, fetching=raw is None)
-    if raw is None:
-        check_disk(plan, folder)
-    for item in plan:
-        if item.state == "by hand":
-            raise DataError("must be fetched by hand", path=folder / item.download.path, remedy=item.download.manual)
-    for item in plan:
+    for item in check_obtainable(definition, raw, note):
         _bring(item, folder, progress)
     suite = definition().suite(folder, profile)
     files = suite_files(suite)
@@ -111,8 +122,6 @@ def _bring(item: PlannedFile, folder: Path, progress: Progress | None) -> None:
     download = item.download
     if download.optional:
         return
-    if item.state == "missing":
-        raise DataError("not found", path=folder / download.path, remedy="Put the file there, or leave --raw out.")
     if item.state in ("fetch", "partial"):
         try:
             fetch(download, folder, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ Located = tuple[Path, int, Passage]
 """File and line of a passage, and the passage."""
 
 
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 MAX_GRADE = 1_000_000
 """trec_eval keeps a number for every grade up to the highest."""
 
@@ -23,11 +25,10 @@ def is_blank(text: str) -> bool:
 
 
 def grade(text: str, path: Path, line: int) -> int:
-    """A judgement's relevance, a fraction cut off; DataError for what is no number, or beyond any scale."""
-    try:
-        value = int(float(text))
-    except (ValueError, OverflowError):
-        raise DataError(f"the relevance must be a number, found {text[:80]!r}", path=path, line=line) from None
+    """A judgement's relevance; DataError for what is no whole number (``1.0`` is one), or beyond any scale."""
+    if not _WHOLE.fullmatch(text.strip()):
+        raise DataError(f"the relevance must be a whole number, found {text[:80]!r}", path=path, line=line)
+    value = int(text.strip().partition(".")[0][:20])
     if abs(value) > MAX_GRADE:
         raise DataError(f"a relevance beyond {MAX_GRADE:,}: {text[:80]}", path=path, line=line)
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -64,8 +63,6 @@ def read_qrels(path: StrPath) -> Qrels:
                 line=line,
             )
         query, passage, grade = columns[0], columns[-2], columns[-1]
-        if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", grade):
-            raise DataError(f"the grade must be a whole number, not {grade!r}", path=path, line=line)
         value = parse_grade(grade, Path(path), line)
         judged = qrels.setdefault(query, {})
         if judged.get(passage, value) != value:

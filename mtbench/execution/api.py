@@ -15,6 +15,7 @@ from mtbench.pipeline.mirror import fetch_results
 from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
+from mtbench.places import expanded
 from mtbench.registry import BASELINES, add_plugin_files
 
 
@@ -37,8 +38,8 @@ def plan_jobs(
     """Check everything and plan every run; nothing is computed but the text of a generated suite."""
     check_rerun(rerun)
     add_plugin_files(list(order.plugins))
-    root = Path(store).expanduser() if store else default_root()
-    folder = Path(results).expanduser()
+    root = expanded(store) if store else default_root()
+    folder = expanded(results)
     fetch_results(folder)
     kept = Store(root)
     jobs = make_jobs(requests(order), Resolver(root), folder, rerun, until)
@@ -91,7 +92,7 @@ def run(
 
 def _place(name: str | Path) -> str:
     """A Path always means a place, never a registered name."""
-    return str(name.expanduser().absolute()) if isinstance(name, Path) else name
+    return str(expanded(name).absolute()) if isinstance(name, Path) else name
 
 
 def carry_out_jobs(prepared: Prepared, until: str | None, reporter: Reporter) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from mtbench.errors import UnknownNameError, UsageError
 from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.store import Store, default_root
+from mtbench.places import expanded
 from mtbench.report.records import load_records
 
 
@@ -29,7 +30,7 @@ def clean(
         raise UsageError("name run ids (mtbench ls runs), or --leftovers, or --all")
     if stage is not None and stage not in STAGES:
         raise UsageError(f"--stage {stage!r}: no such stage. Stages: {', '.join(STAGES)}")
-    target = Store(Path(store).expanduser() if store else default_root())
+    target = Store(expanded(store) if store else default_root())
     if leftovers:
         return _leftovers(target, dry_run)
     chosen, kept = _all_stages(target), 0

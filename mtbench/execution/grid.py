@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mtbench.config import Config
 from mtbench.errors import UsageError
 
 Point = dict[str, str]
@@ -52,9 +53,10 @@ def parse_axes(items: Sequence[str]) -> list[Axis]:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
         raise UsageError(f"--grid names {twice!r} twice; write all its values in one: {twice}=V1,V2,...")
-    both = next((key for key in keys if "." in key and key.rpartition(".")[2] in keys), None)
-    if both:
-        raise UsageError(f"--grid names {both!r} and {both.rpartition('.')[2]!r}, which are the same; leave one out")
+    for key in keys:
+        owner, dot, field = key.rpartition(".")
+        if dot and owner not in Config.model_fields and field in keys:
+            raise UsageError(f"--grid names {key!r} and {field!r}, which sets it too; write OPTIMIZER.{field} for each")
     return axes
 
 

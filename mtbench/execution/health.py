@@ -11,6 +11,7 @@ from typing import Any
 from mtbench.errors import EnvironmentMismatchError
 from mtbench.pipeline.environment import environment
 from mtbench.pipeline.store import default_root
+from mtbench.places import expanded
 from mtbench.registry import builtin_folder, entries
 from mtbench.retrieval.faiss_search import faiss_builds
 
@@ -20,7 +21,7 @@ def examine(store: str | None, address: str | None) -> dict[str, Any]:
     import torch
 
     problems: list[str] = []
-    root = Path(store).expanduser() if store else default_root()
+    root = expanded(store) if store else default_root()
     facts: dict[str, Any] = {k: v for k, v in environment().items() if k != "threads"}
     facts["cores"] = os.cpu_count()
     facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtbench.data.loading import data_profile, raw_folder, suite_folder
-from mtbench.data.obtain import PlannedFile, obtain_raw, plan_files
+from mtbench.data.loading import data_profile, load_suite, raw_folder, suite_folder
+from mtbench.data.obtain import PlannedFile, check_obtainable, obtain_raw, plan_files
 from mtbench.data.prepared import PreparedSuite
 from mtbench.execution.progress import Reporter
 from mtbench.model.source import EncoderSource, fetch_encoder, find_encoder
@@ -17,6 +17,7 @@ from mtbench.pipeline.plan import make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage
 from mtbench.pipeline.store import Store, default_root
+from mtbench.places import expanded
 from mtbench.registry import get_suite
 
 WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
@@ -36,7 +37,7 @@ class PrepareOrder:
     @property
     def home(self) -> Path:
         """The store's folder."""
-        return Path(self.store).expanduser() if self.store else default_root()
+        return expanded(self.store) if self.store else default_root()
 
     @property
     def needs_files(self) -> bool:
@@ -87,13 +88,16 @@ def prepare_suite(order: PrepareOrder, reporter: Reporter) -> dict[str, Any]:
 
     Raises the errors of ``mtbench.errors``; an interrupted or failed call goes on where it stopped when repeated.
     """
-    raw = order.raw
-    encoder = order.encoder_source
-    if not encoder.is_here:
+    raw, encoder = order.raw, order.encoder_source
+    if order.needs_files:
+        definition = get_suite(order.suite)
+        check_obtainable(definition, raw, raw_folder(definition, data_profile(order.profile, definition), order.home))
+    else:
+        load_suite(order.suite, order.profile, raw, order.home)
+    if not encoder.is_here:  # the smaller part first, when nothing stands against the larger
         reporter.line(f"      encoder {encoder.path}: fetched from the hub")
         fetch_encoder(encoder.path)
     if order.needs_files:
-        definition = get_suite(order.suite)
         lines = _FetchLines(reporter)
         suite = obtain_raw(definition, data_profile(order.profile, definition), raw, order.home, lines)
         raw = suite.root

@@ -24,7 +24,14 @@ QUIET = {
 OBJECT_STORE = 150 * 2**20
 """Bytes of shared memory for a local Ray: only plain values cross it."""
 
-PASSED_ON = ("MTBENCH_PLUGINS", "MTBENCH_MIRROR", "HF_HUB_OFFLINE", "HF_HOME", "MTBENCH_PREPARE_WORKERS")
+PASSED_ON = (
+    "MTBENCH_PLUGINS",
+    "MTBENCH_MIRROR",
+    "HF_HUB_OFFLINE",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "MTBENCH_PREPARE_WORKERS",
+)
 
 
 def carry_out_with_ray(

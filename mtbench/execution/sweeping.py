@@ -21,6 +21,7 @@ from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
 from mtbench.pipeline.mirror import fetch_results, offer_results
 from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
+from mtbench.places import expanded
 from mtbench.registry import add_plugin_files
 from mtbench.report.records import load_records, read_record, record_path, run_id, write_record
 
@@ -129,9 +130,9 @@ class Planner:
     def __init__(self, order: SweepOrder, store: str | Path | None, results: str | Path, rerun: Rerun) -> None:
         order.check()
         add_plugin_files(list(order.order.plugins))
-        root = Path(store).expanduser() if store else default_root()
+        root = expanded(store) if store else default_root()
         self.order, self.rerun = order, rerun
-        self.store, self.results = Store(root), Path(results).expanduser()
+        self.store, self.results = Store(root), expanded(results)
         fetch_results(self.results)
         self._resolver = Resolver(root)
         self._jobs: dict[str, Job] = {}

@@ -6,17 +6,25 @@ Only :func:`fetch_encoder` (``mtbench prepare``) goes to the network; a run load
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtbench.errors import ConfigError
+from mtbench.places import expanded
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt")
-_WEIGHTS = ("*.safetensors", "*.bin")
-"""In the order of preference: the second kind is fetched only where there is none of the first."""
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+_WEIGHTS = {"*.safetensors": "model.safetensors", "*.bin": "pytorch_model.bin"}
+"""What is fetched, and the name without which it is in shards; the second only where there is none of the first."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +48,33 @@ def find_encoder(path: str) -> EncoderSource:
 
     A path that names a place (``./x``, ``~/x``, ``/x``, ``a/b/c``) is never taken for a hub name.
     """
-    remedy = "\n  Give 'tiny', a folder with config.json and model.safetensors, or a hub name such as owner/model."
     if path == "tiny":
         return EncoderSource(path, {"name": path})
-    try:
-        folder = Path(path).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise ConfigError(f"encoder.path={path!r}: {error}{remedy}") from None
+    folder = expanded(path)
     if path and folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"encoder.path={path!r} is a folder without config.json{remedy}")
-        return EncoderSource(str(folder), {"name": folder.resolve().name, "sha256": _hash(folder)})
-    if not _HUB_NAME.fullmatch(path):
-        raise ConfigError(f"encoder.path={path!r}: no such folder, and no name on a hub{remedy}")
+            raise ConfigError(f"encoder.path={path!r} is a folder without config.json{_REMEDY}")
+        # absolute: a folder may be called tiny
+        return EncoderSource(str(folder.absolute()), {"name": folder.resolve().name, "sha256": _hash(folder)})
+    if not _is_hub_name(path):
+        raise ConfigError(f"encoder.path={path!r}: no such folder, and no name on a hub{_REMEDY}")
     snapshot = _cached(path)
     if snapshot is None:
         return EncoderSource(path, {"name": path})
     return EncoderSource(str(snapshot), {"name": path, "revision": snapshot.name})
+
+
+_REMEDY = "\n  Give 'tiny', a folder with config.json and model.safetensors, or a hub name such as owner/model."
+
+
+def _is_hub_name(path: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return bool(path) and path.isascii() and path[0] not in "-."
 
 
 def fetch_encoder(name: str) -> Path:
@@ -75,24 +93,39 @@ def fetch_encoder(name: str) -> Path:
             folder = _cached(name)
             if folder is not None:
                 return folder
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # noqa: BLE001 (the network's errors have no common class)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
-            f"encoder {name!r} could not be fetched from the hub: {reason}\n"
+            f"encoder {name!r} could not be fetched from the hub: {lines[0]}\n"
             "  Check the name and the network, or fetch it elsewhere and give its folder with --encoder."
         ) from None
-    raise ConfigError(f"encoder {name!r}: the hub has no config.json with weights (safetensors or bin) of this name")
+    raise ConfigError(
+        f"encoder {name!r}: the hub has no config.json, tokenizer and weights (model.safetensors, pytorch_model.bin) "
+        "of this name"
+    )
 
 
 def _cached(name: str) -> Path | None:
-    """The snapshot folder in the hub's local cache, if configuration and weights are there."""
+    """The snapshot folder in the hub's local cache, if configuration, tokenizer and all weights are there."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json")
     if not isinstance(found, str):
         return None
     folder = Path(found).parent
-    return folder if any(file.is_file() for kind in _WEIGHTS for file in folder.glob(kind)) else None
+    has_tokenizer = any((folder / file).is_file() for file in _TOKENIZERS)
+    return folder if has_tokenizer and any(_has_weights(folder, name) for name in _WEIGHTS.values()) else None
+
+
+def _has_weights(folder: Path, name: str) -> bool:
+    """Whether the file ``name`` is in ``folder``, or else all shards that its index lists."""
+    if (folder / name).is_file():
+        return True
+    try:
+        shards = json.loads((folder / f"{name}.index.json").read_text("utf-8"))["weight_map"].values()
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+    return all((folder / str(shard)).is_file() for shard in set(shards))
 
 
 def _hash(folder: Path) -> str:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 TRACEBACK_LINES = 12
-_QUOTED = re.compile(r"""(["'])((?:file://)?/(?=\S)[^"'\n]*|[A-Za-z]:[\\/][^"'\n]*)\1""")
-_BARE = re.compile(
-    r"""file://[^\s"']+|(?<![\w.~>/:])/(?:[^\s"'/]+/)+[^\s"'/]*|(?<!\w)[A-Za-z]:[\\/](?![\\/])[^\s"']+"""
-)
+_QUOTED = re.compile(r"""(["'])((?:(?:file://)?/(?=\S)|[A-Za-z]:[\\/])(?:(?!\1).)*)\1""")
+_BARE = re.compile(r"""file://[^\s"']+|(?<![\w.~>/])/(?:[^\s"'/]+/)+[^\s"'/]*|(?<!\w)[A-Za-z]:[\\/](?![\\/])[^\s"']+""")
 _SOMEONES_HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:[\\/]Users[\\/][^\\/]+[\\/]?")
 
 
@@ -31,7 +29,7 @@ def shorten_paths(text: str, places: Mapping[Path, str]) -> str:
 
     A path with blanks is recognised where it is quoted or lies in a known folder.
     """
-    known = {str(place): name for place, name in places.items()}
+    known = {str(place.absolute()): name for place, name in places.items()}
     known |= {str(place.resolve()): name for place, name in places.items()}
     known |= {str(Path(__file__).resolve().parents[2]): "<mtbench>", str(Path.home()): "~"}
     longest_first = "|".join(re.escape(p) for p in sorted(known, key=len, reverse=True) if p not in (".", "/"))

@@ -101,6 +101,12 @@ class Resolver:
         suite, key = self._suite(request)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
+        if not encoder.is_here:
+            named = f" --encoder {encoder.path}" if request.encoder is not None else ""
+            raise ConfigError(
+                f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
+                f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
+            )
         return ResolvedRun(request, config, suite, key, encoder.content, optimizer)
 
     def config(self, request: RunRequest) -> Config:

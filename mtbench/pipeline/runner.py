@@ -88,9 +88,8 @@ def _stopped(
     if error is not None:
         run = plan.run
         places = {context.store.root: "<store>", run.suite.root: f"<{run.suite.name}>"}
-        encoder = Path(run.config.encoder.path)
-        if encoder.is_absolute():
-            places[encoder] = run.encoder["name"]
+        if run.config.encoder.path != "tiny":
+            places[Path(run.config.encoder.path)] = run.encoder["name"]
         record["error"] = describe_error(error, places)
     return record
 

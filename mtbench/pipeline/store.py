@@ -23,6 +23,7 @@ from typing import Any
 from mtbench.errors import StoreError
 from mtbench.pipeline.lease import Lease
 from mtbench.pipeline.mirror import Mirror, mirror_from_environment
+from mtbench.places import expanded
 
 MANIFEST = "manifest.json"
 
@@ -37,7 +38,7 @@ def default_root() -> Path:
     """``$MTBENCH_HOME`` if set, else the user's cache folder."""
     home = os.environ.get("MTBENCH_HOME")
     if home:
-        return Path(home).expanduser()
+        return expanded(home)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "mtbench"
 

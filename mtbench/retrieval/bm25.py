@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtbench.config import stemmers
 from mtbench.errors import ConfigError
 
 # Lucene's and bm25s's English list, pinned here so that a new release of a library changes no result.
@@ -60,10 +61,10 @@ def _stopword_set(stopwords: str | Sequence[str]) -> frozenset[str]:
 def _stemmer(name: str) -> Callable[[str], str]:
     if name == "none":
         return lambda word: word
+    if name not in stemmers():
+        raise ConfigError(f"bm25.stemmer is {name!r}; choose {', '.join(stemmers())}")
     import Stemmer
 
-    if name not in Stemmer.algorithms():
-        raise ConfigError(f"bm25.stemmer is {name!r}; choose none, {', '.join(sorted(Stemmer.algorithms()))}")
     stem: Callable[[str], str] = Stemmer.Stemmer(name).stemWord
     return stem
 

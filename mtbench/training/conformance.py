@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mtbench.errors import ConfigError, MtbenchError, PluginError
 from mtbench.hyperparameters import Hyperparameter, hyperparameters
 from mtbench.optimizer import Cost, MultitaskOptimizer
+from mtbench.places import expanded
 from mtbench.registry import PLUGIN_VARIABLE, add_plugin_files, entries, get_optimizer, lookup
 from mtbench.training import conformance_checks as behaviour
 from mtbench.training.conformance_bench import Subject, ViolationError, conflicting_steps, direction_gap, run, started
@@ -62,7 +63,7 @@ def check_optimizer(name: str | None = None, file: Path | None = None, *, worker
 
 
 def _only_name(file: Path) -> str:
-    path = file.expanduser().resolve()
+    path = expanded(file).resolve()
     names = [n for n, entry in entries("optimizer").items() if entry.file == path]
     if len(names) != 1:
         raise PluginError(f"{file}: expected one optimizer class, found {', '.join(names) or 'none'}")

@@ -81,6 +81,14 @@ def test_a_dry_run_computes_nothing(suite: Path, tmp_path: Path, capsys: pytest.
         (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "0--3"], "'0--3' ends before it begins"),
         (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "0-99999999999"], "more than 10,000 numbers"),
         (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "9" * 30], "from 0 to 2^63 - 1"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "x" * 300], "longer than 255 bytes"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "~nobody-here/x.toml"], "~nobody-here"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", "foo..bar"], "no name on a hub"),
+        (
+            ["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", "no/such"],
+            "mtbench prepare kilt --profile mini",
+        ),
+        (["prepare", "kilt", "--raw", ""], "no such folder"),
         (["run", "--optimizer", "TSAGE", "--suite", "kilt"], "Did you mean 'tsage'"),
         (["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", ""], "encoder.path=''"),
         (

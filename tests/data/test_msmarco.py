@@ -64,7 +64,7 @@ def test_judged_queries_of_both_splits(folder: Path) -> None:
         ("queries.train.tsv", "", "queries.train.tsv", "no query"),
         ("qrels.train.tsv", "99\t0\t1\t1\n", "qrels.train.tsv:1", "judges query '99'"),
         ("qrels.train.tsv", "11\t0\t1\n", "qrels.train.tsv:1", "4 columns"),
-        ("qrels.train.tsv", "11\t0\t1\tyes\n", "qrels.train.tsv:1", "relevance must be a number"),
+        ("qrels.train.tsv", "11\t0\t1\tyes\n", "qrels.train.tsv:1", "relevance must be a whole number"),
         ("qrels.train.tsv", "11\t0\t1\t0\n", "qrels.train.tsv", "no relevant passage"),
     ],
 )

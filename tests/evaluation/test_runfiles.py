@@ -57,9 +57,9 @@ def test_a_broken_run_is_refused_by_file_and_line(text: str, tmp_path: Path) -> 
 
 BROKEN_QRELS = {
     "q1 0 d1 1\nq1 d2": r":2: a judgement has 4 columns",
-    "q1 0 d1 yes": r":1: the grade must be a whole number, not 'yes'",
+    "q1 0 d1 yes": r":1: the relevance must be a whole number, found 'yes'",
     "q1 0 d1 99999999999": r":1: a relevance beyond 1,000,000",
-    "q1 0 d1 0.5": r":1: the grade must be a whole number",
+    "q1 0 d1 0.5": r":1: the relevance must be a whole number",
     "q1 0 d1 1\nq1 0 d1 2": r":2: query 'q1' and passage 'd1' are judged twice, 1 and 2",
     "": "no judgements",
 }

@@ -39,9 +39,10 @@ def test_what_is_no_axis_is_named(item: str) -> None:
 def test_a_key_may_stand_once() -> None:
     with pytest.raises(UsageError, match="'tau' twice"):
         parse_axes(["tau=1", "tau=2"])
-    with pytest.raises(UsageError, match=r"'tsage\.tau' and 'tau', which are the same"):
+    with pytest.raises(UsageError, match=r"'tsage\.tau' and 'tau', which sets it too"):
         parse_axes(["tau=1", "tsage.tau=2"])
     assert len(parse_axes(["tsage.tau=1", "cgd.tau=2"])) == 2
+    assert len(parse_axes(["train.lr=1", "lr=2", "gradnorm.alpha=1"])) == 3
 
 
 def test_a_range_needs_trials() -> None:

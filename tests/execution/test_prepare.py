@@ -77,7 +77,7 @@ def test_the_plan_of_official_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert states["psgs_w100.tsv.gz"] == "missing" and states["triviaqa-rc.tar.gz"] == "there"
     assert {*states.values()} == {"missing", "there"} and len(states) == 26 and plan["bytes_to_fetch"] == 0
     assert main([*arguments, "--dry-run"]) == 0
-    assert "kilt: 1 files must be put into" in capsys.readouterr().out
+    assert "kilt: 1 file must be put into" in capsys.readouterr().out
     assert main(arguments) == 2
     assert "psgs_w100.tsv.gz: not found" in capsys.readouterr().err
     assert main([*arguments[:5], str(root / "absent"), "--dry-run"]) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from mtbench.pipeline.failure import describe_error, shorten_paths
 
-PLACES = {Path("/data/store"): "<store>", Path("/disk/My Suites/own"): "<own>"}
+PLACES = {Path("/data/store"): "<store>", Path("/disk/My Suites/own"): "<own>", Path("own"): "<wrong>"}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,9 @@ PLACES = {Path("/data/store"): "<store>", Path("/disk/My Suites/own"): "<own>"}
         ("file:///home/jane/x.json or file://host/share/y", "x.json or y"),
         (r"C:\Users\jane\x.json and C:\Users\jane", "x.json and <home>"),
         ("see https://host.org/a/b and a ratio 1:2", "see https://host.org/a/b and a ratio 1:2"),
+        ("error:/scratch/jane/x.json", "error:x.json"),
+        ('"/scratch/O\'Brien Files/x.json" is broken', '"x.json" is broken'),
+        ("the own suite", "the own suite"),
         ("", ""),
     ],
 )

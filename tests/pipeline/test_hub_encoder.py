@@ -91,12 +91,13 @@ def test_prepare_fetches_and_a_run_does_not(hub: str, tmp_path: Path, tiny_suite
     settings = [item for s in SETTINGS if not s.startswith("encoder.") for item in ("--set", s)]
     run = ("run", "--optimizer", "naive", "--suite", str(tiny_suite), *settings)
     early = mtbench(*run, offline="0")
-    assert early.returncode == 2 and not Hub.asked
-    failed = json.loads(early.stdout)["runs"][-1]
-    assert failed["status"] == "failed" and "mtbench prepare SUITE --encoder NAME" in failed["error"]["message"]
+    assert early.returncode == 2 and not Hub.asked and not (tmp_path / "results").exists()
+    assert f"mtbench prepare {tiny_suite} --profile mini --encoder me/bert" in early.stderr
 
     planned = mtbench("prepare", str(tiny_suite), "--dry-run", offline="0")
     assert json.loads(planned.stdout)["encoder"] == {"name": "me/bert", "state": "fetch"} and not Hub.asked
+    wrong = mtbench("prepare", "kilt", "--profile", "paper", "--raw", str(tmp_path), offline="0")
+    assert wrong.returncode == 2 and "psgs_w100.tsv.gz: not found" in wrong.stderr and not Hub.asked
     unreachable = mtbench("prepare", str(tiny_suite), offline="1")
     assert unreachable.returncode == 2 and "could not be fetched from the hub" in unreachable.stderr
 

@@ -1,0 +1,22 @@
+"""Places that a user names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mtbench.errors import UsageError, shown
+
+LONGEST_NAME = 255
+"""Bytes of one part of a path on the usual file systems."""
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with ``~`` resolved; UsageError for a home that nobody has, or a name that no file can have."""
+    try:
+        found = Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{shown(str(path))}: {error}") from None
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in found.parts):
+        raise UsageError(f"{shown(str(path))} is no path: a part of it is longer than {LONGEST_NAME} bytes")
+    return found
