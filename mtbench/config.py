@@ -201,6 +201,11 @@ def profiles() -> list[str]:
     return sorted(f.stem for f in PROFILE_FOLDER.glob("*.toml"))
 
 
+def profile_name(profile: str) -> str:
+    """The profile's name; of a file, its stem."""
+    return Path(profile).stem if profile.endswith(".toml") else profile
+
+
 def load_profile(name: str) -> dict[str, Any]:
     """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown."""
     values: dict[str, Any] = {}

@@ -25,6 +25,16 @@ def _floating_point_as_it_was() -> Iterator[None]:
         sys.modules["torch"].set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True)
+def _plugins_as_they_were() -> Iterator[None]:
+    """``--plugin`` makes a file known to the whole process, and a test's own are gone for the next."""
+    before = os.environ.get("MTBENCH_PLUGINS")
+    yield
+    os.environ.pop("MTBENCH_PLUGINS", None)
+    if before is not None:
+        os.environ["MTBENCH_PLUGINS"] = before
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""

@@ -23,11 +23,13 @@ def command(
     top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.", min=0)] = 5,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Differences by task with intervals, p-values over seeds and over queries, and the queries that moved most."""
     from mtbench.cli.common import emit_json, out_console
     from mtbench.pipeline.store import Store, default_root
+    from mtbench.registry import add_plugin_files
     from mtbench.report.compare import check_published, compare, find_other, find_row
     from mtbench.report.comparison_text import checks_dict, comparison_dict, print_checks, print_comparison
     from mtbench.report.leaderboard import load_board
@@ -36,6 +38,7 @@ def command(
 
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
+    add_plugin_files([str(file) for file in plugin or []])
     board = load_board(results, suite, profile, metric=metric, summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)

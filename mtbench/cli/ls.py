@@ -64,9 +64,11 @@ def _runs(results: str) -> list[dict[str, str]]:
     from pathlib import Path
 
     from mtbench.report.records import load_records
+    from mtbench.report.settings import changed_params, default_params, describe_params
 
-    rows = []
-    for loaded in load_records(Path(results), summary=True):
+    rows, found = [], load_records(Path(results), summary=True)
+    defaults = default_params({r.record["spec"]["optimizer"]["name"] for r in found if not r.problem})
+    for loaded in found:
         record = loaded.record
         if loaded.problem:
             rows.append({"name": loaded.path.stem, "summary": f"{loaded.kind}: {loaded.problem}"})
@@ -74,5 +76,7 @@ def _runs(results: str) -> list[dict[str, str]]:
         spec, average = record["spec"], record.get("average")
         score = "-" if average is None else f"{100 * average:.2f}"
         place = f"{spec['suite']}@{spec.get('suite_version', '?')} {spec['profile']} seed {spec['seed']}"
-        rows.append({"name": record["run_id"], "summary": f"{record['status']:<11} {score:>6}  {place}"})
+        changed = describe_params(changed_params(record, defaults))
+        text = f"{record['status']:<11} {score:>6}  {place}" + (f"  {changed}" if changed else "")
+        rows.append({"name": record["run_id"], "summary": text})
     return rows

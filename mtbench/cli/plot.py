@@ -19,13 +19,16 @@ def command(
     out: Annotated[Path | None, typer.Option(help="File; default: RESULTS/figures/....")] = None,
     format: Annotated[str, typer.Option(help="png, pdf or svg, where --out is not given.")] = "png",
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Draw one figure as png, pdf or svg."""
     from mtbench.cli.common import emit_json, out_console
+    from mtbench.registry import add_plugin_files
     from mtbench.report.leaderboard import load_board
     from mtbench.report.plots import default_path, plot
 
+    add_plugin_files([str(file) for file in plugin or []])
     board = load_board(results, suite, profile, metric=metric, baseline=baseline, summary=False)
     path = out or default_path(results, board, kind, optimizer, format)
     plot(board, kind, path, optimizer=optimizer, seed=seed)

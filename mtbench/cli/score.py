@@ -92,9 +92,8 @@ def _enter(
     store_root: Path | None,
     json_: bool,
 ) -> None:
-    from mtbench.config import load_profile
+    from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
-    from mtbench.pipeline.request import profile_name
     from mtbench.pipeline.store import Store, default_root
     from mtbench.registry import entries
     from mtbench.report.outside import check_name, enter_system, task_files

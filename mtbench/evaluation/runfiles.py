@@ -27,11 +27,13 @@ QRELS_HEADER = ("query-id", "corpus-id", "score")
 def read_trec_run(path: StrPath) -> Run:
     """A TREC run: ``query Q0 passage rank score tag`` with tabs or spaces; the tag may be absent.
 
+    Where there are tabs between all columns, ids may hold spaces (as AIDA's query ids in KILT do).
+
     The rank column is ignored, as trec_eval ignores it. Raises :class:`DataError` for a wrong number of columns, a
     score that is no finite number, or a passage that stands twice under one query.
     """
     run: Run = {}
-    for line, columns in _columns(path):
+    for line, columns in _columns(path, (5, 6)):
         if len(columns) not in (5, 6):
             raise DataError(
                 f"a run line has 6 columns (query Q0 passage rank score tag), this has {len(columns)}",
@@ -55,7 +57,7 @@ def read_qrels(path: StrPath) -> Qrels:
     different grades, or a file without judgements.
     """
     qrels: Qrels = {}
-    for line, columns in _columns(path, QRELS_HEADER):
+    for line, columns in _columns(path, (4,), QRELS_HEADER):
         if len(columns) not in (3, 4):
             raise DataError(
                 f"a judgement has 4 columns (query 0 passage grade), or 3 in BEIR's form; this has {len(columns)}",
@@ -77,14 +79,18 @@ def read_qrels(path: StrPath) -> Qrels:
     return qrels
 
 
-def _columns(path: StrPath, header: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
-    """Fields of every line that is not blank; below a header in tabs, fields end at tabs and ids may hold spaces."""
+def _columns(path: StrPath, counts: Sequence[int], header: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
+    """Fields of every line that is not blank, between white space.
+
+    Below a header in tabs, and where tabs alone give one of the expected ``counts``, fields end at tabs.
+    """
     separator: str | None = None
     for line, text in iter_lines(Path(path)):
         if line == 1 and header and text.split() == list(header):
             separator = "\t" if "\t" in text else None
         elif text.strip():
-            yield line, [column.strip() for column in text.split(separator)]
+            at_tabs = text.count("\t") + 1 in counts
+            yield line, [column.strip() for column in text.split("\t" if at_tabs else separator)]
 
 
 class _Ranking(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,11 @@ def examine(store: str | None, address: str | None) -> dict[str, Any]:
 def _store(facts: dict[str, Any], root: Path) -> list[str]:
     existing = next(p for p in [root, *root.parents] if p.exists())
     facts["store_free_gb"] = round(shutil.disk_usage(existing).free / 1e9, 1)
-    if not os.access(existing, os.W_OK):
-        return [f"the store {root} cannot be written; choose another with --store or MTBENCH_HOME"]
+    try:
+        tempfile.TemporaryDirectory(dir=existing).cleanup()  # permissions alone do not tell
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return [f"the store {root} cannot be written ({reason}); choose another with --store or MTBENCH_HOME"]
     return []
 
 

@@ -45,6 +45,7 @@ def command_for(sweep: Sweep, setting: Setting) -> str:
     order = sweep.order.order
     words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", order.suite]
     words += [] if order.profile == "mini" else ["--profile", order.profile]
+    words += [] if str(sweep.prepared.results) == "results" else ["--results", str(sweep.prepared.results)]
     words += [] if list(order.seeds) == [0] else ["--seeds", ",".join(map(str, order.seeds))]
     words += [] if order.encoder is None else ["--encoder", order.encoder]
     words += [] if order.limit is None else ["--limit", str(order.limit)]

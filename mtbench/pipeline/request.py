@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.config import Config, build_config, load_profile, merge, profile_name
 from mtbench.data.loading import load_suite, suite_fingerprint
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
@@ -76,11 +76,6 @@ class ResolvedRun:
             "config": config,
             "limit": self.request.limit,
         }
-
-
-def profile_name(profile: str) -> str:
-    """The profile's name; of a file, its stem."""
-    return Path(profile).stem if profile.endswith(".toml") else profile
 
 
 class Resolver:

@@ -12,6 +12,7 @@ from mtbench.data.tokenizing import separator
 from mtbench.errors import DataError, UnknownNameError, UsageError
 from mtbench.pipeline.store import Store
 from mtbench.report.records import Loaded, Record, load_records, optimizer_params, read_record
+from mtbench.report.settings import rerun_command
 
 FORMATS = ("sentence-transformers", "trec", "kilt", "csv", "parquet")
 ALL = "all"
@@ -198,11 +199,9 @@ def _stage_folder(record: Record, name: str, store: Store) -> Path:
 def _open(record: Record, name: str, key: str, store: Store) -> Path:
     built = store.open(name, key)
     if built is None:
-        spec = record["spec"]
         raise DataError(
             f"the store no longer has the stage {name!r} ({key}) of run {record['run_id']}",
             path=store.root,
-            remedy="Name the right one with --store, or compute it again: mtbench run --rerun all --optimizer "
-            f"{spec['optimizer']['name']} --suite {spec['suite']} --profile {spec['profile']} --seeds {spec['seed']}",
+            remedy=f"Name the right one with --store, or compute it again:\n    {rerun_command(record['spec'])}",
         )
     return built.folder

@@ -41,8 +41,10 @@ def gain_figure(board: Board) -> Figure:
                 dark = abs(values[i, j]) > 0.62 * limit
                 axes.text(j, i, gain(test), ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
         figure.colorbar(image, ax=axes, label="points", pad=0.02)
-        axes.set_title(f"Gain over {board.baseline} ({caption(board)})", fontsize=9, loc="left")
-        figure.supxlabel("* p < .05: paired t-test over seeds, Holm-corrected", fontsize=7.5, x=0.02, ha="left")
+        between = "\n" if len(tasks) < 5 else " "  # a narrow figure
+        axes.set_title(f"Gain over {board.baseline}{between}({caption(board)})", fontsize=9, loc="left")
+        note = f"* p < .05: paired t-test over seeds,{between}Holm-corrected"
+        figure.supxlabel(note, fontsize=7.5, x=0.02, ha="left")
     return figure
 
 

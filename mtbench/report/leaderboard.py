@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtbench.config import profile_name
 from mtbench.errors import DataError, UsageError
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
 from mtbench.report.records import Loaded, load_records, no_garbage_collection
-from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles
+from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
 
 DEFAULT_BASELINE = "naive"
@@ -63,7 +64,7 @@ def load_board(
 
     ``summary=False`` keeps the records whole in ``Row.runs`` (learning curves, stages, analyses).
     """
-    suite = suite_name(suite)
+    suite, profile = suite_name(suite), profile_name(profile)
     loaded = load_records(results, suite=suite, profile=profile, summary=summary)
     if not loaded:
         raise UsageError(
@@ -149,6 +150,7 @@ def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
     main_key = main_variant(groups, board.baseline)
     main = next((next(iter(g.runs.values()))["spec"] for g in groups if g.key[2] == main_key), None)
     rows = [make_row(group, list(board.tasks), board.metric, main) for group in groups]
+    tell_code_apart(rows, groups)
     variants = {row.variant for row in rows if row.variant}
     if variants:
         board.notes.append(

@@ -19,6 +19,8 @@ def plot(board: Board, kind: str, out: Path, *, optimizer: str | None = None, se
     """
     if kind not in KINDS:
         raise UsageError(f"unknown kind of figure {kind!r}: one of {', '.join(KINDS)}")
+    if optimizer is not None and kind in ("gain", "cost"):
+        raise UsageError(f"--kind {kind} shows all optimizers: leave --optimizer out")
     require_matplotlib()
     from mtbench.report import figure_analysis, figure_board, figure_curves, figure_sweep
     from mtbench.report.compare import find_row

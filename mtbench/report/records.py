@@ -84,6 +84,10 @@ def write_record(results: Path, record: Record) -> Path:
     if problem:
         raise ValueError(f"this record cannot be written: {problem}")
     path = record_path(results, record["spec"], record["run_id"])
+    if "tuning" not in record and path.exists():
+        # how many settings a sweep has tried stays true of a run that is computed again
+        earlier = read_record(path).record
+        record |= {"tuning": earlier["tuning"]} if isinstance(earlier, dict) and "tuning" in earlier else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, _layout(record))
     return path

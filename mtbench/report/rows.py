@@ -17,7 +17,6 @@ from mtbench.report.settings import (
     default_params,
     describe_difference,
     describe_params,
-    flatten,
     kind_of,
     variant_of,
 )
@@ -58,9 +57,12 @@ class Row:
 
 @dataclass(slots=True)
 class Group:
-    """The runs of one setting: key, records by seed, the latest of each seed."""
+    """The runs of one setting: records by seed, the latest of each seed.
 
-    key: tuple[str, str, str]
+    ``key``: optimizer, its changed parameters (JSON), everything else that was configured, the plugin's code.
+    """
+
+    key: tuple[str, str, str, str]
     runs: dict[int, Record] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -71,12 +73,13 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
     if defaults is None:
         names = {r["spec"]["optimizer"]["name"] for r in records if kind_of(r) == "optimizer"}
         defaults = default_params(names)
-    groups: dict[tuple[str, str, str], Group] = {}
+    groups: dict[tuple[str, str, str, str], Group] = {}
     variant_key = VariantKeys()
     for record in records:
         changed = changed_params(record, defaults)
         setting = json.dumps(changed, sort_keys=True) if changed else "{}"
-        key = (record["spec"]["optimizer"]["name"], setting, variant_key(record["spec"]))
+        optimizer = record["spec"]["optimizer"]
+        key = (optimizer["name"], setting, variant_key(record["spec"]), str(optimizer.get("source", "")))
         _add(groups.setdefault(key, Group(key)), record)
     return _merge_baselines(list(groups.values()))
 
@@ -135,7 +138,7 @@ def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | Non
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
     row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs)
     if kind == "optimizer" and main is not None:
-        row.variant = describe_difference(_full_variant(first["spec"]), _full_variant(main))
+        row.variant = describe_difference(variant_of(first["spec"]), variant_of(main))
     _fill_scores(row, group, tasks, metric)
     complete = [group.runs[s] for s in row.seeds_done] or list(group.runs.values())
     row.costs = {
@@ -149,9 +152,12 @@ def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | Non
     return row
 
 
-def _full_variant(spec: Record) -> dict[str, Any]:
-    code = {k: v for k, v in spec["optimizer"].items() if k not in ("name", "params")}
-    return {**variant_of(spec), **flatten(code, "optimizer")} if code else variant_of(spec)
+def tell_code_apart(rows: Sequence[Row], groups: Sequence[Group]) -> None:
+    """Rows of one plugin in several versions get the beginning of their code's hash into their labels."""
+    named = Counter(row.name for row in rows)
+    for row, group in zip(rows, groups, strict=True):
+        if named[row.name] > 1 and group.key[3]:
+            row.label += f" (code {group.key[3][:8]})"
 
 
 def _fill_scores(row: Row, group: Group, tasks: Sequence[str], metric: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import shlex
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class VariantKeys:
         """The key of one specification."""
         rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
         config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
-        parts = [rest, config, {k: v for k, v in spec["optimizer"].items() if k not in ("name", "params")}]
+        parts = [rest, config]
         for known, key in self._recent:
             if known == parts:
                 return key
@@ -124,6 +125,31 @@ def describe_difference(variant: dict[str, Any], main: dict[str, Any], most: int
 def describe_params(params: dict[str, Any]) -> str:
     """``tau=4, beta=0.9``; empty for no parameters."""
     return ", ".join(f"{k}={show_value(v)}" for k, v in params.items())
+
+
+def rerun_command(spec: Record) -> str:
+    """The command that computes a run anew, with every setting in which it differs from its profile."""
+    from mtbench.config import build_config, load_profile
+
+    name = "naive" if spec["optimizer"]["name"] in BASELINES else spec["optimizer"]["name"]
+    words = ["mtbench", "run", "--rerun", "all", "--optimizer", name, "--suite", spec["suite"]]
+    words += ["--profile", spec["profile"], "--seeds", str(spec["seed"])]
+    changed = changed_params({"spec": spec}, default_params([name])) if name == spec["optimizer"]["name"] else {}
+    try:
+        base = build_config(load_profile(spec["profile"]), "profile").model_dump(mode="json")
+    except MtbenchError:  # a file that is not here
+        base = {}
+    config = flatten(spec.get("config") or {})
+    usual = flatten(base)
+    if config.get("encoder.path", "tiny") != usual.get("encoder.path", "tiny"):
+        words += ["--encoder", config["encoder.path"]]
+    settings = {k: v for k, v in config.items() if k != "encoder.path" and usual.get(k, v) != v}
+    for key, value in {**changed, **settings}.items():
+        text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+        words += ["--set", f"{key}={text}"]
+    if spec.get("limit") is not None:
+        words += ["--limit", str(spec["limit"])]
+    return shlex.join(words)
 
 
 def show_value(value: Any) -> str:

@@ -194,6 +194,13 @@ def test_doctor_reports_versions_and_finds_no_fault_here(capsys: pytest.CaptureF
     assert facts["libraries"]["torch"] and facts["optimizers"] >= 15
 
 
+@pytest.mark.parametrize("place", ["file", "/proc/no-store-here"])
+def test_doctor_sees_a_store_that_cannot_be(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["doctor", "--store", place, "--json"]) == 1
+    assert any("cannot be written" in problem for problem in json.loads(capsys.readouterr().out)["problems"])
+
+
 def test_clean_frees_what_no_other_run_uses(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(run_arguments(suite, "--json")) == 0
     run = json.loads(capsys.readouterr().out)["runs"][2]["run_id"]

@@ -22,6 +22,14 @@ def test_a_run_is_read_with_tabs_spaces_crlf_and_without_tag(tmp_path: Path) -> 
     assert read_trec_run(path) == {"q1": {"d1": 2.5, "d2": 0.001}, "q2": {"d1": -4.0}}
 
 
+def test_ids_with_spaces_are_read_where_columns_end_at_tabs(tmp_path: Path) -> None:
+    run, qrels = tmp_path / "run.trec", tmp_path / "q.trec"
+    run.write_bytes(b"1143a_0 REPORT:0\tQ0\td 1\t1\t2.5\ttag\r\nq2\tQ0\td1\t1\t2\n")
+    qrels.write_bytes(b"1143a_0 REPORT:0\t0\td 1\t1\n")
+    assert read_trec_run(run) == {"1143a_0 REPORT:0": {"d 1": 2.5}, "q2": {"d1": 2.0}}
+    assert read_qrels(qrels) == {"1143a_0 REPORT:0": {"d 1": 1}}
+
+
 def test_judgements_are_read_in_both_forms(tmp_path: Path) -> None:
     trec, beir = tmp_path / "q.trec", tmp_path / "q.tsv"
     trec.write_bytes(b"q1 0 d1 1\r\nq1\t0\td2\t0 \r\nq2 0 d1 -1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tiny_suite import SETTINGS
 
 from mtbench import run
 from mtbench.errors import ConfigError, DataError, UnknownNameError, UsageError
+from mtbench.report.settings import rerun_command
 
 
 def metrics(record: dict[str, Any]) -> dict[str, Any]:
@@ -223,6 +225,16 @@ def test_a_profiles_own_mistake_is_named_with_it(bench: Bench, tmp_path: Path) -
     profile.write_text("[train]\nlr = -1\n")
     with pytest.raises(ConfigError, match=r"^profile .*mine\.toml: train\.lr"):
         run("naive", bench.suite, profile=profile, store=bench.store, results=bench.results, set=SETTINGS)
+
+
+def test_the_command_that_computes_a_run_again_names_every_setting(bench: Bench) -> None:
+    [record] = bench.run("tsage", "tau=4", limit=30)
+    words = shlex.split(rerun_command(record["spec"]))
+    assert words[:4] == ["mtbench", "run", "--rerun", "all"] and words[-2:] == ["--limit", "30"]
+    given = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert "tau=4.0" in given
+    again = run("tsage", bench.suite, set=given, limit=30, baselines=(), store=bench.store, results=bench.results)
+    assert again[0]["run_id"] == record["run_id"]
 
 
 def test_unknown_names(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from synthetic import TASKS, baselines, family, make_record, write_all
 
 from mtbench.errors import UsageError
 from mtbench.report.leaderboard import Board, build_board, load_board
-from mtbench.report.records import Loaded
+from mtbench.report.records import Loaded, run_id
 from mtbench.report.rows import Row
 
 
@@ -142,6 +142,21 @@ def test_other_configurations_are_not_mixed() -> None:
 def test_a_changed_suite_fingerprint_is_another_configuration() -> None:
     board = board_of([*family(3), make_record("naive", 0, suite_fingerprint="0" * 12)])
     assert any(r.variant.startswith("suite_fingerprint=") for r in board.rows)
+
+
+def test_a_plugin_is_compared_like_any_other_and_its_versions_are_two_rows() -> None:
+    def plugin(seed: int, source: str, gain: float) -> dict[str, Any]:
+        record = make_record("mine", seed, gain=gain)
+        record["spec"]["optimizer"]["source"] = source
+        return {**record, "run_id": run_id(record["spec"])}
+
+    found = board_of(family() + [plugin(seed, "4f76bda70a8e7333", 0.03) for seed in range(3)])
+    mine = row(found, "mine")
+    assert mine.gain is not None and mine.gain.difference > 0 and mine.costs["step_ratio"] == 1.5
+    assert not any("other configuration" in note for note in found.notes)
+    runs = [plugin(seed, source, 0.03) for seed in range(3) for source in ("4f76bda70a8e7333", "aaaabbbbccccdddd")]
+    labels = {r.label for r in board_of(family() + runs).rows if r.optimizer == "mine"}
+    assert labels == {"mine (code 4f76bda7)", "mine (code aaaabbbb)"}
 
 
 def test_bm25_is_one_row_whatever_the_training_configuration() -> None:

@@ -65,6 +65,15 @@ def test_a_second_write_replaces_the_first_and_leaves_no_other_file(tmp_path: Pa
     assert load_records(tmp_path)[0].record["status"] == "complete"
 
 
+def test_how_many_settings_were_tried_stays_when_a_run_is_computed_again(tmp_path: Path) -> None:
+    record = make_record("tsage", extra={"tuning": {"trials": 7}})
+    write_record(tmp_path, record)
+    again = {k: v for k, v in record.items() if k != "tuning"}
+    for status in ("running", "complete"):
+        path = write_record(tmp_path, {**again, "status": status})
+        assert read_record(path).record["tuning"] == {"trials": 7}
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_record(tmp_path, make_record())
     before = path.read_text()
