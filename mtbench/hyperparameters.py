@@ -106,12 +106,17 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
 @functools.cache
 def _declarations(cls: type) -> dict[str, Hyperparameter]:
     hints = typing.get_type_hints(cls)
-    found = {f.name: _declared(f, hints[f.name]) for f in dataclasses.fields(cls) if f.init}
+    found = {f.name: _declared(f, hints[f.name], cls) for f in dataclasses.fields(cls) if f.init}
     own = [n for n in found if n != "scale"]
     return {n: found[n] for n in [*own, *(n for n in found if n == "scale")]}
 
 
-def _declared(field: dataclasses.Field[Any], hint: Any) -> Hyperparameter:
+def _declared(field: dataclasses.Field[Any], hint: Any, cls: type) -> Hyperparameter:
+    if field.default is dataclasses.MISSING:
+        raise ConfigError(
+            f"{cls.__name__}: the hyperparameter {field.name!r} has no default\n"
+            f"  Write: {field.name}: float = hyper(1.0, ge=0, help=...)"
+        )
     limits = dict(field.metadata.get("mtbench", {}))
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)

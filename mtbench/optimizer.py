@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.errors import ConfigError, UsageError
+from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
 
 Layout = Sequence[tuple[str, int, int]]
@@ -79,6 +79,7 @@ class MultitaskOptimizer:
         self.reduce_sum: Reduce = _identity
         self.reduce_max: Reduce = _identity
         self._started = self._carried = False
+        self._carried_tasks: int | None = None
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
@@ -104,12 +105,16 @@ class MultitaskOptimizer:
             raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
         if task_sizes is not None and len(task_sizes) != num_tasks:
             raise ConfigError(f"{self.name}: {len(task_sizes)} task_sizes for {num_tasks} tasks")
+        if task_sizes is not None and min(task_sizes) < 1:
+            raise ConfigError(f"{self.name}: task_sizes must be >= 1, got {list(task_sizes)}")
         if seed < 0 or episode < 0:
             raise ConfigError(f"{self.name}: seed and episode must be >= 0, got {seed}, {episode}")
         self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
         self.seed, self.episode, self.layout = seed, episode, layout
         self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
         keep = (self._started or self._carried) and not getattr(self, "reset_on_episode", True)
+        if self._carried and keep and self._carried_tasks not in (None, num_tasks):
+            raise ConfigError(f"{self.name}: the state is of {self._carried_tasks} tasks, this start of {num_tasks}")
         if not keep:
             self.generator = np.random.default_rng([seed, episode, *self.name.encode()])
             self.skipped_steps = 0
@@ -117,7 +122,7 @@ class MultitaskOptimizer:
         else:
             self._place_state()
         self._started, self._carried = True, False
-        self._next_step = 0
+        self._next_step, self._open = 0, False
         self._report: dict[str, Any] = {"weights": [1.0 / num_tasks] * num_tasks}
         self.begin_episode()
 
@@ -154,7 +159,9 @@ class MultitaskOptimizer:
         A ``LossWeighting`` that is told the losses here keeps no gradient rows.
         """
         self._require_started()
-        self.step_index = step
+        if losses is not None and len(losses) != self.num_tasks:
+            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(losses)} of them")
+        self.step_index, self._open = step, True
         self.losses = [math.nan] * self.num_tasks
         self.present: list[int] = []
         self._probes: list[Tensor] = []
@@ -162,13 +169,14 @@ class MultitaskOptimizer:
 
     def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
         """Give the gradient ``(d,)`` and the loss of task ``k``; each task at most once a step, in any order."""
-        if not hasattr(self, "present"):
-            raise UsageError(f"{self.name}: call begin_step(step) before task()")
+        self._require_open("task")
         if not 0 <= k < self.num_tasks or k in self.present:
             raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
         if gradient.shape != self.theta.shape:
             expected = tuple(self.theta.shape)
             raise UsageError(f"{self.name}: the gradient of task {k} must be {expected}, got {tuple(gradient.shape)}")
+        if not gradient.dtype.is_floating_point:
+            raise UsageError(f"{self.name}: the gradient of task {k} must be of floats, got {gradient.dtype}")
         gradient = gradient.detach()
         self.losses[k] = float(loss)
         self.present.append(k)
@@ -179,7 +187,10 @@ class MultitaskOptimizer:
 
     def finish(self, out: Tensor) -> bool:
         """Write the update into ``out`` (d,). False: a gradient or loss was not finite; ``out`` is 0, skip the step."""
-        self._next_step = self.step_index + 1
+        self._require_open("finish")
+        if out.shape != self.theta.shape:
+            raise UsageError(f"{self.name}: out must be {tuple(self.theta.shape)}, got {tuple(out.shape)}")
+        self._next_step, self._open = self.step_index + 1, False
         if not self.present or not self._all_finite():
             out.zero_()
             self.skipped_steps += 1
@@ -231,6 +242,8 @@ class MultitaskOptimizer:
         self._require_started()
         values = {field: _copied(getattr(self, field)) for field in self.state}
         return {
+            "optimizer": self.name,
+            "num_tasks": self.num_tasks,
             "state": values,
             "next_step": self._next_step,
             "skipped_steps": self.skipped_steps,
@@ -239,6 +252,12 @@ class MultitaskOptimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state; after :meth:`start` to resume inside an episode, before it to carry over into one."""
+        if not isinstance(state, dict) or not {"state", "next_step", "skipped_steps", "generator"} <= set(state):
+            raise ConfigError(f"{self.name}: this is no state_dict of an optimizer: {shown(state)}")
+        if state.get("optimizer", self.name) != self.name:
+            raise ConfigError(f"{self.name}: this is the state of {state['optimizer']!r}")
+        if self._started and state.get("num_tasks", self.num_tasks) != self.num_tasks:
+            raise ConfigError(f"{self.name}: this is the state of {state['num_tasks']} tasks, not of {self.num_tasks}")
         missing = set(self.state) ^ set(state["state"])
         if missing:
             raise ConfigError(f"{self.name}: state has other fields than this version: {', '.join(sorted(missing))}")
@@ -247,7 +266,7 @@ class MultitaskOptimizer:
         self.skipped_steps = int(state["skipped_steps"])
         self.generator = np.random.default_rng()
         self.generator.bit_generator.state = copy.deepcopy(state["generator"])
-        self._carried = True
+        self._carried, self._carried_tasks = True, state.get("num_tasks")
         if self._started:
             self._place_state()
             self._next_step = int(state["next_step"])
@@ -263,6 +282,7 @@ class MultitaskOptimizer:
 
     def report(self) -> dict[str, Any]:
         """Plain numbers of the last step; always ``weights`` (K effective task weights, mean form)."""
+        self._require_started()
         return dict(self._report)
 
     def counts(self) -> dict[str, int]:
@@ -284,6 +304,11 @@ class MultitaskOptimizer:
     def _require_started(self) -> None:
         if not self._started:
             raise UsageError(f"{self.name}: call start(theta, num_tasks, total_steps) first")
+
+    def _require_open(self, what: str) -> None:
+        self._require_started()
+        if not self._open:
+            raise UsageError(f"{self.name}: call begin_step(step) before {what}(), once a step")
 
     def _all_finite(self) -> bool:
         if not all(math.isfinite(self.losses[k]) for k in self.present):

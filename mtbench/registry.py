@@ -77,7 +77,8 @@ def entries(kind: Kind) -> dict[str, Entry]:
                 "  Choose another name (its class variable `name`)."
             )
         other = found.get(entry.name)
-        if other is not None and not (other.file and entry.file and other.file.samefile(entry.file)):
+        one_file = other is not None and other.file and entry.file and other.file.samefile(entry.file)
+        if other is not None and not (one_file and other.class_name == entry.class_name):
             raise PluginError(
                 f"two {kind}s are called {entry.name!r}:\n  {other.place}\n  {entry.place}\n"
                 "  Rename one of them (its class variable `name`)."
@@ -247,5 +248,6 @@ def _import(entry: Entry) -> ModuleType:
             del sys.modules[name]
             raise
         return module
-    except Exception as error:
-        raise PluginError(f"{entry.place}: {entry.kind} {entry.name!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        said = f"it calls sys.exit({error.code})" if isinstance(error, SystemExit) else str(error)
+        raise PluginError(f"{entry.place}: {entry.kind} {entry.name!r} cannot be imported: {said}") from error

@@ -201,6 +201,7 @@ class TSage(GradientCombining):
 
         The means are one more pass over the averages, made when asked for. With sharded coordinates ask on all ranks.
         """
+        self._require_started()
         if self._unread:
             self._read()
             self._unread = []

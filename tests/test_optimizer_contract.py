@@ -344,3 +344,35 @@ def test_literal_choices_are_typed() -> None:
 def test_an_unknown_hyperparameter_is_named_with_the_known_ones(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} has no hyperparameter 'speed'; it has: .*scale"):
         get_optimizer(name)(speed=3)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, e in entries("optimizer").items() if e.builtin))
+def test_steps_out_of_order_and_states_of_others_are_refused(name: str) -> None:
+    opt, out, gradient = get_optimizer(name)(), torch.zeros(D), torch.randn(D)
+    with pytest.raises(UsageError, match="call start"):
+        opt.report()
+    opt.start(torch.randn(D), K, 10)
+    with pytest.raises(UsageError, match="call begin_step"):
+        opt.finish(out)
+    with pytest.raises(UsageError, match="losses must be"):
+        opt.begin_step(0, [1.0] * (K + 1))
+    opt.begin_step(0, [1.0] * K)
+    with pytest.raises(UsageError, match="must be of floats"):
+        opt.task(0, gradient.long(), 1.0)
+    for k in range(K):
+        opt.task(k, gradient, 1.0)
+    with pytest.raises(UsageError, match="out must be"):
+        opt.finish(torch.zeros(2, D))
+    assert opt.finish(out)
+    state = opt.state_dict()
+    with pytest.raises(UsageError, match="once a step"):
+        opt.finish(out)
+    other = get_optimizer(name)()
+    other.start(torch.randn(D), K + 1, 10)
+    with pytest.raises(ConfigError, match=f"state of {K} tasks, not of {K + 1}"):
+        other.load_state_dict(state)
+    for wrong in ({}, None, [], "abc", {**state, "optimizer": "another"}):
+        with pytest.raises(ConfigError, match=r"no state_dict of an optimizer|state of 'another'"):
+            opt.load_state_dict(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="task_sizes must be >= 1"):
+        opt.start(torch.randn(D), K, 10, task_sizes=[1] * (K - 1) + [0])

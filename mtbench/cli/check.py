@@ -23,11 +23,14 @@ def optimizer(
     """Try an optimizer on small gradients, on the CPU, in seconds."""
     if name is None and file is None:
         raise UsageError("give a NAME or --file FILE.py")
+    from mtbench.cli.common import only_json
     from mtbench.registry import add_plugin_files
     from mtbench.training.conformance import check_optimizer
 
     add_plugin_files([str(path) for path in plugin or []])
-    _show(name or str(file), check_optimizer(name, file), json_)
+    with only_json(json_):
+        checks = check_optimizer(name, file)
+    _show(name or str(file), checks, json_)
 
 
 @app.command("suite")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import UsageError
@@ -17,6 +18,13 @@ def emit_json(value: Any) -> None:
     """One JSON object on standard output and nothing else there."""
     json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
+
+
+@contextlib.contextmanager
+def only_json(json_: bool) -> Iterator[None]:
+    """With ``--json`` what plugins print goes to standard error: standard output is for the one object."""
+    with contextlib.redirect_stdout(sys.stderr) if json_ else contextlib.nullcontext():
+        yield
 
 
 def out_console() -> Console:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import typer
 
@@ -74,7 +77,27 @@ def _as_rank(arguments: list[str]) -> int:
     return code
 
 
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """A scheduler's SIGTERM, and a closed terminal's SIGHUP, end a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
 def _run(arguments: list[str]) -> int:
+    with _told_to_end():
+        return _carry_out(arguments)
+
+
+def _carry_out(arguments: list[str]) -> int:
     command = typer.main.get_command(build_app())
     try:
         code = command.main(args=arguments, prog_name="mtbench", standalone_mode=False)

@@ -48,7 +48,8 @@ def command(
         limit,
         tuple(plugin),
     )
-    prepared = plan_jobs(order, store, results, check_rerun(rerun), until)
+    with common.only_json(json):
+        prepared = plan_jobs(order, store, results, check_rerun(rerun), until)
     if dry_run:
         if json:
             common.emit_json(plan_summary(prepared, until))
@@ -57,7 +58,8 @@ def command(
         return 0
     reporter = make_reporter()
     try:
-        records = execute_with(executor, prepared, until, reporter, address, gpus_per_run, max_concurrent)
+        with common.only_json(json):
+            records = execute_with(executor, prepared, until, reporter, address, gpus_per_run, max_concurrent)
     finally:
         reporter.close()
     if json:

@@ -79,7 +79,8 @@ def command(
         return execute_with(executor, prepared, None, reporter, address, gpus_per_run, max_concurrent, scheduler)
 
     try:
-        sweep = run_sweep(order, store, results, rerun, execute, max_concurrent or 4)
+        with common.only_json(json):
+            sweep = run_sweep(order, store, results, rerun, execute, max_concurrent or 4)
     finally:
         reporter.close()
     drawn = [_draw(sweep, name, figure) for name in common.names(optimizer, "--optimizer")]

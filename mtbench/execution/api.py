@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from mtbench.pipeline.request import Resolver
 from mtbench.pipeline.store import Store, default_root
 from mtbench.places import expanded
 from mtbench.registry import BASELINES, add_plugin_files
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Models are made and seeded with generators and defaults of the whole process."""
 
 
 @dataclass
@@ -71,7 +75,7 @@ def run(
 
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for a user's mistake before any work; a
-    run that fails has ``status`` ``failed`` in its record.
+    run that fails has ``status`` ``failed`` in its record. Calls from several threads wait for each other.
     """
     items = [f"{k}={v}" for k, v in set.items()] if isinstance(set, dict) else list(set)
     names = [optimizer] if isinstance(optimizer, str) else list(optimizer)
@@ -87,7 +91,8 @@ def run(
         tuple(baselines),
     )
     check_stage(until)
-    return carry_out_jobs(plan_jobs(order, store, results, rerun, until), until, reporter or Reporter(quiet=True))
+    with _ONE_AT_A_TIME:
+        return carry_out_jobs(plan_jobs(order, store, results, rerun, until), until, reporter or Reporter(quiet=True))
 
 
 def _place(name: str | Path) -> str:

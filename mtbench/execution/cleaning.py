@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mtbench.errors import UnknownNameError, UsageError
+from mtbench.errors import StoreError, UnknownNameError, UsageError
+from mtbench.pipeline.lease import holder_lives
 from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.store import Store, default_root
 from mtbench.places import expanded
@@ -28,11 +29,19 @@ def clean(
     """
     if not (runs or everything or leftovers):
         raise UsageError("name run ids (mtbench ls runs), or --leftovers, or --all")
+    if bool(runs) + everything + leftovers > 1:
+        raise UsageError("run ids, --leftovers and --all exclude each other")
     if stage is not None and stage not in STAGES:
         raise UsageError(f"--stage {stage!r}: no such stage. Stages: {', '.join(STAGES)}")
     target = Store(expanded(store) if store else default_root())
     if leftovers:
         return _leftovers(target, dry_run)
+    busy = [lease.stem for lease in _leases(target) if holder_lives(lease)]
+    if busy and not dry_run:
+        raise UsageError(
+            f"a run is computing in the store {target.root} ({busy[0]}), and may need what would be deleted\n"
+            "  Wait for it or interrupt it (it goes on later), then clean; --leftovers and --dry-run work meanwhile."
+        )
     chosen, kept = _all_stages(target), 0
     if not everything:
         chosen, kept = _stages_of(runs, results)
@@ -43,7 +52,17 @@ def clean(
             freed["bytes"] += _size(target.folder(name, key))
             if not dry_run:
                 target.remove(name, key)
+                _check_gone(target.folder(name, key))
     return freed
+
+
+def _check_gone(folder: Path) -> None:
+    if folder.exists():
+        raise StoreError(f"{folder} cannot be deleted: look at its permissions; nothing after it was touched")
+
+
+def _leases(store: Store) -> list[Path]:
+    return sorted(f for f in (store.root / "leases").glob("*.json") if not f.name.startswith("."))
 
 
 def _stages_of(runs: list[str], results: str) -> tuple[set[tuple[str, str]], int]:
@@ -65,12 +84,16 @@ def _all_stages(store: Store) -> set[tuple[str, str]]:
 
 
 def _leftovers(store: Store, dry_run: bool) -> dict[str, Any]:
-    held = {lease.stem for lease in (store.root / "leases").glob("*.json")}
+    held = {lease.stem for lease in _leases(store) if holder_lives(lease)}
     found = [f for kind in ("work", "damaged") for f in (store.root / kind).glob("*") if f.name not in held]
     freed = {"stages": [f"{f.parent.name}/{f.name}" for f in found], "bytes": sum(map(_size, found)), "kept": len(held)}
     if not dry_run:
         for folder in found:
             shutil.rmtree(folder, ignore_errors=True)
+            _check_gone(folder)
+        for lease in _leases(store):
+            if lease.stem not in held:
+                lease.unlink(missing_ok=True)
     return freed
 
 

@@ -14,7 +14,7 @@ _BARE = re.compile(r"""file://[^\s"']+|(?<![\w.~>/])/(?:[^\s"'/]+/)+[^\s"'/]*|(?
 _SOMEONES_HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:[\\/]Users[\\/][^\\/]+[\\/]?")
 
 
-def describe_error(error: Exception, places: Mapping[Path, str]) -> dict[str, Any]:
+def describe_error(error: BaseException, places: Mapping[Path, str]) -> dict[str, Any]:
     """An error as it stands in a record; ``places`` are folders with the short names they get there."""
     lines = [shorten_paths(line.rstrip(), places) for line in traceback.format_exception(error)]
     return {

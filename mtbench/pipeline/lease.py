@@ -108,6 +108,17 @@ class Lease:
         return _load(self.path)
 
 
+def holder_lives(path: Path, patience: float = HEARTBEAT + 1.0) -> bool:
+    """Whether somebody computes under the lease in ``path``; waits for a sign of life where only that can tell."""
+    sign = _load(path)
+    if not sign or _is_dead(sign):
+        return False
+    if sign.get("machine") == _machine():
+        return True
+    time.sleep(patience)
+    return _load(path) not in ({}, sign)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

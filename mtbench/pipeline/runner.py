@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -41,15 +42,15 @@ def carry_out(
     try:
         for stage in plan.until(until):
             built[stage.key] = build_stage(context, stage)
+        complete(record, plan, context, built)
     except KeyboardInterrupt:
         write(_stopped(record, plan, context, built, "interrupted", None))
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin may try to end the process
         write(_stopped(record, plan, context, built, "failed", error))
         if isinstance(error, MtbenchError):
             raise
         raise RunError(f"{run_id}: {type(error).__name__}: {error}") from error
-    complete(record, plan, context, built)
     whole = plan.final.key in built
     record["status"] = "complete" if whole else "interrupted"
     if not whole:
@@ -79,10 +80,11 @@ def _stopped(
     context: Context,
     built: dict[str, Built],
     status: str,
-    error: Exception | None,
+    error: Exception | SystemExit | None,
 ) -> dict[str, Any]:
     if built:
-        complete(record, plan, context, built)
+        with contextlib.suppress(OSError):  # a stage may be what is gone
+            complete(record, plan, context, built)
         record.pop("average", None)
     record["status"], record["finished"] = status, _now()
     if error is not None:

@@ -101,6 +101,8 @@ def find_row(board: Board, text: str) -> Row:
 
 def compare(board: Board, first: Row, second: Row, store: Store, most: int = 10) -> Comparison:
     """Compare two rows of one board; per-query evidence is added where ``store`` has the scores."""
+    if first is second:
+        raise UsageError(f"both are the row {first.name!r}: a row is all seeds of one setting")
     for row in (first, second):
         if not row.seeds_done:
             raise UsageError(f"{row.name} has no finished run with every task; {'; '.join(row.notes)}")

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtbench.errors import shown
+
 SCHEMA = 1
 """The version this program writes. Files of older versions are upgraded when they are read."""
 
@@ -123,9 +125,10 @@ def load_records(
 def read_record(path: Path, *, summary: bool = False) -> Loaded:
     """Read one file; see :class:`Loaded` for what may be wrong with it."""
     try:
-        with open(path, "rb") as file:
-            record = _parse(file.read(), summary)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if not path.is_file():
+            raise OSError("no file")
+        record = _parse(path.read_bytes(), summary)
+    except (OSError, ValueError, RecursionError) as error:
         return Loaded({}, path, f"cannot be read ({_brief(error)}): half-written or damaged", "unreadable")
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
         return Loaded({}, path, "is JSON, but not a run record (no schema version)", "invalid")
@@ -162,13 +165,41 @@ def validate(record: Record) -> str | None:
             return f"spec.{key} is missing"
     if not isinstance(spec["optimizer"].get("name"), str):
         return "spec.optimizer.name is missing"
+    if not isinstance(spec.get("suite_version", 1), int):
+        return "spec.suite_version is no whole number"
+    inner = (("spec.config", spec.get("config")), ("spec.optimizer.params", spec["optimizer"].get("params")))
+    for key, value in [*inner, *((k, record.get(k)) for k in _OBJECTS)]:
+        if value is not None and not isinstance(value, dict):
+            return f"{key} is not an object"
+    if not isinstance(record.get("stages") or [], list):
+        return "stages is not a list"
+    average = record.get("average")
+    if average is not None and not _is_number(average):
+        return f"average is {shown(average)}, no number"
+    for key in ("step_ms", "total_seconds", "peak_memory_bytes", "optimizer_state_bytes"):
+        value = (record.get("cost") or {}).get(key)
+        if value is not None and not _is_number(value):
+            return f"cost.{key} is {shown(value)}, no number"
     tasks = record.get("tasks", {})
     if not isinstance(tasks, dict):
         return "tasks is not an object"
     for name, task in tasks.items():
         if not isinstance(task, dict) or not isinstance(task.get("metrics"), dict):
             return f"tasks.{name}.metrics is missing"
+        wrong = next((m for m, v in task["metrics"].items() if v is not None and not _is_number(v)), None)
+        if wrong is not None:
+            return f"tasks.{name}.metrics.{wrong} is no number"
     return None
+
+
+_OBJECTS = ("cost", "environment", "training", "tuning", "analysis", "per_query")
+
+
+def _is_number(value: Any) -> bool:
+    """A number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < 1e308
 
 
 def optimizer_params(record: Record) -> Record:
@@ -224,12 +255,16 @@ def _mark_duplicates(loaded: list[Loaded], results: Path) -> None:
                 item.problem = f"repeats run id {identifier} of {kept.path} with {what} results: left out"
 
 
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+"""NaN and infinity, which JSON lacks and other programs write, are no numbers."""
+
+
 def _parse(raw: bytes, summary: bool) -> Any:
     """The JSON value; of a file in our own layout ``summary`` neither decodes nor parses the heavy lines."""
     if summary and raw.startswith(b'{\n"') and raw.endswith(b"\n}\n"):
         light = [block for block in raw[3:-3].split(b',\n"') if not block.startswith(_HEAVY_STARTS)]
         raw = b'{"' + b',"'.join(light) + b"}"
-    return json.loads(raw.decode())
+    return _DECODER.decode(raw.decode())
 
 
 def _layout(record: Record) -> str:

@@ -49,7 +49,7 @@ def check_optimizer(name: str | None = None, file: Path | None = None, *, worker
         torch.set_num_threads(1)  # on vectors this small a second thread costs more than it does
         if file is not None:
             add_plugin_files([str(file)])
-            name = name or _only_name(Path(file))
+            name = _name_in(Path(file), name)
         if name is None:
             raise ConfigError("check_optimizer needs a name or a file")
         subject = Subject(name, get_optimizer(name))
@@ -62,9 +62,13 @@ def check_optimizer(name: str | None = None, file: Path | None = None, *, worker
             os.environ[PLUGIN_VARIABLE] = before
 
 
-def _only_name(file: Path) -> str:
+def _name_in(file: Path, wanted: str | None) -> str:
     path = expanded(file).resolve()
     names = [n for n, entry in entries("optimizer").items() if entry.file == path]
+    if wanted is not None and wanted not in names:
+        raise PluginError(f"{file}: has no optimizer {wanted!r}; it has {', '.join(names) or 'none'}")
+    if wanted is not None:
+        return wanted
     if len(names) != 1:
         raise PluginError(f"{file}: expected one optimizer class, found {', '.join(names) or 'none'}")
     return names[0]
@@ -75,7 +79,7 @@ def _check(title: str, test: Callable[[Subject], str], subject: Subject) -> Chec
         return Check(title, True, test(subject))
     except ViolationError as violation:
         return Check(title, False, str(violation))
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is a finding, not the end of the checks
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a plugin raises is a finding, not the end
         return Check(title, False, f"raised {type(error).__name__}: {error}")
 
 

@@ -55,3 +55,63 @@ def test_a_suite_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "suite.toml").write_text("name = \n")
     assert main(["check", "suite", str(tmp_path)]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+PLUGIN = """
+import sys
+
+import numpy as np
+
+from mtbench import LossWeighting
+
+
+class Nasty(LossWeighting):
+    \"\"\"Uniform weights.\"\"\"
+
+    name = "nasty"
+    summary = "uniform weights"
+    {field}
+
+    def weights_from_losses(self, losses):
+        {body}
+        return np.full(len(losses), 1 / len(losses))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "says"), [("sys.exit(0)", "raised SystemExit"), ("print('noise')", "is the same as naive")]
+)
+def test_a_plugin_neither_ends_the_checks_nor_talks_into_the_json(
+    body: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "nasty.py"
+    file.write_text(PLUGIN.format(body=body, field=""))
+    assert main(["check", "optimizer", "--file", str(file), "--json"]) == 1
+    found = capsys.readouterr()
+    sentences = [check["sentence"] for check in json.loads(found.out)["checks"] if not check["ok"]]
+    assert any(says in sentence or "naive" in sentence for sentence in sentences)
+    assert ("noise" in found.err) == ("noise" in body)
+
+
+def test_a_plugin_that_ends_its_import_and_one_without_a_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "nasty.py"
+    file.write_text("raise SystemExit(3)\n" + PLUGIN.format(body="pass", field=""))
+    assert main(["check", "optimizer", "--file", str(file)]) == 2
+    assert "it calls sys.exit(3)" in capsys.readouterr().err
+    file.write_text(PLUGIN.format(body="pass", field="power: float"))
+    assert main(["run", "--optimizer", "nasty", "--plugin", str(file), "--suite", "kilt", "--dry-run"]) == 2
+    assert "Nasty: the hyperparameter 'power' has no default" in capsys.readouterr().err
+
+
+def test_a_name_that_the_file_does_not_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "nasty.py"
+    file.write_text(PLUGIN.format(body="pass", field=""))
+    assert main(["check", "optimizer", "naive", "--file", str(file)]) == 2
+    assert "has no optimizer 'naive'; it has nasty" in capsys.readouterr().err
+    file.write_text(
+        PLUGIN.format(body="pass", field="") + PLUGIN.format(body="pass", field="").replace("Nasty", "Twin")
+    )
+    assert main(["check", "optimizer", "--file", str(file)]) == 2
+    assert "two optimizers are called 'nasty'" in capsys.readouterr().err

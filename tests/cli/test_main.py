@@ -12,6 +12,7 @@ import pytest
 from tiny_suite import SETTINGS, write_suite
 
 from mtbench.cli.main import GROUPS, VERBS, main
+from mtbench.pipeline.lease import Lease
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +211,26 @@ def test_clean_frees_what_no_other_run_uses(suite: Path, capsys: pytest.CaptureF
     freed = json.loads(capsys.readouterr().out)
     assert freed == planned and freed["bytes"] > 0 and freed["kept"] == 2  # prepare and bm25 serve the baselines
     assert main(["clean", "no-such-run"]) == 2
+    assert main(["clean", run, "--all"]) == 2
+    capsys.readouterr()
+
+
+def test_clean_leaves_a_store_alone_in_which_a_run_computes(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(run_arguments(suite, "--until", "bm25")) == 0
+    leases = tmp_path / "home" / "leases"
+    with Lease(leases / "train-abc.json", lambda: False):
+        assert main(["clean", "--all"]) == 2
+        assert "a run is computing in the store" in capsys.readouterr().err
+        (tmp_path / "home" / "work" / "train-abc").mkdir(parents=True)
+        assert main(["clean", "--leftovers", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"stages": [], "bytes": 0, "kept": 1}
+        sign = json.loads((leases / "train-abc.json").read_text())
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (leases / "train-abc.json").write_text(json.dumps({**sign, "pid": gone.pid}))  # whose holder was killed
+    assert main(["clean", "--leftovers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"] == ["work/train-abc"]
+    assert not list(leases.iterdir())
+    assert main(["clean", "--all"]) == 0

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,34 @@ def test_a_wrong_setting_is_named_before_any_work(bench: Bench, assignment: str,
     assert not (bench.store / "stages").exists()
 
 
+def test_calls_from_several_threads_do_not_disturb_each_other(bench: Bench, tmp_path: Path) -> None:
+    def work(name: str) -> None:
+        found[name] = bench.run(name, store=tmp_path / name / "store", results=tmp_path / name / "results")[0]
+
+    found: dict[str, Any] = {}
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("cgd", "pcgrad")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {r["spec"]["optimizer"]["name"]: metrics(r) for r in bench.run(["cgd", "pcgrad"])}
+    assert {name: metrics(record) for name, record in found.items()} == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_a_run_is_interrupted_and_says_how_to_go_on(bench: Bench, sign: signal.Signals) -> None:
+    process = start(bench, "train.warmup_steps=100000", stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list((bench.store / "leases").glob("warmup-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(sign)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and b"Go on with:" in message
+    statuses = {json.loads(f.read_text())["status"] for f in bench.results.glob("runs/*/*/tsage/*.json")}
+    assert statuses == {"interrupted"} and not list((bench.store / "leases").glob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -244,11 +273,11 @@ def test_unknown_names(bench: Bench) -> None:
         bench.run("naive", until="cook")
 
 
-def start(bench: Bench, *extra: str) -> subprocess.Popen[bytes]:
+def start(bench: Bench, *extra: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     settings = [item for s in (*SETTINGS, *extra) for item in ("--set", s)]
     command = [sys.executable, "-m", "mtbench", "run", "--optimizer", "tsage", "--suite", str(bench.suite), *settings]
     command += ["--store", str(bench.store), "--results", str(bench.results)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ})
 
 
 @pytest.mark.slow

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from synthetic import make_record, make_spec
+from synthetic import family, make_record, make_spec, write_all
 
+from mtbench.report.leaderboard import load_board
 from mtbench.report.records import (
     load_records,
     read_record,
@@ -63,6 +66,40 @@ def test_a_second_write_replaces_the_first_and_leaves_no_other_file(tmp_path: Pa
     path = write_record(tmp_path, make_record())
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert load_records(tmp_path)[0].record["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("spec", "suite_version"), "1"), (("spec", "suite_version"), None), (("spec", "config"), "x"),
+        (("spec", "optimizer", "params"), 3), (("cost",), "x"), (("cost", "step_ms"), "fast"),
+        (("cost", "step_ms"), 10**400), (("environment",), [1]), (("training",), "x"), (("average",), "high"),
+        (("stages",), "x"), (("tasks", "nq", "metrics", "rprecision_page"), 10**400),
+        (("tasks", "nq", "metrics", "rprecision_page"), [1]),
+    ],
+)  # fmt: skip
+def test_a_record_of_wrong_types_is_left_out_and_the_others_count(
+    place: tuple[str, ...], value: Any, tmp_path: Path
+) -> None:
+    write_all(tmp_path, family())
+    record = make_record("tsage")
+    path = write_record(tmp_path, record)
+    inner: Any = record
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(record))
+    problem = read_record(path).problem
+    assert problem and ".".join(place[:3]) in problem.replace(" ", "")
+    assert {r.optimizer for r in load_board(tmp_path, "toy", "mini").rows} == {"naive", "bm25", "untrained"}
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"schema": ' + "9" * 5000 + "}", '{"schema": 1, "cost": NaN'])
+def test_what_json_readers_choke_on_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert "half-written or damaged" in str(read_record(tmp_path / "x.json").problem)
+    os.mkfifo(tmp_path / "pipe.json")
+    assert read_record(tmp_path / "pipe.json").problem  # and does not wait for a writer
 
 
 def test_how_many_settings_were_tried_stays_when_a_run_is_computed_again(tmp_path: Path) -> None:
