@@ -120,6 +120,9 @@ def _show_entry(record: dict[str, Any], path: Path, tasks: list[str], json_: boo
 
     metric, average = record["metric"], record.get("average")
     values = {task: record["tasks"].get(task, {"metrics": {}})["metrics"].get(metric) for task in tasks}
+    for task, given in record["inputs"].items():
+        asked = record["tasks"][task]["num_queries"]
+        _note(given.get("unanswered", 0), f"of {asked} queries of {task} have no results; each counts 0")
     missing = [task for task, value in values.items() if value is None]
     if missing:
         typer.echo(f"No {metric} for {', '.join(missing)}: the row has no average yet.", err=True)

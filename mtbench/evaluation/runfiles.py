@@ -21,6 +21,7 @@ Run = dict[str, dict[str, float]]
 Qrels = dict[str, dict[str, int]]
 """Query id -> passage id -> grade; 0 and below are judged and not relevant."""
 
+RUN_COLUMNS = (5, 6)
 QRELS_HEADER = ("query-id", "corpus-id", "score")
 
 
@@ -33,8 +34,8 @@ def read_trec_run(path: StrPath) -> Run:
     score that is no finite number, or a passage that stands twice under one query.
     """
     run: Run = {}
-    for line, columns in _columns(path, (5, 6)):
-        if len(columns) not in (5, 6):
+    for line, columns in columns_of(path, RUN_COLUMNS):
+        if len(columns) not in RUN_COLUMNS:
             raise DataError(
                 f"a run line has 6 columns (query Q0 passage rank score tag), this has {len(columns)}",
                 path=path,
@@ -57,7 +58,7 @@ def read_qrels(path: StrPath) -> Qrels:
     different grades, or a file without judgements.
     """
     qrels: Qrels = {}
-    for line, columns in _columns(path, (4,), QRELS_HEADER):
+    for line, columns in columns_of(path, (4,), QRELS_HEADER):
         if len(columns) not in (3, 4):
             raise DataError(
                 f"a judgement has 4 columns (query 0 passage grade), or 3 in BEIR's form; this has {len(columns)}",
@@ -79,7 +80,7 @@ def read_qrels(path: StrPath) -> Qrels:
     return qrels
 
 
-def _columns(path: StrPath, counts: Sequence[int], header: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
+def columns_of(path: StrPath, counts: Sequence[int], header: Sequence[str] = ()) -> Iterator[tuple[int, list[str]]]:
     """Fields of every line that is not blank, between white space.
 
     Below a header in tabs, and where tabs alone give one of the expected ``counts``, fields end at tabs.

@@ -89,8 +89,8 @@ def enter_system(
     spec = _specification(name, suite, suite_fingerprint, profile, seed)
     scores, inputs = _entered_before(record_path(results, spec), store)
     for task, file in files.items():
-        scores[task] = score_file(suite, suite.task(task), file)
-        inputs[task] = {"file": file.name, "sha256": _sha256(file)}
+        scores[task], unanswered = score_file(suite, suite.task(task), file)
+        inputs[task] = {"file": file.name, "sha256": _sha256(file), "unanswered": unanswered}
     per_query, stage = _store_scores(store, spec, inputs, scores)
     record: Record = {
         "status": "complete",

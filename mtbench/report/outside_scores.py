@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.data.files import iter_json_lines, iter_lines
+from mtbench.data.files import iter_json_lines
 from mtbench.data.reading import iter_passages, read_task
 from mtbench.data.types import QuerySplit
 from mtbench.errors import DataError
 from mtbench.evaluation import kilt
 from mtbench.evaluation.metrics import evaluate_task
-from mtbench.evaluation.runfiles import Run, read_trec_run
+from mtbench.evaluation.runfiles import RUN_COLUMNS, Run, columns_of, read_trec_run
 from mtbench.evaluation.scores import TaskScores
 from mtbench.suite import Suite, Task
 
@@ -55,8 +55,10 @@ class _Passages:
         return self.size
 
 
-def score_file(suite: Suite, task: Task, file: Path) -> TaskScores:
+def score_file(suite: Suite, task: Task, file: Path) -> tuple[TaskScores, int]:
     """Score one file on the dev queries of ``task``: KILT predictions (``.jsonl``) or else a TREC run.
+
+    Also how many of these queries the file has no results for; each of them scores 0.
 
     A prediction file names pages only, so it gives ``rprecision_page`` alone. Raises :class:`DataError`, with file
     and line, for a malformed file or an id that the suite does not have.
@@ -67,7 +69,7 @@ def score_file(suite: Suite, task: Task, file: Path) -> TaskScores:
     return _score_run(suite, task, dev, file)
 
 
-def _score_predictions(task: Task, dev: QuerySplit, file: Path) -> TaskScores:
+def _score_predictions(task: Task, dev: QuerySplit, file: Path) -> tuple[TaskScores, int]:
     if dev.gold_pages is None:
         raise DataError(
             f"task {task.name!r} has no gold pages, so a KILT prediction file cannot be scored on it",
@@ -80,10 +82,10 @@ def _score_predictions(task: Task, dev: QuerySplit, file: Path) -> TaskScores:
     for i, query in enumerate(dev.ids):
         if query in predictions:
             values[i] = kilt.rprecision(kilt.page_ids(predictions[query]["output"])[0], dev.gold_pages[i])
-    return TaskScores(dev.ids, {"rprecision_page": values})
+    return TaskScores(dev.ids, {"rprecision_page": values}), sum(query not in predictions for query in dev.ids)
 
 
-def _score_run(suite: Suite, task: Task, dev: QuerySplit, file: Path) -> TaskScores:
+def _score_run(suite: Suite, task: Task, dev: QuerySplit, file: Path) -> tuple[TaskScores, int]:
     run = read_trec_run(file)
     _refuse_unknown(run, dev.ids, "query", task, file)
     found = {passage for results in run.values() for passage in results}
@@ -96,7 +98,8 @@ def _score_run(suite: Suite, task: Task, dev: QuerySplit, file: Path) -> TaskSco
             page_of[passage.id] = passage.page
     _refuse_unknown(found, page_of, "passage", task, file)
     arrays = _as_arrays(run, dev, page_of, size)
-    return TaskScores(dev.ids, evaluate_task(arrays, arrays, _Passages(arrays.pages, arrays.size)))
+    scores = evaluate_task(arrays, arrays, _Passages(arrays.pages, arrays.size))
+    return TaskScores(dev.ids, scores), sum(query not in run for query in dev.ids)
 
 
 def _as_arrays(run: Run, dev: QuerySplit, page_of: Mapping[str, str], size: int) -> _Arrays:
@@ -143,4 +146,4 @@ def _ids_by_line(file: Path, kind: str) -> Iterator[tuple[int, str]]:
         yield from ((line, str(record["id"]).strip()) for line, record in iter_json_lines(file))
     else:
         column = 0 if kind == "query" else 2
-        yield from ((line, text.split()[column]) for line, text in iter_lines(file) if text.strip())
+        yield from ((line, columns[column]) for line, columns in columns_of(file, RUN_COLUMNS))

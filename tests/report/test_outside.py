@@ -35,8 +35,8 @@ def enter(suite: Suite, files: dict[str, Path], tmp_path: Path, name: str = "sea
 
 
 def test_a_run_is_scored_as_trec_eval_and_kilt_do(suite: Suite, systems: Path) -> None:
-    scores = score_file(suite, suite.task("nq"), systems / "nq.trec")
-    assert scores.ids == ["1", "2"]
+    scores, unanswered = score_file(suite, suite.task("nq"), systems / "nq.trec")
+    assert scores.ids == ["1", "2"] and unanswered == 0
     assert tuple(scores.per_query) == METRICS
     # Query 1: pages 0, 0, 3 are two pages, one of the two gold ones. Query 2: p3 and p11 tie, the larger id is first.
     assert scores.per_query["rprecision_page"].tolist() == [0.5, 0.0]
@@ -49,17 +49,18 @@ def test_equal_scores_go_by_id_descending(suite: Suite, tmp_path: Path) -> None:
     run = tmp_path / "tie.trec"
     run.write_text("2 Q0 p10 1 5 x\n2 Q0 p9 2 5 x\n")
     # "p9" > "p10" as text, so p9 comes first although the rank column says otherwise.
-    assert score_file(suite, suite.task("nq"), run).per_query["rprecision_page"].tolist() == [0.0, 0.0]
+    assert score_file(suite, suite.task("nq"), run)[0].per_query["rprecision_page"].tolist() == [0.0, 0.0]
     run.write_text("2 Q0 p10 1 5 x\n2 Q0 p1 2 5 x\n")
-    assert score_file(suite, suite.task("nq"), run).per_query["rprecision_page"].tolist() == [0.0, 1.0]
+    assert score_file(suite, suite.task("nq"), run)[0].per_query["rprecision_page"].tolist() == [0.0, 1.0]
 
 
 def test_kilt_predictions_give_page_rprecision_alone(suite: Suite, tmp_path: Path) -> None:
     file = tmp_path / "nq.jsonl"
     pages = [{"wikipedia_id": "1"}, {"wikipedia_id": 1}, {"wikipedia_id": 0}]
     file.write_text(json.dumps({"id": 1, "output": [{"provenance": pages}]}) + "\n")
-    scores = score_file(suite, suite.task("nq"), file)
+    scores, unanswered = score_file(suite, suite.task("nq"), file)
     assert {name: values.tolist() for name, values in scores.per_query.items()} == {"rprecision_page": [1.0, 0.0]}
+    assert unanswered == 1
     with pytest.raises(DataError, match=r"task 'doc' has no gold pages.*\n.*doc\.trec"):
         score_file(suite, suite.task("doc"), file)
 
@@ -104,6 +105,7 @@ def test_lost_scores_of_an_earlier_entry_are_an_error_not_a_gap(suite: Suite, sy
 UNKNOWN = {
     ("nq.trec", "1 Q0 p0 1 3 x\n7 Q0 p0 1 3 x\n"): r"nq\.trec:2: query '7' is not in task 'nq' \(1 unknown",
     ("nq.trec", "1 Q0 p0 1 3 x\n\n1 Q0 p99 2 2 x\n"): r"nq\.trec:3: passage 'p99' is not in task 'nq'",
+    ("nq.trec", "1\tQ0\tp0\t1\t3\tx\nno one\tQ0\tp0\t1\t3\tx\n"): r"nq\.trec:2: query 'no one' is not in task",
     ("nq.jsonl", '{"id": 9, "output": [{"provenance": []}]}\n'): r"nq\.jsonl:1: query '9' is not in task",
 }
 
