@@ -186,6 +186,12 @@ def join_ranks() -> TorchRanks:
     With a GPU for each process of this machine NCCL moves what lies on GPUs; otherwise, and on the CPU, gloo.
     """
     import torch.distributed as dist
+
+    # Its functions take the process group of the moment of their import as a default argument, and so keep it alive
+    # for good; torch imports it with torch._dynamo, in the first optimizer step. A group that outlives leave_ranks
+    # has threads that now and then abort the whole process ("terminate called without an active exception") when they
+    # let go of a tensor while the interpreter shuts down. Imported here, it finds no group yet.
+    import torch.distributed.nn.functional
     from torch.distributed.rendezvous import rendezvous
 
     local = int(os.environ.get("LOCAL_RANK", "0"))

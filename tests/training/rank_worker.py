@@ -125,6 +125,12 @@ def drift(folder: Path, ranks: Ranks) -> None:
         leave(folder, f"drift-{ranks.rank}", {"message": str(error)}, None)
 
 
+def exchange_threads() -> list[str]:
+    """The threads by which this process exchanges tensors with others (Linux)."""
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    return sorted(name for name in names if "gloo" in name)
+
+
 def leave(folder: Path, name: str, value: dict[str, Any], ranks: Ranks | None) -> None:
     if ranks is None or ranks.rank == 0:
         (folder / f"{name}.json").write_text(json.dumps(value))
@@ -137,7 +143,9 @@ def main(folder: Path) -> None:
         train_all(folder, ranks, sharded)
     resume(folder, ranks)
     drift(folder, ranks)
+    threads = exchange_threads()
     leave_ranks()
+    leave(folder, f"threads-{ranks.rank}", {"before": threads, "after": exchange_threads()}, None)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,14 @@ def test_ranks_that_drift_apart_are_noticed(runs: tuple[Path, dict[str, dict[str
         assert "after step 8 of episode 1 the ranks' weights differ" in left(folder, f"drift-{rank}")["message"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_outlives_the_group(runs: tuple[Path, dict[str, dict[str, Any]]]) -> None:
+    # Such a thread aborts the process now and then, when the interpreter ends before it.
+    for rank in (0, 1):
+        threads = left(runs[0], f"threads-{rank}")
+        assert threads["before"] and not threads["after"], threads
+
+
 class Place(Ranks):
     """A rank by itself, for what needs no exchange."""
 
