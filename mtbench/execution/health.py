@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from mtbench.errors import EnvironmentMismatchError
+from mtbench.errors import EnvironmentMismatchError, MtbenchError
+from mtbench.execution.ray_connect import join_cluster
 from mtbench.pipeline.environment import environment
 from mtbench.pipeline.store import default_root
 from mtbench.places import expanded
@@ -65,11 +65,11 @@ def _cluster(address: str, problems: list[str]) -> dict[str, Any]:
     import ray
 
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        join_cluster(address)
         resources = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
         return {"nodes": sum(bool(n["Alive"]) for n in ray.nodes()), **resources}
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        problems.append(f"no Ray cluster at {address}: {str(error).splitlines()[0]}")
+    except MtbenchError as error:
+        problems.append(str(error).splitlines()[0])
         return {}
     finally:
         ray.shutdown()

@@ -72,7 +72,8 @@ def _meeting_place() -> dict[str, str]:
 def _start(rank: int, group: dict[str, str]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(p for p in sys.path if p)  # a Ray worker's path may come from its driver
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path}
-    return subprocess.Popen([sys.executable, "-m", "mtbench.pipeline.follower"], env={**os.environ, **group, **own})
+    command = [sys.executable, "-P", "-m", "mtbench.pipeline.follower"]
+    return subprocess.Popen(command, env={**os.environ, **group, **own})
 
 
 def _watch(followers: list[subprocess.Popen[bytes]], ranks: Any, ended: threading.Event) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from dataclasses import dataclass
 from typing import Any
 
-from mtbench.errors import EnvironmentMismatchError, UsageError
+from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared
 from mtbench.execution.progress import Reporter
+from mtbench.execution.ray_connect import join_cluster
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -23,15 +23,6 @@ QUIET = {
 
 OBJECT_STORE = 150 * 2**20
 """Bytes of shared memory for a local Ray: only plain values cross it."""
-
-PASSED_ON = (
-    "MTBENCH_PLUGINS",
-    "MTBENCH_MIRROR",
-    "HF_HUB_OFFLINE",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "MTBENCH_PREPARE_WORKERS",
-)
 
 
 def carry_out_with_ray(
@@ -79,22 +70,12 @@ def carry_out_with_ray(
 def _connect(address: str | None) -> None:
     import ray
 
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        # "local" also where RAY_ADDRESS is set: only --address joins a cluster
-        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **common)
+    if address is not None:
+        join_cluster(address)
         return
-    if address.startswith("ray://") and importlib.util.find_spec("grpc") is None:
-        raise EnvironmentMismatchError("--address ray://... needs Ray's client: pip install 'ray[client]'")
-    passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    try:
-        ray.init(address=address, runtime_env={"env_vars": passed} if passed else None, **common)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"no Ray cluster at --address {address}: {' '.join(str(error).split())[:300]}\n"
-            "  Start one with `ray start --head` (and `ray start --address=HEAD:6379` on the other nodes), "
-            "or leave --address out for a local Ray."
-        ) from None
+    # "local" also where RAY_ADDRESS is set: only --address joins a cluster
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,8 @@ def survives_a_worker(subject: Subject) -> str:
     code = "import sys; from mtbench.training.conformance import worker_updates as w; print(w(sys.stdin.read()))"
     place = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *(p for p in sys.path if p)])
     there = {**os.environ, "PYTHONPATH": place, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], input=spec, capture_output=True, text=True, env=there)
+    # -P: a random.py or mtbench.py in the user's folder is a plugin and nobody's module
+    done = subprocess.run([sys.executable, "-P", "-c", code], input=spec, capture_output=True, text=True, env=there)
     if done.returncode:
         raise ViolationError(f"a fresh process cannot run it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     if json.loads(done.stdout.splitlines()[-1]) != json.loads(worker_updates(spec)):

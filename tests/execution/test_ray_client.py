@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from execution_cases import Local, outcome, records_in, tiny_order
 
+from mtbench.errors import UsageError
+from mtbench.execution import ray_connect
 from mtbench.execution.api import plan_jobs
 from mtbench.execution.ray_worker import carry_out_unit
 
@@ -68,6 +70,42 @@ def test_the_whole_experiment_runs_on_the_cluster(local: Local, cluster: str, tm
     written = records_in(tmp_path / "results")
     assert outcome(written[setting.jobs[0].run_id]) == outcome(setting.records[0])
     assert "seed 0: train 2 done" in done.stderr  # the far driver's lines are shown here
+
+
+def init_that_fails(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> list[str]:
+    """``ray.init`` raises these, one a call, and then works; returns the addresses that it is asked for."""
+    import ray
+
+    asked: list[str] = []
+
+    def init(address: str, **options: Any) -> None:
+        asked.append(address)
+        if errors:
+            raise errors.pop(0)
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray_connect, "PAUSE", 0.0)
+    monkeypatch.setattr(ray_connect.importlib.util, "find_spec", lambda name: True)
+    return asked
+
+
+def test_a_server_that_dies_in_its_fork_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = ConnectionAbortedError("Initialization failure from server: RuntimeError: Starting Ray client server failed")
+    asked = init_that_fails(monkeypatch, [lost, lost])
+    ray_connect.join_cluster("ray://here:1")
+    assert asked == ["ray://here:1"] * 3
+    asked = init_that_fails(monkeypatch, [lost] * 100)
+    with pytest.raises(UsageError, match=r"no Ray cluster at --address ray://here:1.*server failed"):
+        ray_connect.join_cluster("ray://here:1")
+    assert len(asked) == ray_connect.TRIES
+
+
+def test_an_address_where_nothing_answers_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = init_that_fails(monkeypatch, [ConnectionError("nobody there")])
+    with pytest.raises(UsageError, match=r"nobody there\n.*ray start --head"):
+        ray_connect.join_cluster("here:1")
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("what", ["run_id", "stages"])

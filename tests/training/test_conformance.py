@@ -72,6 +72,13 @@ def test_what_only_works_in_its_own_process(tmp_path: Path, monkeypatch: pytest.
     assert "other numbers" in failed["worker"]
 
 
+def test_a_plugin_file_may_be_named_like_any_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a fresh Python would look here first
+    for name in ("random", "mtbench"):
+        file = new_optimizer("brand_new", tmp_path).rename(tmp_path / f"{name}.py")
+    assert failures(check_optimizer(file=file)) == {}
+
+
 def test_the_scaffold_passes_as_it_stands(tmp_path: Path) -> None:
     checks = check_optimizer(file=new_optimizer("brand_new", tmp_path))
     assert failures(checks) == {}
