@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from mtbench.cli import common
 from mtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
 
@@ -55,9 +60,22 @@ def _settings() -> list[dict[str, str]]:
     for section, outer in Config.model_fields.items():
         assert outer.annotation is not None
         for key, inner in outer.annotation.model_fields.items():
-            summary = f"default {inner.default!r}" + (f"; {inner.description}" if inner.description else "")
-            rows.append({"name": f"{section}.{key}", "summary": summary})
+            told = [f"default {inner.default!r}", _allowed(inner), inner.description]
+            rows.append({"name": f"{section}.{key}", "summary": "; ".join(text for text in told if text)})
     return rows
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The words and the bounds that a setting has, in a few characters."""
+    from typing import Literal, get_args, get_origin
+
+    kinds = (field.annotation, *get_args(field.annotation))
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if words and int in kinds:
+        words.insert(0, "a whole number")
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    bounds = [f"{signs[n]} {getattr(m, n):g}" for m in field.metadata for n in signs if hasattr(m, n)]
+    return ", ".join([" | ".join(words), *bounds] if words else bounds)
 
 
 def _runs(results: str) -> list[dict[str, str]]:

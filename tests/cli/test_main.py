@@ -166,6 +166,15 @@ def test_output_that_nobody_takes(target: str, code: int, says: str) -> None:
     assert says in done.stderr and len(done.stderr.splitlines()) == (1 if says else 0)
 
 
+def test_ls_settings_tells_what_each_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "settings", "--json"]) == 0
+    told = {row["name"]: row["summary"] for row in json.loads(capsys.readouterr().out)["settings"]}
+    assert told["negatives.exclude"] == "default 'passage'; passage | page; page: other passages of a gold page too"
+    assert told["search.backend"] == "default 'exact'; exact | flat | ivf | hnsw"
+    assert told["train.start_episode"].startswith("default 'last'; a whole number | last | warmup;")
+    assert told["bm25.b"] == "default 0.4; >= 0, <= 1"
+
+
 def test_ls_lists_all_fifteen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "optimizers", "--json"]) == 0
     names = {row["name"] for row in json.loads(capsys.readouterr().out)["optimizers"]}
