@@ -24,7 +24,9 @@ def command(
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
     ] = False,
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    readme: Annotated[Path, typer.Option(help="File whose leaderboard block --write updates.")] = Path("README.md"),
+    readme: Annotated[
+        Path | None, typer.Option(help="File whose leaderboard block --write updates; default: README.md.")
+    ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -36,6 +38,8 @@ def command(
     format = "json" if json else format
     if format not in _FORMATS:
         raise UsageError(f"unknown format {format!r}: one of {', '.join(_FORMATS)}")
+    if readme is not None and not readme.is_file():
+        raise UsageError(f"--readme {readme}: no such file")
     if plugin:
         from mtbench.registry import add_plugin_files
 
@@ -44,8 +48,12 @@ def command(
     if write:
         from mtbench.report.writing import write_board
 
-        for path in write_board(board, results, readme):
+        written = write_board(board, results, readme or Path("README.md"))
+        for path in written:
             err_console().print(f"wrote {path}", markup=False, highlight=False)
+        if readme is not None and readme not in written:
+            mark = f"<!-- leaderboard:{board.suite}:begin -->"
+            err_console().print(f"{readme} has no leaderboard block ({mark})", markup=False, highlight=False)
     if format == "terminal":
         print_board(board, out_console())
     else:

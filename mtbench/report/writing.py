@@ -30,9 +30,14 @@ def write_board(board: Board, results: Path, readme: Path | None = None) -> list
 def update_block(readme: Path, board: Board) -> bool:
     """Replace what stands between ``<!-- leaderboard:SUITE:begin -->`` and ``:end``; False if there is no block.
 
-    Raises DataError if one of the two marks is missing or they are in the wrong order.
+    Line ends stay as the file has them. Raises DataError if one of the two marks is missing, they are in the wrong
+    order, or the file is not UTF-8.
     """
-    text = readme.read_text(encoding="utf-8")
+    try:
+        text = readme.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        remedy = "Save it as UTF-8, or choose another file with --readme."
+        raise DataError(f"not UTF-8 at byte {error.start}", path=readme, remedy=remedy) from error
     begin, end = (f"<!-- leaderboard:{board.suite}:{mark} -->" for mark in ("begin", "end"))
     start, stop = text.find(begin), text.find(end)
     if start < 0 and stop < 0:
@@ -44,5 +49,7 @@ def update_block(readme: Path, board: Board) -> bool:
             remedy="Write both, in this order, each on a line of its own.",
         )
     block = f"{begin}\n\n{to_markdown(board)}\n{end}"
+    if "\r\n" in text:
+        block = block.replace("\n", "\r\n")
     write_atomically(readme, text[:start] + block + text[stop + len(end) :])
     return True

@@ -44,6 +44,9 @@ def test_write_puts_files_beside_the_runs(capsys: pytest.CaptureFixture[str], tm
     code, _, err = run(capsys, folder, "leaderboard", "--write", "--readme", str(readme))
     assert code == 0 and len(list((folder / "leaderboards").iterdir())) == 5
     assert "untrained encoder" in readme.read_text() and "README.md" in err.replace("\n", "")
+    readme.write_text("no marks\n")
+    _, _, err = run(capsys, folder, "leaderboard", "--write", "--readme", str(readme))
+    assert "has no leaderboard block (<!-- leaderboard:toy:begin -->)" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def test_write_puts_files_beside_the_runs(capsys: pytest.CaptureFixture[str], tm
     [
         (["leaderboard", "--format", "xls"], "terminal, md, csv"),
         (["leaderboard", "--metric", "f1"], "recall@100"),
+        (["leaderboard", "--write", "--readme", "nowhere/README.md"], "no such file"),
         (["leaderboard", "--profile", "paper"], "mtbench run"),
         (["compare", "tsage", "nobody"], "cgd"),
         (["plot", "--kind", "pie"], "curves"),

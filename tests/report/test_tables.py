@@ -168,3 +168,14 @@ def test_a_readme_without_or_with_half_a_block(tmp_path: Path) -> None:
     readme.write_text("<!-- leaderboard:toy:begin -->")
     with pytest.raises(DataError, match="pair"):
         update_block(readme, make_board())
+
+
+def test_a_readme_keeps_its_line_ends_and_must_be_utf8(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_bytes(b"before\r\n<!-- leaderboard:toy:begin -->\r\n<!-- leaderboard:toy:end -->\r\nafter\r\n")
+    assert update_block(readme, make_board())
+    lines = readme.read_bytes().split(b"\n")
+    assert len(lines) > 10 and all(line.endswith(b"\r") for line in lines[:-1])
+    readme.write_bytes("Stra\xdfe <!-- leaderboard:toy:begin -->".encode("latin-1"))
+    with pytest.raises(DataError, match=r"README\.md: not UTF-8 at byte 4"):
+        update_block(readme, make_board())
