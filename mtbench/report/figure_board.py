@@ -72,5 +72,5 @@ def cost_figure(board: Board) -> Figure:
         if any(r.best_tier for r in rows):
             title += "; green: not distinguishable from the best"
         axes.set_title(title, loc="left")
-        label_points(figure, axes, list(zip(x, y, strict=True)), [r.label for r in rows])
+        label_points(axes, list(zip(x, y, strict=True)), [r.label for r in rows])
     return figure

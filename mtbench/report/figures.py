@@ -90,50 +90,44 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(columns, len(labels))))
 
 
-def label_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Write each name beside its point where it covers neither points nor other names; else with a thin line."""
-    with styled():
-        figure.canvas.draw()  # positions of text are known only after a layout
-        inside = axes.get_window_extent()
-        spots = [axes.transData.transform(p) for p in points]
-        taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
-        unit = figure.dpi / 72
-        for (x, y), point, name in zip(spots, points, names, strict=True):
-            probe = axes.text(0, 0, name, fontsize=8)
-            extent = probe.get_window_extent()
-            probe.remove()
-            w, h = extent.width, extent.height
-            for dx, dy in _offsets(w / unit, h / unit):
-                box = (x + dx * unit, y + dy * unit, x + dx * unit + w, y + dy * unit + h)
-                fits = inside.x0 <= box[0] and box[2] <= inside.x1 and inside.y0 <= box[1] and box[3] <= inside.y1
-                if fits and not any(_overlap(box, other) for other in taken):
-                    break
-            taken.append(box)
-            far = abs(dy + h / unit / 2) > 6 + h / unit
-            axes.annotate(
-                name,
-                point,
-                (dx, dy),
-                textcoords="offset points",
-                fontsize=8,
-                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "#777777"} if far else None,
-            )
+def label_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Write the names in a column right of the axes, in the points' order from top to bottom, each with a thin line.
+
+    However close points lie, no name covers anything, and lines of points above each other do not cross.
+    """
+    axes.autoscale_view()  # limits are settled late otherwise, and places with them
+    order = sorted(range(len(points)), key=lambda i: (-points[i][1], points[i][0]))
+    wanted = [axes.transAxes.inverted().transform(axes.transData.transform(points[i]))[1] for i in order]
+    height = axes.get_window_extent().height / axes.figure.dpi * 72
+    for i, y in zip(order, _spread(wanted, 11 / height), strict=True):
+        axes.annotate(
+            names[i],
+            points[i],
+            (1.03, y),
+            textcoords="axes fraction",
+            fontsize=8,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "lw": 0.5,
+                "color": "#9a9a9a",
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+            annotation_clip=False,
+        )
 
 
-def _offsets(w: float, h: float) -> list[tuple[float, float]]:
-    near = [
-        (6, -h / 2),
-        (-6 - w, -h / 2),
-        (-w / 2, 6),
-        (-w / 2, -6 - h),
-        (5, 4),
-        (5, -4 - h),
-        (-5 - w, 4),
-        (-5 - w, -4 - h),
-    ]
-    far = [(dx, dy) for d in (18, 30, 44, 60) for dx in (8.0, -8 - w, -w / 2) for dy in (d, -d - h)]
-    return near + far
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """Falling ``places`` in 0 to 1, moved as little as keeps them ``gap`` apart (less where they are too many)."""
+    gap = min(gap, 1 / max(1, len(places)))
+    groups: list[list[float]] = []  # each: sum of the tops wanted by its members, their number
+    for k, place in enumerate(places):
+        groups.append([place + k * gap, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] < groups[-1][0] / groups[-1][1]:
+            total, count = groups.pop()
+            groups[-1][0] += total
+            groups[-1][1] += count
+    tops = [min(max(total / count, (len(places) - 1) * gap), 1.0) for total, count in groups for _ in range(int(count))]
+    return [top - k * gap for k, top in enumerate(tops)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from synthetic import TASKS, family, make_record, write_all
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
@@ -64,13 +66,19 @@ def test_the_same_records_give_the_same_file(board: Board, tmp_path: Path) -> No
     assert first == second
 
 
-def test_labels_of_a_cost_figure_do_not_cover_each_other(board: Board) -> None:
-    for i, row in enumerate(r for r in board.rows if r.kind == "optimizer"):
+def test_labels_of_a_cost_figure_cover_nothing(board: Board) -> None:
+    rows = [r for r in board.rows if r.kind == "optimizer"]
+    for i, row in enumerate(rows):
         row.costs["step_ratio"] = 1.0 + 0.001 * i
     figure = cost_figure(board)
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    FigureCanvasAgg(figure).draw()
+    texts = figure.axes[0].texts
+    boxes = [Text.get_window_extent(text) for text in texts]  # without the line
     assert len(boxes) == 6
+    edge = figure.axes[0].get_window_extent().x1
+    assert all(edge < box.x0 and box.x1 < figure.bbox.x1 and box.y0 > 0 for box in boxes)
+    by_score = sorted(rows, key=lambda r: -(r.average.mean or 0))
+    assert [text.get_text() for text in texts] == [r.label for r in by_score if not r.variant]
     for i, one in enumerate(boxes):
         assert not any(one.overlaps(other) for other in boxes[i + 1 :])
 
