@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from mtbench.config import parse_value
 from mtbench.errors import UsageError
 from mtbench.pipeline.store import Store
 from mtbench.report.leaderboard import Board, compare_estimates
 from mtbench.report.per_query import QueryScores, align, load_scores
 from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
 from mtbench.report.rows import Row
-from mtbench.report.settings import describe_params
+from mtbench.report.settings import default_params
 from mtbench.report.statistics import Difference, Estimate, correct, crossed_test, randomisation_test
 
 
@@ -79,11 +81,11 @@ def find_row(board: Board, text: str) -> Row:
     Raises UsageError, with all names, if there is none or more than one.
     """
     name, _, setting = text.partition(":")
-    wanted = ", ".join(part.strip() for part in sorted(setting.split(","))) if setting else ""
+    wanted = _changed(name, setting)
     rules: list[Callable[[Row], bool]] = [
         lambda r: text == r.name,
         lambda r: text == r.label and not r.variant,
-        lambda r: r.optimizer == name and describe_params(r.params) == wanted and not r.variant,
+        lambda r: r.optimizer == name and r.params == wanted and not r.variant,
         lambda r: text == r.label,
         lambda r: not setting and r.optimizer == name,
         lambda r: any(run["run_id"].startswith(text) for run in r.runs.values()),
@@ -97,6 +99,13 @@ def find_row(board: Board, text: str) -> Row:
     names = "\n    ".join(r.name for r in (found or board.measured))
     problem = f"{len(found)} rows fit {text!r}" if found else f"no finished or started run is called {text!r}"
     raise UsageError(f"{problem}. Write one of:\n    {names}")
+
+
+def _changed(optimizer: str, setting: str) -> dict[str, Any]:
+    """What ``tau=4,beta=0.9`` changes of the optimizer's defaults; naming a default changes nothing."""
+    named = {key.strip(): parse_value(value) for key, _, value in (p.partition("=") for p in setting.split(",") if p)}
+    defaults = default_params([optimizer])[optimizer]
+    return {key: value for key, value in named.items() if key not in defaults or defaults[key] != value}
 
 
 def compare(board: Board, first: Row, second: Row, store: Store, most: int = 10) -> Comparison:

@@ -70,6 +70,8 @@ def board(tmp_path: Path, store: Store) -> Board:
 def test_rows_are_found_by_what_users_write(board: Board) -> None:
     assert find_row(board, "tsage").name == "tsage"
     assert find_row(board, "tsage:tau=4").name == "tsage (tau=4)"
+    assert find_row(board, "tsage: beta=0.999, tau=4.0").name == "tsage (tau=4)"  # one of the two is the default
+    assert find_row(board, "tsage:tau=2").name == "tsage"
     assert find_row(board, "tsage (tau=4)").name == "tsage (tau=4)"
     assert find_row(board, "bm25").label == find_row(board, "BM25").label == "BM25"
     other = Row("tsage", "tsage", "optimizer", variant="train.lr=1")
