@@ -143,4 +143,7 @@ def entry() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno != errno.EPIPE:
             code = code or StoreError.exit_code
+    # Where Ctrl-C came while Python ran a piece of source text (dataclasses and torch do, when they are imported),
+    # CPython remembers it, and `python -m mtbench` would die of SIGINT whatever the code. The next text clears that.
+    exec("")
     sys.exit(code)

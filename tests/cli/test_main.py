@@ -166,6 +166,17 @@ def test_output_that_nobody_takes(target: str, code: int, says: str) -> None:
     assert says in done.stderr and len(done.stderr.splitlines()) == (1 if says else 0)
 
 
+def test_an_interruption_inside_of_source_text_is_130_too(tmp_path: Path) -> None:
+    plugin = tmp_path / "stops.py"
+    plugin.write_text(
+        "from mtbench import LossWeighting\n\nexec('raise KeyboardInterrupt')\n\n\n"
+        "class Stops(LossWeighting):\n    name = 'stops'\n"
+    )
+    command = [sys.executable, "-m", "mtbench", "info", "stops", "--plugin", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130 and "interrupted" in done.stderr
+
+
 def test_ls_settings_tells_what_each_may_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "settings", "--json"]) == 0
     told = {row["name"]: row["summary"] for row in json.loads(capsys.readouterr().out)["settings"]}

@@ -223,8 +223,8 @@ def test_told_to_end_a_run_is_interrupted_and_says_how_to_go_on(bench: Bench, si
     while not list((bench.store / "leases").glob("warmup-*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(sign)
-    message = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and b"Go on with:" in message
+    message = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130 and "Go on with:" in message, message
     statuses = {json.loads(f.read_text())["status"] for f in bench.results.glob("runs/*/*/tsage/*.json")}
     assert statuses == {"interrupted"} and not list((bench.store / "leases").glob("*.json"))
 
