@@ -37,6 +37,17 @@ class Lease:
         self.held = False
 
     def __enter__(self) -> Lease:
+        try:
+            self._acquire()
+        except BaseException:  # such as Ctrl-C just after the file was made
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._release()
+
+    def _acquire(self) -> None:
         seen: tuple[Any, float] = (None, time.monotonic())
         while not self._done():
             if self._create():
@@ -45,13 +56,12 @@ class Lease:
                 self._thread.start()
                 break
             seen = self._watch(seen)
-        return self
 
-    def __exit__(self, *exc: object) -> None:
+    def _release(self) -> None:
         self._stop.set()
-        if self._thread:
+        if self._thread and self._thread.is_alive():
             self._thread.join()
-        if self.held and self._read().get("owner") == self._owner:
+        if self._read().get("owner") == self._owner:
             self.path.unlink(missing_ok=True)
 
     def _create(self) -> bool:

@@ -38,6 +38,17 @@ def test_it_is_gone_afterwards(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_on_the_way_in_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        assert (tmp_path / "stage.json").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), Lease(tmp_path / "stage.json", never):
+        pytest.fail("it was never held")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_done_needs_no_lease(tmp_path: Path) -> None:
     with Lease(tmp_path / "stage.json", lambda: True) as lease:
         assert not lease.held
