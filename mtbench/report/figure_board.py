@@ -56,7 +56,7 @@ def cost_figure(board: Board) -> Figure:
     rows = [r for r in rows if r.costs.get(key) is not None]
     if not rows:
         raise UsageError("no finished run has a time per step")
-    figure = new_figure(6.2, 4.0)
+    figure = new_figure(6.2, max(4.0, 1.0 + 0.16 * len(rows)))  # room for the column of names
     with styled():
         axes = figure.add_subplot()
         x = [float(r.costs[key] or 0) for r in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def test_the_same_records_give_the_same_file(board: Board, tmp_path: Path) -> No
     assert first == second
 
 
-def test_labels_of_a_cost_figure_cover_nothing(board: Board) -> None:
+@pytest.mark.parametrize("settings", [0, 60])
+def test_labels_of_a_cost_figure_cover_nothing(settings: int, board: Board) -> None:
+    rows = [r for r in board.rows if r.kind == "optimizer" and not r.variant]
+    board.rows += [replace(rows[0], params={"tau": 100.0 + i}) for i in range(settings)]
     rows = [r for r in board.rows if r.kind == "optimizer"]
     for i, row in enumerate(rows):
         row.costs["step_ratio"] = 1.0 + 0.001 * i
@@ -74,7 +78,7 @@ def test_labels_of_a_cost_figure_cover_nothing(board: Board) -> None:
     FigureCanvasAgg(figure).draw()
     texts = figure.axes[0].texts
     boxes = [Text.get_window_extent(text) for text in texts]  # without the line
-    assert len(boxes) == 6
+    assert len(boxes) == 6 + settings
     edge = figure.axes[0].get_window_extent().x1
     assert all(edge < box.x0 and box.x1 < figure.bbox.x1 and box.y0 > 0 for box in boxes)
     by_score = sorted(rows, key=lambda r: -(r.average.mean or 0))
