@@ -5,14 +5,14 @@ RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=... python rank_worker.py 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import contextlib
 
 import numpy as np
 import torch
@@ -127,7 +127,10 @@ def drift(folder: Path, ranks: Ranks) -> None:
 
 def exchange_threads() -> list[str]:
     """The threads by which this process exchanges tensors with others (Linux)."""
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    names = []
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            names.append((task / "comm").read_text().strip())
     return sorted(name for name in names if "gloo" in name)
 
 
@@ -145,6 +148,9 @@ def main(folder: Path) -> None:
     drift(folder, ranks)
     threads = exchange_threads()
     leave_ranks()
+    deadline = time.monotonic() + 5
+    while exchange_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)  # a thread that has been joined is listed a moment longer
     leave(folder, f"threads-{ranks.rank}", {"before": threads, "after": exchange_threads()}, None)
 
 
