@@ -63,7 +63,7 @@ def make_record(setting: int, seed: int) -> dict[str, Any]:
 
 def write_records(folder: Path, count: int) -> None:
     """Write ``count`` records; without fsync, which is not what is measured."""
-    from mtbench.report import records
+    from mtbench.records import files as records
 
     records.os.fsync = lambda _: None  # type: ignore[attr-defined]
     for index in range(count):
@@ -72,8 +72,8 @@ def write_records(folder: Path, count: int) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds to load, to rank and to render, processor seconds of all three, and the peak memory in MB."""
+    from mtbench.records.files import load_records
     from mtbench.report.leaderboard import build_board
-    from mtbench.report.records import load_records
     from mtbench.report.tables import to_csv
 
     start, cpu = time.perf_counter(), time.process_time()

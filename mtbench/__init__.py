@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mtbench.execution.api import run
     from mtbench.hyperparameters import hyper
-    from mtbench.optimizer import MultitaskOptimizer
+    from mtbench.optim.contract import MultitaskOptimizer
+    from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
     from mtbench.registry import get_optimizer, get_suite
     from mtbench.suite import Suite, SuiteDefinition, Task
-    from mtbench.weighting import GradientCombining, GramWeighting, LossWeighting
 
 __all__ = [
     "GradientCombining",
@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GradientCombining": "mtbench.weighting",
-    "GramWeighting": "mtbench.weighting",
-    "LossWeighting": "mtbench.weighting",
+    "GradientCombining": "mtbench.optim.weighting",
+    "GramWeighting": "mtbench.optim.weighting",
+    "LossWeighting": "mtbench.optim.weighting",
     "SuiteDefinition": "mtbench.suite",
     "hyper": "mtbench.hyperparameters",
-    "MultitaskOptimizer": "mtbench.optimizer",
+    "MultitaskOptimizer": "mtbench.optim.contract",
     "Suite": "mtbench.suite",
     "Task": "mtbench.suite",
     "get_optimizer": "mtbench.registry",

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mtbench.errors import ConfigError, UsageError, shown
-from mtbench.places import expanded
+from mtbench.storage.places import expanded
 
 
 class _Section(BaseModel):

@@ -22,10 +22,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtbench.errors import EnvironmentMismatchError, PluginError, UnknownNameError
-from mtbench.places import expanded
+from mtbench.storage.places import expanded
 
 if TYPE_CHECKING:
-    from mtbench.optimizer import MultitaskOptimizer
+    from mtbench.optim.contract import MultitaskOptimizer
     from mtbench.suite import SuiteDefinition
 
 Kind = Literal["optimizer", "suite"]
@@ -89,7 +89,7 @@ def entries(kind: Kind) -> dict[str, Entry]:
 
 def get_optimizer(name: str) -> type[MultitaskOptimizer]:
     """The optimizer class registered as ``name``; UnknownNameError if there is none."""
-    from mtbench.optimizer import MultitaskOptimizer
+    from mtbench.optim.contract import MultitaskOptimizer
 
     cls = _load(lookup("optimizer", name))
     if not issubclass(cls, MultitaskOptimizer):

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mtbench.hyperparameters import hyper
-from mtbench.weighting import GramWeighting
+from mtbench.optim.weighting import GramWeighting
 
 
 class Aligned(GramWeighting):

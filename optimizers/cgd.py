@@ -8,8 +8,8 @@ import numpy as np
 
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
-from mtbench.optimizer import reset_field
-from mtbench.weighting import GramWeighting
+from mtbench.optim.contract import reset_field
+from mtbench.optim.weighting import GramWeighting
 
 NORM_FLOOR = 1e-3
 """Smallest product of two norms in a cosine, as a share of the largest squared norm. The official code has 1e-3 as an

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from mtbench.hyperparameters import hyper
-from mtbench.optimizer import reset_field
-from mtbench.scalars import TaskAdam
-from mtbench.weighting import LossWeighting
+from mtbench.optim.contract import reset_field
+from mtbench.optim.scalars import TaskAdam
+from mtbench.optim.weighting import LossWeighting
 
 
 class FAMO(LossWeighting):

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.chunks import chunk_size
 from mtbench.hyperparameters import hyper
-from mtbench.optimizer import Cost, Layout, reset_field
-from mtbench.scalars import TaskAdam
-from mtbench.weighting import CHUNK, LossWeighting
+from mtbench.optim.chunks import chunk_size
+from mtbench.optim.contract import Cost, Layout, reset_field
+from mtbench.optim.scalars import TaskAdam
+from mtbench.optim.weighting import CHUNK, LossWeighting
 
 
 class GradNorm(LossWeighting):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtbench.hyperparameters import hyper
-from mtbench.optimizer import reset_field
-from mtbench.weighting import GramWeighting
+from mtbench.optim.contract import reset_field
+from mtbench.optim.weighting import GramWeighting
 
 EPS = 1e-8
 """Guards the denominator where the target is 1; relative, since it stands beside sqrt(1 - target^2)."""

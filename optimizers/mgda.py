@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from mtbench.hyperparameters import hyper
-from mtbench.weighting import GramWeighting
+from mtbench.optim.weighting import GramWeighting
 
 
 class MGDA(GramWeighting):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
-from mtbench.weighting import LossWeighting
+from mtbench.optim.weighting import LossWeighting
 
 
 class Naive(LossWeighting):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtbench.hyperparameters import hyper
-from mtbench.weighting import GramWeighting
+from mtbench.optim.weighting import GramWeighting
 
 RIDGE = 1e-10
 TOLERANCE = 1e-10

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
-from mtbench.medians import Median, exact_median, fast_median, sampled_median, sensitivity
-from mtbench.optimizer import reset_field
-from mtbench.streaming import Averaging, RunningSoftmax, fused_pass, softmax_statistics, spans
-from mtbench.weighting import GradientCombining
+from mtbench.optim.contract import reset_field
+from mtbench.optim.medians import Median, exact_median, fast_median, sampled_median, sensitivity
+from mtbench.optim.streaming import Averaging, RunningSoftmax, fused_pass, softmax_statistics, spans
+from mtbench.optim.weighting import GradientCombining
 
 _DTYPES = {n: getattr(torch, n) for n in ("float64", "float32", "float16", "bfloat16")}
 

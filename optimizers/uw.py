@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtbench.hyperparameters import hyper
-from mtbench.optimizer import reset_field
-from mtbench.weighting import LossWeighting
+from mtbench.optim.contract import reset_field
+from mtbench.optim.weighting import LossWeighting
 
 
 class UncertaintyWeighting(LossWeighting):

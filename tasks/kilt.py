@@ -79,7 +79,7 @@ class Kilt(SuiteDefinition):
     summary = "eight knowledge-intensive tasks over one Wikipedia (KILT, MT-DPR passages)"
     version = 1
     metric = "rprecision_page"
-    generator = "mtbench.data.mini.kilt:generate"
+    generator = "mtbench.worlds.kilt_mini:generate"
     downloads = (
         PASSAGES,
         *(download for name in TASKS for download in kilt_downloads(name)),

@@ -115,7 +115,7 @@ class Mixed(SuiteDefinition):
     summary = "MS MARCO, ZESHEL, FEVER and NQ, each with its own corpus"
     version = 1
     metric = "recall@100"
-    generator = "mtbench.data.mini.mixed:generate"
+    generator = "mtbench.worlds.mixed_mini:generate"
     downloads = (
         Download(
             "msmarco/collectionandqueries.tar.gz",

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mtbench.cli.main import main
+from mtbench.optim.conformance import check_optimizer
 from mtbench.registry import PLUGIN_VARIABLE, entries, get_optimizer
-from mtbench.training.conformance import check_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "adding-an-optimizer.md").read_text(encoding="utf-8")

@@ -11,22 +11,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"errors", "hyperparameters", "optimizer", "weighting", "suite", "registry", "config"},
-    {"data", "model"},
+    {"errors", "hyperparameters", "suite", "registry", "config", "processes", "optim", "storage", "records"},
+    {"data", "model", "worlds"},
     {"training", "retrieval", "evaluation"},
     {"pipeline"},
     {"report", "execution"},
     {"cli"},
     {"__main__"},
 ]
-GROUND_HELPERS = {"chunks", "compiled", "medians", "places", "processes", "scalars", "streaming"}
-SIDE_DOORS = {("execution", "report"), ("training", "retrieval")}
-"""The executors write the records that the reports read; training samples the negatives that retrieval has mined."""
+SIDE_DOORS = {("training", "retrieval")}
+"""Training samples the negatives that retrieval has mined."""
 
 
 def floor_of(part: str) -> int | None:
-    if part in GROUND_HELPERS:
-        return 0
     return next((i for i, parts in enumerate(FLOORS) if part in parts), None)
 
 

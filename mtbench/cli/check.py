@@ -24,8 +24,8 @@ def optimizer(
     if name is None and file is None:
         raise UsageError("give a NAME or --file FILE.py")
     from mtbench.cli.common import only_json
+    from mtbench.optim.conformance import check_optimizer
     from mtbench.registry import add_plugin_files
-    from mtbench.training.conformance import check_optimizer
 
     add_plugin_files([str(path) for path in plugin or []])
     with only_json(json_):

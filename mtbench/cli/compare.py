@@ -28,13 +28,13 @@ def command(
 ) -> None:
     """Differences by task with intervals, p-values over seeds and over queries, and the queries that moved most."""
     from mtbench.cli.common import emit_json, out_console
-    from mtbench.pipeline.store import Store, default_root
     from mtbench.registry import add_plugin_files
     from mtbench.report.compare import check_published, compare, find_other, find_row
     from mtbench.report.comparison_text import checks_dict, comparison_dict, print_checks, print_comparison
     from mtbench.report.leaderboard import load_board
     from mtbench.report.passages import describe_moved
     from mtbench.report.published import Reported
+    from mtbench.storage.store import Store, default_root
 
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")

@@ -20,8 +20,8 @@ def command(
 ) -> None:
     """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
     from mtbench.cli.common import emit_json
-    from mtbench.pipeline.store import Store, default_root
     from mtbench.report.export import export
+    from mtbench.storage.store import Store, default_root
 
     written = export(run, format, to, results=results, store=Store(store or default_root()))
     if json:

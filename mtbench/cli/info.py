@@ -29,8 +29,8 @@ def command(
 def describe(name: str) -> dict[str, Any]:
     """Plain values about an optimizer or a suite; UnknownNameError with the closest names of both kinds."""
     from mtbench.errors import UnknownNameError
-    from mtbench.places import expanded
     from mtbench.registry import entries
+    from mtbench.storage.places import expanded
 
     optimizers, suites = entries("optimizer"), entries("suite")
     if name in optimizers:

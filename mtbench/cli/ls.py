@@ -81,7 +81,7 @@ def _allowed(field: FieldInfo) -> str:
 def _runs(results: str) -> list[dict[str, str]]:
     from pathlib import Path
 
-    from mtbench.report.records import load_records
+    from mtbench.records.files import load_records
     from mtbench.report.settings import changed_params, default_params, describe_params
 
     rows, found = [], load_records(Path(results), summary=True)

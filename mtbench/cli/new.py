@@ -17,7 +17,7 @@ def optimizer(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write NAME.py, a multitask optimizer that runs and passes its checks as it stands."""
-    from mtbench.training.scaffold import new_optimizer
+    from mtbench.optim.new_optimizer import new_optimizer
 
     file = new_optimizer(name, folder)
     _written(file, f"mtbench check optimizer --file {file}", json_)
@@ -34,7 +34,7 @@ def suite(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Write NAME/suite.toml over folders of corpora, queries and judgements."""
-    from mtbench.data.scaffold import scaffold_suite
+    from mtbench.data.new_suite import scaffold_suite
 
     file = scaffold_suite(name, [*(from_beir or []), *(more or [])], folder)
     _written(file, f"mtbench check suite {file.parent}", json_)

@@ -33,8 +33,8 @@ def command(
 
     from mtbench.execution.prepare import PrepareOrder, plan_prepare, prepare_suite
     from mtbench.execution.progress import make_reporter
-    from mtbench.places import expanded
     from mtbench.registry import add_plugin_files
+    from mtbench.storage.places import expanded
 
     add_plugin_files(plugin)
     folder = expanded(raw) if raw is not None else None

@@ -58,7 +58,7 @@ def command(
 
 
 def _score_kilt(gold: Path, guess: Path, ks: str, rank_keys: str, json_: bool) -> None:
-    from mtbench.evaluation.kilt import parse_ks, score_files
+    from mtbench.evaluation.kilt_scores import parse_ks, score_files
 
     keys = [key.strip() for key in rank_keys.split(",") if key.strip()]
     if not keys:
@@ -94,9 +94,9 @@ def _enter(
 ) -> None:
     from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
-    from mtbench.pipeline.store import Store, default_root
+    from mtbench.pipeline.outside import check_name, enter_system, task_files
     from mtbench.registry import entries
-    from mtbench.report.outside import check_name, enter_system, task_files
+    from mtbench.storage.store import Store, default_root
 
     check_name(name, entries("optimizer"))
     load_profile(profile)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtbench.data.fields import Located, grade, identifier, is_blank, string
 from mtbench.data.files import find_file, iter_json_lines, iter_lines
-from mtbench.data.kilt import gold_page_sets, iter_kilt
-from mtbench.data.records import Located, grade, identifier, is_blank, string
+from mtbench.data.kilt_records import gold_page_sets, iter_kilt
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Corpus, Suite, Task

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError, drop_parts
+from mtbench.data.corpus_shards import SHARD_SIZE, Shard, shard_folder, write_shard
 from mtbench.data.files import find_file, watch_reading
 from mtbench.data.reading import corpus_file_names, locate_passage, read_corpus
-from mtbench.data.shards import SHARD_SIZE, Shard, shard_folder, write_shard
 from mtbench.data.tables import read_json, write_json
 from mtbench.data.tokenizing import TokenEncoder
 from mtbench.data.types import Notes

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mtbench.data.shards import shard_folder
+from mtbench.data.corpus_shards import shard_folder
 from mtbench.data.tables import StringTable, decimal_ranks, map_array, read_json, write_json
 
 _COPIED = ("tokens", "lengths", "texts", "ids", "groups", "parts/page_names", "parts/pages", "parts/id_order")

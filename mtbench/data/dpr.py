@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtbench.data.fields import string
 from mtbench.data.json_array import iter_json_array
-from mtbench.data.records import string
 from mtbench.errors import DataError
 
 _ID_KEYS = ("psg_id", "passage_id")

@@ -24,7 +24,7 @@ from typing import Any
 from mtbench.data.dpr import Row, iter_dpr, sample_rows
 from mtbench.data.files import find_file
 from mtbench.data.json_array import iter_json_array
-from mtbench.data.kilt import gold_page_sets, iter_kilt, provenances
+from mtbench.data.kilt_records import gold_page_sets, iter_kilt, provenances
 from mtbench.data.types import Notes, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Suite, Task

@@ -14,8 +14,8 @@ from mtbench.data.reading import suite_files
 from mtbench.data.suite_file import FILE_NAME, read_suite_folder
 from mtbench.data.tables import sha256_file, write_json
 from mtbench.errors import DataError
-from mtbench.places import expanded
 from mtbench.registry import entries, get_suite
+from mtbench.storage.places import expanded
 from mtbench.suite import Suite, SuiteDefinition
 
 SOURCE = "source.json"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtbench.data.fields import Located, grade, is_blank
 from mtbench.data.files import find_file, iter_lines
-from mtbench.data.records import Located, grade, is_blank
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Corpus, Suite, Task

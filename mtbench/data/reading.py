@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mtbench.data import beir, kilt_task, msmarco, wikipedia, zeshel
+from mtbench.data.fields import Located
 from mtbench.data.files import find_file
-from mtbench.data.records import Located
 from mtbench.data.types import Notes, Passage, TaskData
 from mtbench.suite import Corpus, Suite, Task
 

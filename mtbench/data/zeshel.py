@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtbench.data.fields import Located, identifier, is_blank, string
 from mtbench.data.files import find_file, iter_json_lines
-from mtbench.data.records import Located, identifier, is_blank, string
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Corpus, Suite, Task

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mtbench.data.fields import grade as parse_grade
 from mtbench.data.files import iter_lines
-from mtbench.data.records import grade as parse_grade
 from mtbench.errors import DataError
 
 StrPath = str | PathLike[str]

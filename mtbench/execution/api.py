@@ -12,12 +12,12 @@ from mtbench.errors import UsageError
 from mtbench.execution.local import execute
 from mtbench.execution.progress import Reporter
 from mtbench.execution.work import Job, Order, Rerun, check_rerun, make_jobs, requests
-from mtbench.pipeline.mirror import fetch_results
 from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.request import Resolver
-from mtbench.pipeline.store import Store, default_root
-from mtbench.places import expanded
 from mtbench.registry import BASELINES, add_plugin_files
+from mtbench.storage.mirror import fetch_results
+from mtbench.storage.places import expanded
+from mtbench.storage.store import Store, default_root
 
 _ONE_AT_A_TIME = threading.RLock()
 """Models are made and seeded with generators and defaults of the whole process."""

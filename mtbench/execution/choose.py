@@ -7,7 +7,7 @@ from typing import Any
 from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared, carry_out_jobs
 from mtbench.execution.progress import Reporter
-from mtbench.pipeline.mirror import offer_results
+from mtbench.storage.mirror import offer_results
 
 EXECUTORS = ("local", "ray")
 MOST_GPUS = 1024
@@ -59,6 +59,6 @@ def _execute(
 ) -> list[dict[str, Any]]:
     if executor == "local":
         return carry_out_jobs(prepared, until, reporter)
-    from mtbench.execution.ray_tune import carry_out_with_ray
+    from mtbench.execution.ray.tune import carry_out_with_ray
 
     return carry_out_with_ray(prepared, until, reporter, address, gpus_per_run, max_concurrent, scheduler)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mtbench.errors import StoreError, UnknownNameError, UsageError
-from mtbench.pipeline.lease import holder_lives
 from mtbench.pipeline.plan import STAGES
-from mtbench.pipeline.store import Store, default_root
-from mtbench.places import expanded
-from mtbench.report.records import load_records
+from mtbench.records.files import load_records
+from mtbench.storage.lease import holder_lives
+from mtbench.storage.places import expanded
+from mtbench.storage.store import Store, default_root
 
 
 def clean(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mtbench.errors import EnvironmentMismatchError, MtbenchError
-from mtbench.execution.ray_connect import join_cluster
-from mtbench.pipeline.environment import environment
-from mtbench.pipeline.store import default_root
-from mtbench.places import expanded
+from mtbench.execution.ray.connect import join_cluster
+from mtbench.records.environment import environment
 from mtbench.registry import builtin_folder, entries
 from mtbench.retrieval.faiss_search import faiss_builds
+from mtbench.storage.places import expanded
+from mtbench.storage.store import default_root
 
 
 def examine(store: str | None, address: str | None) -> dict[str, Any]:

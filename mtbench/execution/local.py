@@ -9,8 +9,8 @@ from mtbench.errors import DataError, MtbenchError
 from mtbench.execution.progress import Reporter
 from mtbench.execution.work import Job
 from mtbench.pipeline.runner import carry_out
-from mtbench.pipeline.store import Store
-from mtbench.report.records import write_record
+from mtbench.records.files import write_record
+from mtbench.storage.store import Store
 
 
 def execute(

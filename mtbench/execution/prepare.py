@@ -16,9 +16,9 @@ from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage
-from mtbench.pipeline.store import Store, default_root
-from mtbench.places import expanded
 from mtbench.registry import get_suite
+from mtbench.storage.places import expanded
+from mtbench.storage.store import Store, default_root
 
 WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from mtbench.execution.work import Job
 from mtbench.pipeline.plan import Stage
-from mtbench.pipeline.store import Store
+from mtbench.storage.store import Store
 
 
 @dataclass

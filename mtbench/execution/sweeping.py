@@ -18,12 +18,12 @@ from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.api import Prepared
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.work import Job, Order, Rerun, make_jobs, requests
-from mtbench.pipeline.mirror import fetch_results, offer_results
 from mtbench.pipeline.request import Resolver
-from mtbench.pipeline.store import Store, default_root
-from mtbench.places import expanded
+from mtbench.records.files import load_records, read_record, record_path, run_id, write_record
 from mtbench.registry import add_plugin_files
-from mtbench.report.records import load_records, read_record, record_path, run_id, write_record
+from mtbench.storage.mirror import fetch_results, offer_results
+from mtbench.storage.places import expanded
+from mtbench.storage.store import Store, default_root
 
 SAMPLERS = ("random", "optuna")
 SCHEDULERS = ("none", "asha")

@@ -13,8 +13,8 @@ from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.plan import Plan, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.records.files import read_record, record_path, run_id
 from mtbench.registry import BASELINES, get_optimizer
-from mtbench.report.records import read_record, record_path, run_id
 
 MENDED_BY_USER = ("DataError", "ConfigError", "StoreError")
 """Errors that asking again is an answer to: such a failed run counts as missing."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtbench.errors import ConfigError
-from mtbench.places import expanded
+from mtbench.storage.places import expanded
 
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt")
 _TOKENIZERS = (

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from mtbench.pipeline.context import Context
-from mtbench.pipeline.environment import environment
 from mtbench.pipeline.plan import Plan, Stage
-from mtbench.pipeline.store import Built
+from mtbench.records.environment import environment
+from mtbench.storage.store import Built
 
 SCHEMA = 1
 MAX_POINTS = 40

@@ -14,7 +14,7 @@ from mtbench.data.prepared import PreparedCorpus, PreparedSuite
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
-from mtbench.pipeline.store import Store
+from mtbench.storage.store import Store
 from mtbench.training.ranks import current_ranks
 from mtbench.training.streams import stream_seed
 

@@ -23,7 +23,7 @@ from mtbench.pipeline import stages
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
-from mtbench.pipeline.store import Store
+from mtbench.storage.store import Store
 from mtbench.training.ranks import TorchRanks, join_ranks, leave_ranks
 
 TOGETHER = {"warmup", "train", "encode", "mine", "evaluate"}

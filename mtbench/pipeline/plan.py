@@ -14,8 +14,8 @@ from typing import Any
 
 from mtbench.config import TrainConfig
 from mtbench.pipeline.request import ResolvedRun
-from mtbench.pipeline.store import Store, fingerprint
 from mtbench.registry import BASELINES
+from mtbench.storage.store import Store, fingerprint
 
 VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 1}
 """Raised when a stage computes something else from the same inputs."""

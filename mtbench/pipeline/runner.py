@@ -13,10 +13,10 @@ from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import complete, skeleton
 from mtbench.pipeline.context import Context, Listener
-from mtbench.pipeline.failure import describe_error
 from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
-from mtbench.pipeline.store import Built, Store
+from mtbench.records.errors import describe_error
+from mtbench.storage.store import Built, Store
 
 WriteRecord = Callable[[dict[str, Any]], object]
 

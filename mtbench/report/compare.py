@@ -10,13 +10,13 @@ import numpy as np
 
 from mtbench.config import parse_value
 from mtbench.errors import UsageError
-from mtbench.pipeline.store import Store
 from mtbench.report.leaderboard import Board, compare_estimates
 from mtbench.report.per_query import QueryScores, align, load_scores
 from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
 from mtbench.report.rows import Row
 from mtbench.report.settings import default_params
 from mtbench.report.statistics import Difference, Estimate, correct, crossed_test, randomisation_test
+from mtbench.storage.store import Store
 
 
 @dataclass

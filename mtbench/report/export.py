@@ -10,9 +10,9 @@ from typing import Any
 
 from mtbench.data.tokenizing import separator
 from mtbench.errors import DataError, UnknownNameError, UsageError
-from mtbench.pipeline.store import Store
-from mtbench.report.records import Loaded, Record, load_records, optimizer_params, read_record
+from mtbench.records.files import Loaded, Record, load_records, optimizer_params, read_record
 from mtbench.report.settings import rerun_command
+from mtbench.storage.store import Store
 
 FORMATS = ("sentence-transformers", "trec", "kilt", "csv", "parquet")
 ALL = "all"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import UsageError
+from mtbench.records.files import Record
 from mtbench.report.figures import legend_below, line_style, new_figure, styled
 from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
-from mtbench.report.records import Record
 from mtbench.report.rows import Row
 
 if TYPE_CHECKING:

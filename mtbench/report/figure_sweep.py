@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import UsageError
+from mtbench.records.files import optimizer_params
 from mtbench.report.figures import PALETTE, new_figure, styled
 from mtbench.report.leaderboard import Board
-from mtbench.report.records import optimizer_params
 from mtbench.report.rows import Row
 from mtbench.report.settings import default_params, show_value
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mtbench.config import profile_name
 from mtbench.errors import DataError, UsageError
+from mtbench.records.files import Loaded, load_records, no_garbage_collection
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
-from mtbench.report.records import Loaded, load_records, no_garbage_collection
 from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
 

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from mtbench.errors import MtbenchError
-from mtbench.pipeline.store import Store
-from mtbench.report.records import Record
+from mtbench.records.files import Record
+from mtbench.storage.store import Store
 
 if TYPE_CHECKING:
     from mtbench.data.prepared import PreparedSuite

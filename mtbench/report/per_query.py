@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtbench.evaluation.scores import TaskScores, read_scores
-from mtbench.pipeline.store import Store
-from mtbench.report.records import Record
+from mtbench.records.files import Record
+from mtbench.storage.store import Store
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtbench.report.records import Loaded, Record
+from mtbench.records.files import Loaded, Record
 from mtbench.report.settings import (
     BASELINES,
     VariantKeys,

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import MtbenchError
-from mtbench.report.records import Record, optimizer_params
+from mtbench.records.files import Record, optimizer_params
 
 if TYPE_CHECKING:
     from mtbench.registry import Entry

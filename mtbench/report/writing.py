@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtbench.errors import DataError
+from mtbench.records.files import write_atomically
 from mtbench.report.leaderboard import Board
-from mtbench.report.records import write_atomically
 from mtbench.report.tables import FORMATS, render, to_markdown
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.weighting import gram_matrix
+from mtbench.optim.weighting import gram_matrix
 
 DIGEST_STEPS = 100
 """Steps whose updates go into the digest by which two methods that do the same are noticed."""

@@ -20,15 +20,15 @@ from mtbench.config import Config
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
-from mtbench.optimizer import MultitaskOptimizer
+from mtbench.optim.contract import MultitaskOptimizer
+from mtbench.optim.weighting import LossWeighting
 from mtbench.training.batches import BatchOrder
 from mtbench.training.diagnostics import Journal, Phases, cosines, forget_peak, named, peak_memory
 from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.ranks import Ranks
-from mtbench.training.shards import Shard
+from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
-from mtbench.weighting import LossWeighting
 
 MAX_SKIPPED_IN_A_ROW = 25
 """A loss that stays non-finite for so many steps will not recover."""

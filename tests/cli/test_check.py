@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mtbench.cli.main import main
-from mtbench.training import conformance
-from mtbench.training.conformance import Check
+from mtbench.optim import conformance
+from mtbench.optim.conformance import Check
 
 
 @pytest.fixture

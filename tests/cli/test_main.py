@@ -12,7 +12,7 @@ import pytest
 from tiny_suite import SETTINGS, write_suite
 
 from mtbench.cli.main import GROUPS, VERBS, main
-from mtbench.pipeline.lease import Lease
+from mtbench.storage.lease import Lease
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from mtbench.cli.score import command
 from mtbench.errors import DataError, MtbenchError, UsageError
-from mtbench.report.records import load_records
+from mtbench.records.files import load_records
 
 
 def call(*arguments: object) -> Result:

@@ -11,7 +11,7 @@ import pytest
 from small_suites import write_jsonl
 
 from mtbench.data.files import iter_json_lines
-from mtbench.data.kilt import gold_page_sets, iter_kilt
+from mtbench.data.kilt_records import gold_page_sets, iter_kilt
 from mtbench.data.kilt_task import normalised, window
 from mtbench.data.reading import read_task
 from mtbench.data.types import Notes, TaskData

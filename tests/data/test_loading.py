@@ -42,7 +42,7 @@ def test_a_killed_generator_leaves_nothing_that_looks_whole(tmp_path: Path, monk
         (folder / "psgs_w100.tsv").write_text("id\n")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtbench.data.mini.kilt.generate", killed)
+    monkeypatch.setattr("mtbench.worlds.kilt_mini.generate", killed)
     with pytest.raises(KeyboardInterrupt):
         load_suite("kilt", "mini", home=tmp_path)
     monkeypatch.undo()
@@ -58,7 +58,7 @@ def test_two_processes_that_generate_at_once(tmp_path: Path, home: Path, monkeyp
         shutil.copytree(whole, folder, dirs_exist_ok=True)
         shutil.copytree(whole, tmp_path / "raw" / whole.name)  # the other process was faster
 
-    monkeypatch.setattr("mtbench.data.mini.kilt.generate", slow)
+    monkeypatch.setattr("mtbench.worlds.kilt_mini.generate", slow)
     assert generate_raw(definition, tmp_path) == tmp_path / "raw" / whole.name
     assert [path.name for path in (tmp_path / "raw").iterdir()] == [whole.name]
 

@@ -10,7 +10,7 @@ import pytest
 from evaluation_fakes import FakeCorpus, FakeQueries, FakeRanking
 
 from mtbench.errors import DataError
-from mtbench.evaluation.kilt import score_files
+from mtbench.evaluation.kilt_scores import score_files
 from mtbench.evaluation.metrics import evaluate_task
 from mtbench.evaluation.runfiles import read_qrels, read_trec_run, write_kilt_predictions, write_trec_run
 from mtbench.evaluation.trec import score_run

@@ -14,9 +14,9 @@ import pytest
 from execution_cases import Local, outcome, records_in, tiny_order
 
 from mtbench.errors import UsageError
-from mtbench.execution import ray_connect
 from mtbench.execution.api import plan_jobs
-from mtbench.execution.ray_worker import carry_out_unit
+from mtbench.execution.ray import connect as ray_connect
+from mtbench.execution.ray.worker import carry_out_unit
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

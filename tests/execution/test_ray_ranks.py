@@ -13,7 +13,7 @@ import pytest
 from tiny_suite import SETTINGS, write_suite
 
 import mtbench
-from mtbench.execution.ray_ranks import run_with_ranks
+from mtbench.execution.ray.ranks import run_with_ranks
 
 
 def run(folder: Path, name: str) -> dict[str, Any]:

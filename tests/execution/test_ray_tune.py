@@ -17,7 +17,7 @@ from execution_cases import GRID, Local, outcome, records_in, tiny_order, tiny_s
 from mtbench.errors import UsageError
 from mtbench.execution.api import Prepared, carry_out_jobs, plan_jobs
 from mtbench.execution.progress import Reporter
-from mtbench.execution.ray_tune import Share, carry_out_with_ray, share_of
+from mtbench.execution.ray.tune import Share, carry_out_with_ray, share_of
 from mtbench.execution.sweeping import plan_sweep, run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -72,7 +72,7 @@ def test_records_equal_the_local_ones_and_shared_stages_come_first(
 
 
 PLUGIN = '''
-from mtbench.optimizer import MultitaskOptimizer
+from mtbench.optim.contract import MultitaskOptimizer
 
 class Broken(MultitaskOptimizer):
     """Stops at its second step."""
@@ -152,9 +152,9 @@ def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
 
 
 def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) -> None:
-    from mtbench.execution.ray_driver import Driver
+    from mtbench.execution.ray.driver import Driver
     from mtbench.pipeline.assemble import skeleton
-    from mtbench.report.records import write_record
+    from mtbench.records.files import write_record
 
     prepared = plan_jobs(tiny_order(("tsage",)), local.store, tmp_path / "results", rerun="all")
     driver = Driver(prepared, None, Reporter(quiet=True), None, Share(1, 1, 0))
@@ -167,7 +167,7 @@ def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) 
 
 
 def test_asha_begins_where_the_settings_begin_to_differ(local: Local, tmp_path: Path) -> None:
-    from mtbench.execution.ray_driver import make_scheduler
+    from mtbench.execution.ray.driver import make_scheduler
 
     def rungs(start: str) -> list[int]:
         order = tiny_order(("tsage",), episodes=4, assignments=(f"train.start_episode={start}",))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtbench.optimizer import MultitaskOptimizer
+from mtbench.optim.contract import MultitaskOptimizer
 
 FAMILIES = ("random", "near_parallel", "opposed", "rank_deficient", "tiny")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtbench.optimizer import MultitaskOptimizer
+from mtbench.optim.contract import MultitaskOptimizer
 
 
 def examples(specs: Path) -> dict[str, Any]:

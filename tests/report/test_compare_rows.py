@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic import TASKS, family, make_record, write_all
+from synthetic_records import TASKS, family, make_record, write_all
 
 from mtbench.errors import UsageError
 from mtbench.evaluation.scores import TaskScores, write_scores
-from mtbench.pipeline.store import Store
 from mtbench.report.compare import check_published, compare, find_other, find_row
 from mtbench.report.comparison_text import comparison_dict, print_comparison
 from mtbench.report.leaderboard import Board, load_board
 from mtbench.report.published import Reported
 from mtbench.report.rows import Row
+from mtbench.storage.store import Store
 
 QUERIES = 60
 

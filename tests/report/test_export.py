@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from synthetic import baselines, make_record, write_all
+from synthetic_records import baselines, make_record, write_all
 
 from mtbench.errors import DataError, UnknownNameError, UsageError
 from mtbench.evaluation.runfiles import read_trec_run
-from mtbench.pipeline.store import Store
+from mtbench.records.files import load_records
 from mtbench.report.export import COLUMNS, export, find_run
-from mtbench.report.records import load_records
+from mtbench.storage.store import Store
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def stored_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store, d
     from mtbench.data.suite_file import read_suite_folder
     from mtbench.evaluation.metrics import evaluate_task, summarise
     from mtbench.model.tokenizer import load_tokenizer
-    from mtbench.report.records import write_record
+    from mtbench.records.files import write_record
     from mtbench.retrieval.ranking import Ranking
 
     root = tmp_path_factory.mktemp("run")
@@ -169,7 +169,7 @@ def test_trec_files_hold_the_rankings(stored_run: tuple[Path, Store, dict[str, A
 
 
 def test_kilt_files_score_as_the_record_says(stored_run: tuple[Path, Store, dict[str, Any]], tmp_path: Path) -> None:
-    from mtbench.evaluation.kilt import score_files
+    from mtbench.evaluation.kilt_scores import score_files
 
     results, store, record = stored_run
     written = export(record["run_id"], "kilt", tmp_path, results=results, store=store)

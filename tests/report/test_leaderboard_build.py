@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import TASKS, baselines, family, make_record, write_all
+from synthetic_records import TASKS, baselines, family, make_record, write_all
 
 from mtbench.errors import UsageError
+from mtbench.records.files import Loaded, run_id
 from mtbench.report.leaderboard import Board, build_board, load_board
-from mtbench.report.records import Loaded, run_id
 from mtbench.report.rows import Row
 
 

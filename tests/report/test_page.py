@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic import make_record
+from synthetic_records import make_record
 from test_tables import HOSTILE, make_board
 
 from mtbench.report.page import to_html

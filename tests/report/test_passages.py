@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import family, make_record, write_all
+from synthetic_records import family, make_record, write_all
 
-from mtbench.pipeline.store import Store
 from mtbench.report.compare import Comparison, Moved, compare, find_row
 from mtbench.report.leaderboard import load_board
 from mtbench.report.passages import describe_moved
 from mtbench.retrieval.ranking import Ranking
+from mtbench.storage.store import Store
 
 
 class FakeCorpus:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from synthetic import TASKS, family, make_record, write_all
+from synthetic_records import TASKS, family, make_record, write_all
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
 from mtbench.report.figure_analysis import entropy_figure

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import family, make_record, write_all
+from synthetic_records import family, make_record, write_all
 
 from mtbench.cli.main import main
 

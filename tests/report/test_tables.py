@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
-from synthetic import family, make_record
+from synthetic_records import family, make_record
 
 from mtbench.errors import DataError
+from mtbench.records.files import Loaded
 from mtbench.report.leaderboard import Board, build_board
-from mtbench.report.records import Loaded
 from mtbench.report.tables import print_board, render, to_dict, to_markdown
 from mtbench.report.writing import update_block, write_board
 

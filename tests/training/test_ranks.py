@@ -18,7 +18,7 @@ from training.rank_worker import OPTIMIZERS
 
 from mtbench.model.flat import FlatParameters
 from mtbench.training.ranks import Ranks
-from mtbench.training.shards import Shard
+from mtbench.training.sharding import Shard
 
 
 def start_ranks(script: list[str], count: int = 2, **env: str) -> list[subprocess.Popen[str]]:

@@ -1,0 +1,374 @@
+"""The contract of a multitask optimizer.
+
+A multitask optimizer turns the gradients of K task losses into one update. Write one by subclassing
+
+- ``LossWeighting``: return K weights from the losses (cheapest; no task gradient is kept),
+- ``GramWeighting``: return K weights from the K x K Gram matrix of the task gradients (K rows are kept once),
+- ``GradientCombining``: combine the K gradients element by element (K rows are kept),
+
+all three in ``mtbench.optim.weighting``. What they share stands here.
+
+Conventions (all methods): *mean form*: uniform weights give the mean of the task gradients, ``scale="sum"``
+multiplies by the number of tasks. Gradients arrive unscaled and averaged over ranks. No threshold is absolute.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, dataclass_transform
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.hyperparameters import hyper, hyperparameters
+
+Layout = Sequence[tuple[str, int, int]]
+"""``(parameter name, start, stop)`` in the flat vector, in order."""
+
+
+Reduce = Callable[[Tensor], Tensor]
+"""Adds a tensor over the ranks (or takes its maximum), of which each holds a slice of the coordinates."""
+
+Cost = Literal["losses", "norms", "gram", "elementwise"]
+"""What a step costs beyond the K backward passes of one task each.
+
+``losses``: K scalars; one backward pass of the weighted sum would do. ``norms``: the norm of each gradient as it
+passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwise``: work on every number of K rows.
+"""
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
+@dataclasses.dataclass(kw_only=True, eq=False)
+class MultitaskOptimizer:
+    """Base of all methods: one whole step by :meth:`combine`, or task by task by ``begin_step, task, finish``."""
+
+    name: ClassVar[str]
+    """How the registry and the command line call it."""
+    summary: ClassVar[str]
+    """One line for ``mtbench ls``."""
+    paper: ClassVar[str] = ""
+    """Citation."""
+    cost: ClassVar[Cost]
+    """What a step costs, see :data:`Cost`."""
+    state: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes that carry over from step to step; set them in :meth:`init_state`."""
+    rescales: ClassVar[bool] = False
+    """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
+    random: ClassVar[bool] = False
+    """Whether the method draws random numbers (from :attr:`generator` only)."""
+    shardable: ClassVar[bool] = False
+    """Whether it may be given a slice of the coordinates on each of several ranks: everything that it takes over all
+    coordinates goes through :attr:`reduce_sum` or :attr:`reduce_max`, on all ranks in one order."""
+
+    scale: Literal["mean", "sum"] = hyper("mean", help="sum multiplies the update by the number of tasks")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(kw_only=True, eq=False)(cls)
+        _refuse_unknown_fields(cls)
+
+    def __post_init__(self) -> None:
+        for field, declared in hyperparameters(type(self)).items():
+            setattr(self, field, declared.check(getattr(self, field), self.name))
+        self.reduce_sum: Reduce = _identity
+        self.reduce_max: Reduce = _identity
+        self._started = self._carried = False
+        self._carried_tasks: int | None = None
+
+    # -- life cycle --------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        theta: Tensor,
+        num_tasks: int,
+        total_steps: int,
+        seed: int = 0,
+        task_sizes: Sequence[int] | None = None,
+        layout: Layout | None = None,
+        episode: int = 0,
+    ) -> None:
+        """Begin an episode in which this optimizer acts for ``total_steps`` steps.
+
+        ``theta``: flat trainable parameters ``(d,)``, a live view that the caller updates between steps.
+        ``task_sizes``: training examples per task. ``layout``: where each named parameter lies in ``theta``.
+        Resets the state unless the method has ``reset_on_episode`` and it is False. Raises ConfigError for bad sizes.
+        """
+        if theta.dim() != 1 or not theta.dtype.is_floating_point:
+            raise ConfigError(f"{self.name}: theta must be a flat float tensor, got {tuple(theta.shape)} {theta.dtype}")
+        if num_tasks < 1 or total_steps < 1:
+            raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
+        if task_sizes is not None and len(task_sizes) != num_tasks:
+            raise ConfigError(f"{self.name}: {len(task_sizes)} task_sizes for {num_tasks} tasks")
+        if task_sizes is not None and min(task_sizes) < 1:
+            raise ConfigError(f"{self.name}: task_sizes must be >= 1, got {list(task_sizes)}")
+        if seed < 0 or episode < 0:
+            raise ConfigError(f"{self.name}: seed and episode must be >= 0, got {seed}, {episode}")
+        self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
+        self.seed, self.episode, self.layout = seed, episode, layout
+        self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
+        keep = (self._started or self._carried) and not getattr(self, "reset_on_episode", True)
+        if self._carried and keep and self._carried_tasks not in (None, num_tasks):
+            raise ConfigError(f"{self.name}: the state is of {self._carried_tasks} tasks, this start of {num_tasks}")
+        if not keep:
+            self.generator = np.random.default_rng([seed, episode, *self.name.encode()])
+            self.skipped_steps = 0
+            self.init_state()
+        else:
+            self._place_state()
+        self._started, self._carried = True, False
+        self._next_step, self._open = 0, False
+        self._report: dict[str, Any] = {"weights": [1.0 / num_tasks] * num_tasks}
+        self.begin_episode()
+
+    def init_state(self) -> None:
+        """Set every attribute named in :attr:`state` to its first value."""
+
+    def begin_episode(self) -> None:
+        """Called at the end of every :meth:`start`, whether the state was reset or kept."""
+
+    # -- one step ----------------------------------------------------------------------------------------------
+
+    def combine(self, gradients: Tensor, losses: Tensor) -> Tensor:
+        """One whole step: ``gradients`` (K, d) and ``losses`` (K,) to the update (d,), valid until the next call.
+
+        The arguments are never changed. If a gradient is not finite the step does not count and the result is zero.
+        """
+        self._require_started()
+        if gradients.shape != (self.num_tasks, self.theta.numel()):
+            expected = (self.num_tasks, self.theta.numel())
+            raise UsageError(f"{self.name}: gradients must be {expected}, got {tuple(gradients.shape)}")
+        values = [float(v) for v in torch.as_tensor(losses).detach().tolist()]
+        if len(values) != self.num_tasks:
+            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(values)} of them")
+        self.begin_step(self._next_step, values)
+        for k in range(self.num_tasks):
+            self.task(k, gradients[k], values[k])
+        out = torch.empty_like(gradients[0])
+        self.finish(out)
+        return out
+
+    def begin_step(self, step: int, losses: Sequence[float] | None = None) -> None:
+        """Open step ``step`` (0-based in this episode). ``losses``: all K of them, where the caller knows them already.
+
+        A ``LossWeighting`` that is told the losses here keeps no gradient rows.
+        """
+        self._require_started()
+        if losses is not None and len(losses) != self.num_tasks:
+            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(losses)} of them")
+        self.step_index, self._open = step, True
+        self.losses = [math.nan] * self.num_tasks
+        self.present: list[int] = []
+        self._probes: list[Tensor] = []
+        self.open_step(losses)
+
+    def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
+        """Give the gradient ``(d,)`` and the loss of task ``k``; each task at most once a step, in any order."""
+        self._require_open("task")
+        if not 0 <= k < self.num_tasks or k in self.present:
+            raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
+        if gradient.shape != self.theta.shape:
+            expected = tuple(self.theta.shape)
+            raise UsageError(f"{self.name}: the gradient of task {k} must be {expected}, got {tuple(gradient.shape)}")
+        if not gradient.dtype.is_floating_point:
+            raise UsageError(f"{self.name}: the gradient of task {k} must be of floats, got {gradient.dtype}")
+        gradient = gradient.detach()
+        self.losses[k] = float(loss)
+        self.present.append(k)
+        probe = self.watch(gradient)
+        if probe is not None:
+            self._probes.append(probe)
+        self.add_task(k, gradient)
+
+    def finish(self, out: Tensor) -> bool:
+        """Write the update into ``out`` (d,). False: a gradient or loss was not finite; ``out`` is 0, skip the step."""
+        self._require_open("finish")
+        if out.shape != self.theta.shape:
+            raise UsageError(f"{self.name}: out must be {tuple(self.theta.shape)}, got {tuple(out.shape)}")
+        self._next_step, self._open = self.step_index + 1, False
+        if not self.present or not self._all_finite():
+            out.zero_()
+            self.skipped_steps += 1
+            self.discard_step()
+            return False
+        self.write_update(out)
+        if self.scale == "sum":
+            out.mul_(len(self.present))
+        return True
+
+    def weights_before(self) -> list[float] | None:
+        """The K weights of this step where they are known before any gradient, else None."""
+        return None
+
+    def after_step(self, loss_fn: Callable[[], Sequence[float]]) -> None:
+        """Called when the model has been updated. ``loss_fn()`` gives the K losses of the same batch, no gradient."""
+
+    # -- what a method fills in ----------------------------------------------------------------------------------
+
+    def open_step(self, losses: Sequence[float] | None) -> None:
+        """Prepare a step."""
+
+    def add_task(self, k: int, gradient: Tensor) -> None:
+        """Take one task's gradient; copy what is needed, ``gradient`` is overwritten by the next task."""
+        raise NotImplementedError
+
+    def watch(self, gradient: Tensor) -> Tensor | None:
+        """A small tensor that is finite exactly if ``gradient`` is. None: :meth:`probes` will tell.
+
+        Minimum and maximum carry NaN and infinities. They stay on the device until :meth:`finish` reads them.
+        """
+        return torch.stack(torch.aminmax(gradient))
+
+    def probes(self) -> list[Tensor]:
+        """Small tensors that are all finite exactly if this step's gradients are; asked once, by :meth:`finish`."""
+        return self._probes
+
+    def write_update(self, out: Tensor) -> None:
+        """Write the mean-form update into ``out`` and call :meth:`set_report`."""
+        raise NotImplementedError
+
+    def discard_step(self) -> None:
+        """Forget what this step left behind; called instead of :meth:`write_update` for a step that does not count."""
+
+    # -- state and report ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that carries over: tensors (on the CPU), arrays and plain values; a copy."""
+        self._require_started()
+        values = {field: _copied(getattr(self, field)) for field in self.state}
+        return {
+            "optimizer": self.name,
+            "num_tasks": self.num_tasks,
+            "state": values,
+            "next_step": self._next_step,
+            "skipped_steps": self.skipped_steps,
+            "generator": copy.deepcopy(self.generator.bit_generator.state),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state; after :meth:`start` to resume inside an episode, before it to carry over into one."""
+        if not isinstance(state, dict) or not {"state", "next_step", "skipped_steps", "generator"} <= set(state):
+            raise ConfigError(f"{self.name}: this is no state_dict of an optimizer: {shown(state)}")
+        if state.get("optimizer", self.name) != self.name:
+            raise ConfigError(f"{self.name}: this is the state of {state['optimizer']!r}")
+        if self._started and state.get("num_tasks", self.num_tasks) != self.num_tasks:
+            raise ConfigError(f"{self.name}: this is the state of {state['num_tasks']} tasks, not of {self.num_tasks}")
+        missing = set(self.state) ^ set(state["state"])
+        if missing:
+            raise ConfigError(f"{self.name}: state has other fields than this version: {', '.join(sorted(missing))}")
+        for field, value in state["state"].items():
+            setattr(self, field, copy.deepcopy(value))
+        self.skipped_steps = int(state["skipped_steps"])
+        self.generator = np.random.default_rng()
+        self.generator.bit_generator.state = copy.deepcopy(state["generator"])
+        self._carried, self._carried_tasks = True, state.get("num_tasks")
+        if self._started:
+            self._place_state()
+            self._next_step = int(state["next_step"])
+
+    def _place_state(self) -> None:
+        """A checkpoint's tensors lie on the processor: bring them to where ``theta`` is."""
+        for field in self.state:
+            setattr(self, field, _moved(getattr(self, field), self.theta.device))
+
+    def state_bytes(self) -> int:
+        """Bytes of the state that carries over."""
+        return sum(_nbytes(getattr(self, field, None)) for field in self.state)
+
+    def report(self) -> dict[str, Any]:
+        """Plain numbers of the last step; always ``weights`` (K effective task weights, mean form)."""
+        self._require_started()
+        return dict(self._report)
+
+    def counts(self) -> dict[str, int]:
+        """The whole numbers of the last step's report, to be added up over all steps; never costs a pass."""
+        return {name: v for name, v in self._report.items() if isinstance(v, int) and not isinstance(v, bool)}
+
+    def set_report(self, weights: Sequence[float] | np.ndarray, **numbers: Any) -> None:
+        """Set the report: ``weights`` of the present tasks (missing tasks get 0) and other plain numbers."""
+        full = [0.0] * self.num_tasks
+        for k, w in zip(sorted(self.present), weights, strict=True):
+            full[k] = float(w)
+        self._report = {"weights": full, **numbers}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The hyperparameters and their values, as plain JSON types."""
+        return {field: getattr(self, field) for field in hyperparameters(type(self))}
+
+    def _require_started(self) -> None:
+        if not self._started:
+            raise UsageError(f"{self.name}: call start(theta, num_tasks, total_steps) first")
+
+    def _require_open(self, what: str) -> None:
+        self._require_started()
+        if not self._open:
+            raise UsageError(f"{self.name}: call begin_step(step) before {what}(), once a step")
+
+    def _all_finite(self) -> bool:
+        if not all(math.isfinite(self.losses[k]) for k in self.present):
+            return False
+        bad = sum((~torch.isfinite(probe)).sum() for probe in self.probes())
+        # where the coordinates are sharded, all ranks skip the step or none
+        return not isinstance(bad, Tensor) or not bool(self.reduce_sum(bad))
+
+
+def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
+    """Make the constructor answer an unknown hyperparameter with ConfigError and the known names."""
+    build = cls.__init__
+
+    @functools.wraps(build)
+    def checked(self: MultitaskOptimizer, **values: Any) -> None:
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{cls.name} has no hyperparameter {unknown[0]!r}; it has: {', '.join(known)}")
+        build(self, **values)
+
+    cls.__init__ = checked  # type: ignore[method-assign]
+
+
+def reset_field() -> Any:
+    """The hyperparameter ``reset_on_episode`` that every method with state has."""
+    return hyper(True, help="reset the state at the beginning of each episode in which the method acts")
+
+
+def _identity(value: Tensor) -> Tensor:
+    return value
+
+
+def _copied(value: Any) -> Any:
+    """A copy, whose tensors lie on the CPU: a second one of all state may be more than a GPU holds."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    return _each(_copied, value) if isinstance(value, (dict, list, tuple)) else copy.deepcopy(value)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """``value`` with its tensors, however deep, on ``device``."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return _each(lambda v: _moved(v, device), value)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: change(v) for key, v in value.items()}
+    return type(value)(change(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(_nbytes(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_nbytes(v) for v in value)
+    return 8 if isinstance(value, (int, float)) else 0

@@ -1,0 +1,193 @@
+"""Outside systems: a run file or prediction file per task becomes a record with per-query scores.
+
+They are scored by the code that scores mtbench's own runs, against the same judgements, so that the same tests
+apply. A query without results scores 0 and counts; an id that the suite does not have is an error, because it means
+that the file belongs to other data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtbench.errors import DataError, UsageError
+from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
+from mtbench.pipeline.outside_scores import score_file
+from mtbench.records.files import record_path, write_record
+from mtbench.registry import BASELINES
+from mtbench.storage.store import Store, fingerprint
+from mtbench.suite import Suite
+
+STAGE = "external"
+SCORES_FILE = "scores.parquet"
+
+Record = dict[str, Any]
+
+
+def check_name(name: str, taken: Iterable[str]) -> None:
+    """Raises :class:`UsageError` if an outside system cannot be called ``name``."""
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise UsageError(f"--as {name!r}: use letters, digits and . _ + - only, for instance corpusbrain")
+    if name in {*taken, *BASELINES}:
+        raise UsageError(f"--as {name!r}: an optimizer or baseline of mtbench has this name; choose another")
+
+
+def task_files(suite: Suite, source: Path, task: str | None) -> dict[str, Path]:
+    """Which file belongs to which task: one file and a task, or a folder of ``TASK.trec`` and ``TASK.jsonl``.
+
+    A task with both is read from its TREC run, which gives the passage metrics too.
+    """
+    names = [t.name for t in suite.tasks]
+    if task is not None and task not in names:
+        raise UsageError(f"suite {suite.label} has no task {task!r}; its tasks: {', '.join(names)}")
+    if not source.is_dir():
+        if not source.is_file():
+            raise DataError("no such file or folder", path=source)
+        if task is None and len(names) > 1:
+            raise UsageError(f"{source} is one file: name its task with --task ({', '.join(names)})")
+        return {task or names[0]: source}
+    found: dict[str, Path] = {}
+    for file in sorted(f for f in source.iterdir() if f.suffix in (".jsonl", ".trec") and not f.name.startswith(".")):
+        if file.stem not in names:
+            raise DataError(
+                f"suite {suite.label} has no task {file.stem!r}",
+                path=file,
+                remedy=f"Its tasks: {', '.join(names)}.",
+            )
+        found[file.stem] = file  # sorted: .trec comes after .jsonl and stays
+    if task is not None:
+        found = {name: file for name, file in found.items() if name == task}
+    if not found:
+        raise DataError("no TASK.trec or TASK.jsonl in this folder", path=source, remedy=f"Tasks: {', '.join(names)}.")
+    return found
+
+
+def enter_system(
+    name: str,
+    suite: Suite,
+    suite_fingerprint: str,
+    files: Mapping[str, Path],
+    *,
+    profile: str,
+    results: Path,
+    store: Store,
+    seed: int = 0,
+) -> tuple[Record, Path]:
+    """Score ``files`` (task -> file) and write the record of the outside system ``name``; the record and its path.
+
+    Tasks that were entered before under the same name, suite, profile and seed stay in the record. The average
+    stands only when every task of the suite has the suite's metric.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    spec = _specification(name, suite, suite_fingerprint, profile, seed)
+    scores, inputs = _entered_before(record_path(results, spec), store)
+    for task, file in files.items():
+        scores[task], unanswered = score_file(suite, suite.task(task), file)
+        inputs[task] = {"file": file.name, "sha256": _sha256(file), "unanswered": unanswered}
+    per_query, stage = _store_scores(store, spec, inputs, scores)
+    record: Record = {
+        "status": "complete",
+        "spec": spec,
+        "external": True,
+        "metric": suite.metric,
+        "inputs": inputs,
+        **_figures(suite, scores),
+        "stages": [stage],
+        "cost": {"seconds": {STAGE: stage["seconds"]}, "total_seconds": stage["seconds"]},
+        "per_query": per_query,
+        "tuning": {"trials": 0},
+        "environment": _environment(),
+        "started": started,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "error": None,
+    }
+    return record, write_record(results, record)
+
+
+def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str, seed: int) -> Record:
+    """What names the record. The files are not part of it: entering better ones replaces the row."""
+    return {
+        "optimizer": {"name": name, "params": {}},
+        "suite": suite.name,
+        "suite_version": suite.version,
+        "suite_fingerprint": suite_fingerprint,
+        "profile": profile,
+        "seed": seed,
+        "config": {},
+        "limit": None,
+        "external": True,
+    }
+
+
+def _figures(suite: Suite, scores: Mapping[str, TaskScores]) -> Record:
+    """``tasks`` in the suite's order, and ``average`` if no task lacks the suite's metric."""
+    tasks: Record = {
+        task.name: {
+            "title": task.title,
+            "metrics": scores[task.name].means,
+            "num_queries": len(scores[task.name].ids),
+        }
+        for task in suite.tasks
+        if task.name in scores
+    }
+    values = [scored["metrics"].get(suite.metric) for scored in tasks.values()]
+    if len(values) < len(suite.tasks) or None in values:
+        return {"tasks": tasks}
+    return {"tasks": tasks, "average": sum(values) / len(values)}
+
+
+def _entered_before(path: Path, store: Store) -> tuple[dict[str, TaskScores], dict[str, Any]]:
+    """Scores and inputs of the tasks that an earlier record of the same system has."""
+    if not path.is_file():
+        return {}, {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    built = store.open(STAGE, record["per_query"]["fingerprint"])
+    if built is None:
+        raise DataError(
+            "this system was entered before, but its per-query scores are no longer in the store",
+            path=path,
+            remedy="Remove this file and enter all tasks again.",
+        )
+    return read_scores(built.folder / SCORES_FILE), dict(record["inputs"])
+
+
+def _store_scores(
+    store: Store, spec: Record, inputs: Record, scores: Mapping[str, TaskScores]
+) -> tuple[Record, Record]:
+    content = {"spec": spec, "inputs": inputs}
+    key = fingerprint(content)
+
+    def compute(folder: Path) -> None:
+        write_scores(folder / SCORES_FILE, scores)
+
+    built = store.build(STAGE, key, content, compute)
+    sha256 = built.manifest["files"][SCORES_FILE]["sha256"]
+    per_query = {"stage": STAGE, "fingerprint": key, "file": SCORES_FILE, "sha256": sha256}
+    return per_query, {"name": STAGE, "fingerprint": key, "reused": built.reused, "seconds": built.seconds}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _environment() -> Record:
+    """What scored the files; what made them is not known."""
+    import platform
+
+    import mtbench
+
+    return {
+        "git_commit": None,
+        "mtbench": mtbench.__version__,
+        "python": platform.python_version(),
+        "libraries": {"numpy": np.__version__},
+        "device": None,
+    }

@@ -1,0 +1,257 @@
+"""The content-addressed store: one folder per finished stage, named by the hash of what determines it.
+
+``ROOT/stages/NAME/FINGERPRINT/`` holds a stage's files and ``manifest.json`` (inputs, configuration, versions, sizes,
+sha256, seconds). A stage is computed in ``ROOT/work/NAME-FINGERPRINT/`` and renamed when it is whole, so that a folder
+under ``stages`` is complete or absent; work that was interrupted is found there again. Each stage's files are checked
+against the manifest once per process before they are used, and a damaged folder is set aside and rebuilt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtbench.errors import StoreError
+from mtbench.storage.lease import Lease
+from mtbench.storage.mirror import Mirror, mirror_from_environment
+from mtbench.storage.places import expanded
+
+MANIFEST = "manifest.json"
+
+
+def fingerprint(content: Any) -> str:
+    """Sixteen hex digits that name ``content`` (plain JSON values)."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def default_root() -> Path:
+    """``$MTBENCH_HOME`` if set, else the user's cache folder."""
+    home = os.environ.get("MTBENCH_HOME")
+    if home:
+        return expanded(home)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "mtbench"
+
+
+@dataclass
+class Built:
+    """A finished stage: its folder, whether it stood there already, and the seconds its computation took."""
+
+    folder: Path
+    reused: bool
+    seconds: float
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """Finished stages on a file system that may be shared by several machines."""
+
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
+        self.root = root
+        self._mirror = mirror or mirror_from_environment()
+        self._verified: set[Path] = set()
+
+    def folder(self, name: str, key: str) -> Path:
+        """Where the stage ``name`` with fingerprint ``key`` stands when it is finished."""
+        return self.root / "stages" / name / key
+
+    def work_folder(self, name: str, key: str) -> Path:
+        """Where it is computed; kept after an interruption."""
+        return self.root / "work" / f"{name}-{key}"
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether the stage is finished (its manifest stands; contents are checked when it is used)."""
+        return (self.folder(name, key) / MANIFEST).is_file()
+
+    def open(self, name: str, key: str) -> Built | None:
+        """The finished stage, its files checked; None if it is absent. A damaged one is set aside and None returned."""
+        folder = self.folder(name, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError):
+            manifest = None
+        if manifest is None or (folder not in self._verified and not _intact(folder, manifest)):
+            self._set_aside(folder)
+            return None
+        self._verified.add(folder)
+        return Built(folder, True, float(manifest["seconds"]), manifest)
+
+    def build(
+        self, name: str, key: str, content: dict[str, Any], compute: Callable[[Path], dict[str, Any] | None]
+    ) -> Built:
+        """The finished stage, computing it by ``compute(work folder)`` if it is absent.
+
+        ``content`` is what the fingerprint was made of; it goes into the manifest with what ``compute`` returns. Of
+        several processes only one computes; the others wait. StoreError for a full disk or missing permission.
+        """
+        ready = self.open(name, key)
+        if ready:
+            return ready
+        with _store_errors(self.root):
+            (self.root / "leases").mkdir(parents=True, exist_ok=True)
+            with Lease(self.root / "leases" / f"{name}-{key}.json", done=lambda: self.has(name, key)) as lease:
+                ready = self.open(name, key) or (self._fetch(name, key) if lease.held else None)
+                if ready or not lease.held:
+                    return ready or self.build(name, key, content, compute)
+                return self._compute(name, key, content, compute)
+
+    def _compute(
+        self, name: str, key: str, content: dict[str, Any], compute: Callable[[Path], dict[str, Any] | None]
+    ) -> Built:
+        work = self.work_folder(name, key)
+        work.mkdir(parents=True, exist_ok=True)
+        clock = Stopwatch(work / "seconds.json")
+        with clock:
+            extra = compute(work) or {}
+        clock.remove()
+        manifest = {
+            "stage": name,
+            "fingerprint": key,
+            "content": content,
+            "seconds": clock.seconds,
+            "files": {str(f.relative_to(work)): _describe(f) for f in _files(work)},
+            **extra,
+        }
+        write_json(work / MANIFEST, manifest)
+        target = self._finish(name, key, work)
+        self._verified.add(target)
+        if self._mirror:
+            self._mirror.offer(name, key, target)
+        return Built(target, False, clock.seconds, manifest)
+
+    def _finish(self, name: str, key: str, work: Path) -> Path:
+        """Rename the whole ``work`` to its place; where another process was first (a lease lost), its stage stays."""
+        target = self.folder(name, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(work, target)
+        except OSError:
+            if not self.has(name, key):
+                raise
+            shutil.rmtree(work, ignore_errors=True)
+        _sync_folder(target.parent)
+        return target
+
+    def _fetch(self, name: str, key: str) -> Built | None:
+        """The stage from the mirror, checked like one that was here; None if there is none or it is damaged there."""
+        if self._mirror is None:
+            return None
+        beside = self.root / "work" / f".{name}-{key}.fetched"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            if not self._mirror.fetch(name, key, beside):
+                return None
+            self._finish(name, key, beside)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return self.open(name, key)
+
+    def _set_aside(self, folder: Path) -> None:
+        target = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{time.time_ns()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder, target)
+
+    def remove(self, name: str, key: str) -> int:
+        """Delete a finished stage; the bytes freed."""
+        folder = self.folder(name, key)
+        size = sum(f.stat().st_size for f in _files(folder)) if folder.is_dir() else 0
+        shutil.rmtree(folder, ignore_errors=True)
+        self._verified.discard(folder)
+        return size
+
+
+class Stopwatch:
+    """Seconds of work over several attempts: what an interrupted attempt spent is kept in a small file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        try:
+            self._before = float(json.loads(file.read_text())["seconds"])
+        except (OSError, ValueError, KeyError):
+            self._before = 0.0
+        self.seconds = self._before
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.monotonic()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds = self._before + time.monotonic() - self._start
+        with contextlib.suppress(OSError):
+            write_json(self._file, {"seconds": self.seconds})
+
+    def remove(self) -> None:
+        """Forget the file; the manifest has the number from now on."""
+        self._file.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is whole or as it was before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1, sort_keys=True, ensure_ascii=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    return {"bytes": file.stat().st_size, "sha256": digest}
+
+
+def _intact(folder: Path, manifest: dict[str, Any]) -> bool:
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+            return False
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
+                return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _store_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"the disk of the store {root} is full; nothing half-written is taken for whole.\n"
+                "  Free space (mtbench clean) or choose another place with --store, then run the same command again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise StoreError(
+                f"the store {root} cannot be written: {error.strerror}. Choose another with --store."
+            ) from error
+        raise
