@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtbench import compiled, medians
+from mtbench.optim import compiled, medians
 from mtbench.optim.medians import exact_median, fast_median
 from optimizers.tsage import TSage
 
