@@ -57,8 +57,8 @@ def make_trainer(options: argparse.Namespace, ranks: Any) -> Any:
     import torch
 
     from mtbench.config import build_config
+    from mtbench.data.negatives import Negatives
     from mtbench.registry import get_optimizer
-    from mtbench.retrieval.negatives import Negatives
     from mtbench.training.batches import BatchOrder
     from mtbench.training.examples import TaskExamples
     from mtbench.training.loop import Episode, Trainer

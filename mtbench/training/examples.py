@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mtbench.config import NegativesConfig, TrainConfig
+from mtbench.data.negatives import Negatives, sample_negatives
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.errors import DataError
-from mtbench.retrieval.negatives import Negatives, sample_negatives
 from mtbench.training.batches import BatchOrder
 from mtbench.training.streams import stream, stream_seed
 

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from retrieval_oracles import FakeCorpus, FakeQueries
 
-from mtbench.errors import ConfigError, DataError
-from mtbench.retrieval.negatives import Negatives, mine, sample_negatives
+from mtbench.data.negatives import sample_negatives
+from mtbench.errors import ConfigError
+from mtbench.retrieval.negatives import mine
 from mtbench.retrieval.ranking import Ranking
 
 
@@ -79,81 +78,6 @@ def test_neither_mined_nor_drawn_negatives_touch_the_gold(seed: int, exclude: st
                 assert not set(corpus.pages[chosen].tolist()) & gold
 
 
-def mined() -> Negatives:
-    random = np.random.default_rng(0)
-    ranks = ranking(*[random.choice(500, 30, replace=False).tolist() for _ in range(50)])
-    corpus = FakeCorpus(np.arange(500, dtype=np.int32))
-    queries = FakeQueries([[int(random.integers(500))] for _ in range(50)])
-    ranks.indices[7, 3:] = -1
-    return mine(ranks, queries, corpus, per_query=20)
-
-
-@pytest.mark.parametrize("mode", ["top", "random"])
-def test_sampling_is_a_pure_function_of_its_arguments(mode: str) -> None:
-    negatives = mined()
-    where = {"seed": 3, "episode": 2, "epoch": 1}
-    np.random.seed(0)
-    whole, _ = sample_negatives(negatives, np.arange(50), 6, mode=mode, **where)
-    order = np.random.default_rng(1).permutation(50)
-    np.random.seed(99)
-    other, _ = sample_negatives(negatives, order, 6, mode=mode, **where)
-    np.testing.assert_array_equal(other, whole[order])
-    alone, _ = sample_negatives(negatives, np.array([7]), 6, mode=mode, **where)
-    np.testing.assert_array_equal(alone[0], whole[7])
-
-
-def test_each_coordinate_changes_random_sampling() -> None:
-    negatives = mined()
-    base = {"seed": 0, "episode": 0, "epoch": 0}
-    first, _ = sample_negatives(negatives, np.arange(50), 4, mode="random", **base)
-    for name in base:
-        other, _ = sample_negatives(negatives, np.arange(50), 4, mode="random", **(base | {name: 1}))
-        assert (first != other).mean() > 0.5
-    inside = [set(first[i].tolist()) <= set(negatives.indices[i].tolist()) for i in range(50)]
-    assert all(ok for i, ok in enumerate(inside) if i != 7)
-
-
-def test_top_takes_the_first_and_counts_what_it_draws() -> None:
-    negatives = mined()
-    rows, drawn = sample_negatives(negatives, np.array([0, 7]), 5, mode="top")
-    np.testing.assert_array_equal(rows[0], negatives.indices[0, :5])
-    kept = (negatives.indices[7] >= 0).sum()
-    np.testing.assert_array_equal(rows[1, :kept], negatives.indices[7, :kept])
-    assert drawn == 5 - kept and (rows >= 0).all()
-
-
-def test_random_draws_cover_what_was_mined_evenly() -> None:
-    negatives = mined()
-    counts = np.zeros(500, dtype=int)
-    for epoch in range(400):
-        rows, _ = sample_negatives(negatives, np.array([0]), 5, mode="random", epoch=epoch)
-        counts[rows[0]] += 1
-    expected = counts[negatives.indices[0]]
-    assert expected.sum() == 2000 and (expected > 60).all() and (expected < 140).all()
-
-
-def test_tiny_corpora_repeat_rather_than_fail_unless_nothing_is_allowed() -> None:
-    corpus = FakeCorpus(np.arange(3, dtype=np.int32))
-    found = mine(ranking([0, 1, 2]), FakeQueries([[0]]), corpus, per_query=5)
-    rows, drawn = sample_negatives(found, np.array([0]), 5)
-    assert set(rows[0].tolist()) == {1, 2} and drawn == 3
-    nothing = mine(ranking([0, 1, 2]), FakeQueries([[0, 1, 2]]), corpus, per_query=2)
-    with pytest.raises(DataError, match="no possible negative"):
-        sample_negatives(nothing, np.array([0]), 1)
-
-
-def test_saved_negatives_come_back(tmp_path: Path) -> None:
-    negatives = mined()
-    negatives.save(tmp_path / "new")
-    loaded = Negatives.load(tmp_path / "new")
-    assert loaded.stats == negatives.stats and loaded.num_passages == 500
-    for mode in ("top", "random"):
-        expected = sample_negatives(negatives, np.arange(50), 9, mode=mode)
-        found = sample_negatives(loaded, np.arange(50), 9, mode=mode)
-        np.testing.assert_array_equal(found[0], expected[0])
-        assert found[1] == expected[1]
-
-
 def test_wrong_use_is_refused() -> None:
     ranks, queries, corpus = ranking([1, 2]), FakeQueries([[0]]), FakeCorpus(PAGES)
     with pytest.raises(ConfigError, match="depth"):
@@ -164,8 +88,3 @@ def test_wrong_use_is_refused() -> None:
         mine(ranks, queries, corpus, exclude="document")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="queries"):
         mine(ranks, FakeQueries([[0], [1]]), corpus)
-    negatives = mine(ranks, queries, corpus, per_query=2)
-    with pytest.raises(ConfigError, match="per_query"):
-        sample_negatives(negatives, np.array([0]), 3)
-    with pytest.raises(ConfigError, match="sampling"):
-        sample_negatives(negatives, np.array([0]), 1, mode="best")  # type: ignore[arg-type]

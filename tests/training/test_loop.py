@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mtbench.config import Config, build_config
+from mtbench.data.negatives import Negatives
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.tokenizer import train_tokenizer
 from mtbench.registry import entries, get_optimizer
-from mtbench.retrieval.negatives import Negatives
 from mtbench.training.batches import BatchOrder
 from mtbench.training.diagnostics import forget_peak, peak_memory
 from mtbench.training.examples import TaskExamples

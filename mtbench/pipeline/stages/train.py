@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mtbench.data.negatives import Negatives
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, episode_length
 from mtbench.registry import get_optimizer
-from mtbench.retrieval.negatives import Negatives
 from mtbench.training.batches import BatchOrder
 from mtbench.training.examples import TaskExamples, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
