@@ -78,6 +78,8 @@ class MultitaskOptimizer:
             setattr(self, field, declared.check(getattr(self, field), self.name))
         self.reduce_sum: Reduce = _identity
         self.reduce_max: Reduce = _identity
+        self.offset = 0
+        """Place of the first coordinate of ``theta`` in the whole vector: 0 but for a slice of it."""
         self._started = self._carried = False
         self._carried_tasks: int | None = None
 

@@ -81,6 +81,7 @@ class Shard:
         Every parameter stays in the layout; one that lies on other ranks has an empty range.
         """
         low, high = self.shared.start, self.shared.stop
+        optimizer.offset = low
         optimizer.reduce_sum = self.ranks.sum if self.active else _as_it_is
         optimizer.reduce_max = self.ranks.largest if self.active else _as_it_is
         layout = [(name, _clip(a, low, high) - low, _clip(b, low, high) - low) for name, a, b in self.flat.layout]

@@ -71,7 +71,9 @@ def test_hard_inputs_have_no_scale(name: str, what: str, factor: float) -> None:
     for _ in range(3):
         expected = plain.combine(gradients, torch.ones(len(gradients)))
         update = scaled.combine(gradients * factor, torch.ones(len(gradients)))
-        size = factor if name != "nash" else 1.0
+        if name == "fairgrad":  # the length goes with a power of the scale and is clipped
+            update, expected = update / update.norm(), expected / expected.norm()
+        size = factor if name not in ("nash", "fairgrad") else 1.0
         torch.testing.assert_close(update / size, expected, rtol=1e-6, atol=1e-7 * float(expected.abs().max()))
 
 
