@@ -1,0 +1,187 @@
+"""MultitaskTrainer against the library's own trainer and against mtbench's contract."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtbench.errors import ConfigError
+from mtbench.optim.step import MultitaskStep
+
+st = pytest.importorskip("sentence_transformers", reason="the extra 'st' (sentence-transformers) is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
+
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jasper"]
+TASKS = ("ask", "claim")
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT whose tokenizer knows the words."""
+    from tiny_bert import write_bert
+
+    from mtbench.model.tokenizer import train_tokenizer
+
+    texts = [f"{a} {b}" for a in WORDS for b in WORDS]
+    torch.manual_seed(0)
+    return write_bert(tmp_path_factory.mktemp("bert"), train_tokenizer(texts, 128))
+
+
+def model(folder: Path) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    net = SentenceTransformer(modules=[Transformer(str(folder)), Pooling(16)], device="cpu")
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return net
+
+
+def rows(task: str, count: int = 24) -> Any:
+    from datasets import Dataset
+
+    shift = TASKS.index(task)
+    pairs = [(WORDS[i % 10], f"{WORDS[i % 10]} {WORDS[(i * 3 + shift) % 10]} {task}") for i in range(count)]
+    return Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]})
+
+
+def arguments(out: Path, **more: Any) -> Any:
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    given = {
+        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": STEPS, "learning_rate": 1e-2,
+        "multi_dataset_batch_sampler": "round_robin", "dataloader_drop_last": True, "report_to": "none",
+        "disable_tqdm": True, "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "seed": 3,
+        "max_grad_norm": 1.0, "warmup_steps": 0, "lr_scheduler_type": "constant",
+    }  # fmt: skip
+    return SentenceTransformerTrainingArguments(str(out), **{**given, **more})
+
+
+def trained(folder: Path, out: Path, method: str | None, resume: bool = False, **more: Any) -> Any:
+    """The trainer after its training; ``method`` None: the library's own."""
+    from sentence_transformers import SentenceTransformerTrainer
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+    from transformers.utils import logging
+
+    from mtbench.integrations.sentence_transformers import MultitaskTrainer
+
+    logging.set_verbosity_error()
+    net = model(folder)
+    data = {task: rows(task) for task in TASKS}
+    loss = {task: MultipleNegativesRankingLoss(net) for task in TASKS}
+    common = {"model": net, "args": arguments(out, **more), "train_dataset": data, "loss": loss}
+    if method is None:
+        from datasets import DatasetDict
+
+        trainer = SentenceTransformerTrainer(**{**common, "train_dataset": DatasetDict(data)})
+    else:
+        trainer = MultitaskTrainer(**common, multitask=method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def flat(trainer: Any) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in trainer.model.parameters()])
+
+
+def test_naive_is_the_librarys_own_training(folder: Path, tmp_path: Path) -> None:
+    ours, theirs = trained(folder, tmp_path / "a", "naive"), trained(folder, tmp_path / "b", None)
+    torch.testing.assert_close(flat(ours), flat(theirs), rtol=0, atol=1e-6)
+    losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (ours, theirs)]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-4)
+    norms = [[entry["grad_norm"] for entry in t.state.log_history if "loss" in entry] for t in (ours, theirs)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["pcgrad", "tsage", "gradnorm"])
+def test_equals_a_hand_made_loop(folder: Path, tmp_path: Path, method: str) -> None:
+    """The same batches through MultitaskStep, clipping and plain descent by hand.
+
+    (Adam would divide gradients that are 0 but for rounding, such as those of attention's key biases, by themselves.)
+    """
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    seen: list[tuple[str, Any]] = []
+    trainer = trained(folder, tmp_path / "a", method, optim="sgd", learning_rate=0.5)
+    net = model(folder)
+    loss = MultipleNegativesRankingLoss(net)
+    again = batches_of_a_training(folder, tmp_path / "b", seen)
+    assert len(again) == 2 * STEPS
+    step = MultitaskStep(method, net.named_parameters(), TASKS, STEPS, seed=3, task_sizes=[24, 24])
+    descent = torch.optim.SGD(net.parameters(), lr=0.5)
+    net.train()
+    for first in range(0, len(again), 2):
+        with step.step():
+            for task, features in again[first : first + 2]:
+                step.backward(task, loss(features, None))
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        descent.step()
+    torch.testing.assert_close(
+        flat(trainer), torch.cat([p.detach().reshape(-1) for p in net.parameters()]), rtol=0, atol=1e-6
+    )
+    naive = trained(folder, tmp_path / "c", "naive", optim="sgd", learning_rate=0.5)
+    assert (flat(trainer) - flat(naive)).abs().max() > 1e-5
+
+
+def batches_of_a_training(folder: Path, out: Path, seen: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The batches of a training, as its loss gets them."""
+    from mtbench.integrations import sentence_transformers as module
+
+    collect = module.MultitaskTrainer.training_step
+
+    def recorded(self: Any, net: Any, inputs: dict[str, Any], count: Any = None) -> Any:
+        features, _ = self.collect_features({k: v for k, v in inputs.items() if k != "dataset_name"})
+        seen.append((module._name_of(inputs["dataset_name"]), [dict(f) for f in features]))
+        return collect(self, net, inputs, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.MultitaskTrainer, "training_step", recorded)
+        trained(folder, out, "naive")
+    return seen
+
+
+def test_logs_have_losses_and_weights_by_task(folder: Path, tmp_path: Path) -> None:
+    trainer = trained(folder, tmp_path, "gradnorm", logging_steps=2)
+    entries = [entry for entry in trainer.state.log_history if "loss/ask" in entry]
+    assert len(entries) == STEPS // 2
+    for entry in entries:
+        assert entry["loss"] == pytest.approx((entry["loss/ask"] + entry["loss/claim"]) / 2, abs=1e-3)
+        assert entry["weight/ask"] + entry["weight/claim"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_resumed_training_is_the_same_training(folder: Path, tmp_path: Path) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    whole = trained(folder, tmp_path / "a", "tsage", **saving)
+    part = trained(folder, tmp_path / "b", "tsage", **saving)
+    del part
+    import shutil
+
+    shutil.rmtree(tmp_path / "b" / f"checkpoint-{STEPS}")
+    resumed = trained(folder, tmp_path / "b", "tsage", resume=True, **saving)
+    torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"gradient_accumulation_steps": 1}, "one per task"),
+        ({"multi_dataset_batch_sampler": "proportional"}, "round_robin"),
+        ({"dataloader_drop_last": False}, "dataloader_drop_last"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(folder: Path, tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        trained(folder, tmp_path, "pcgrad", **changed)
+
+
+def test_methods_that_look_at_the_batch_again_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="famo needs the losses"):
+        trained(folder, tmp_path, "famo")
