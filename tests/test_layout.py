@@ -15,7 +15,7 @@ FLOORS = [
     {"data", "model", "worlds"},
     {"training", "retrieval", "evaluation"},
     {"pipeline"},
-    {"report", "execution"},
+    {"report", "execution", "integrations"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,1 +1,50 @@
-"""The contract of a multitask optimizer, what methods are made of, and the kit that checks one."""
+"""The contract of a multitask optimizer, what methods are made of, and the kit that checks one.
+
+The public names are loaded on first use, so that reading a plug-in's source or listing names needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtbench.hyperparameters import hyper
+    from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
+    from mtbench.optim.step import MultitaskStep
+    from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+
+_HOMES = {
+    "Cost": "mtbench.optim.contract",
+    "GradientCombining": "mtbench.optim.weighting",
+    "GramWeighting": "mtbench.optim.weighting",
+    "Layout": "mtbench.optim.contract",
+    "LossWeighting": "mtbench.optim.weighting",
+    "MultitaskOptimizer": "mtbench.optim.contract",
+    "MultitaskStep": "mtbench.optim.step",
+    "hyper": "mtbench.hyperparameters",
+    "reset_field": "mtbench.optim.contract",
+}
+
+__all__ = [
+    "Cost",
+    "GradientCombining",
+    "GramWeighting",
+    "Layout",
+    "LossWeighting",
+    "MultitaskOptimizer",
+    "MultitaskStep",
+    "hyper",
+    "reset_field",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mtbench.optim' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
