@@ -86,7 +86,7 @@ def _sum_bits(ranks: Ranks, numbers: np.ndarray) -> np.ndarray:
     """
     if ranks.size == 1:
         return numbers
-    ranks.sum(torch.from_numpy(numbers.view(np.int32)))
+    ranks.all_reduce(torch.from_numpy(numbers.view(np.int32)))
     return numbers
 
 

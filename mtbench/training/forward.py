@@ -55,7 +55,7 @@ class TaskForward:
         if cached:
             vectors = [v.detach().requires_grad_() for v in vectors]
         loss = self._loss(batch, mine, vectors[:num_query_chunks], vectors[num_query_chunks:], per_query)
-        total = float(self.ranks.sum(loss.detach().clone()))
+        total = float(self.ranks.all_reduce(loss.detach().clone()))
         if not cached:
             return Pending(total, loss.backward)
         return Pending(total, lambda: self._backward_cached(loss, chunks, vectors, k))
@@ -79,7 +79,7 @@ class TaskForward:
         local_queries = self._join(queries)
         local_passages = self._join(passages)
         counts = [(share.stop - share.start) * per_query for share in self.ranks.shares(count)]
-        gathered = self.ranks.gather(local_passages, counts)
+        gathered = self.ranks.all_gather(local_passages, counts)
         targets = torch.as_tensor(batch.targets[mine], device=self.device)
         excluded = torch.as_tensor(batch.excluded[mine], device=self.device)
         return batch_loss(local_queries, gathered, targets, excluded, count)

@@ -139,7 +139,7 @@ class Trainer:
                 self.flat.gradient.zero_()
                 task = pending.pop(k, None) or self._forward(step, k, batch)
                 task.backward()
-                self.shard.reduce(self.flat.gradient)
+                self.shard.reduce_scatter(self.flat.gradient)
             with self.phases("combine"):
                 self._take_own(k)
                 optimizer.task(k, row, task.loss)
@@ -183,7 +183,7 @@ class Trainer:
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.adam.step()
-            self.shard.spread()
+            self.shard.broadcast()
         self.journal.count(clipped, self.optimizer.counts(), drawn, norm)
         return {"norm_before_clip": norm, "norm_after_clip": min(norm, clip) if clip else norm, "clipped": clipped}
 
@@ -223,7 +223,7 @@ class Trainer:
 
     def _start_optimizer(self, carried: dict[str, Any] | None) -> None:
         if carried is not None:
-            self.optimizer.load_state_dict(self.shard.deal(carried))
+            self.optimizer.load_state_dict(self.shard.scatter(carried))
         theta, layout = self.shard.start(self.optimizer)
         self.optimizer.start(
             theta,
@@ -249,14 +249,14 @@ class Trainer:
 
     def optimizer_state(self) -> dict[str, Any]:
         """The multitask optimizer's whole state, on rank 0; all ranks call it."""
-        state: dict[str, Any] = self.shard.collect(self.optimizer.state_dict())
+        state: dict[str, Any] = self.shard.gather(self.optimizer.state_dict())
         return state
 
     def _save(self, done: int) -> None:
         state = {
             "step": done,
             "theta": self.flat.theta,
-            "adam": self.shard.collect_adam(self.adam),
+            "adam": self.shard.gather_adam(self.adam),
             "optimizer": self.optimizer_state(),
             "journal": self.journal.state(),
             "phases": self.phases.totals,
@@ -267,13 +267,13 @@ class Trainer:
     def _restore(self) -> int:
         if self.ranks.rank == 0:
             load_state(self.checkpoint)  # puts a checkpoint right that was interrupted between two renames
-        self.ranks.wait()
+        self.ranks.barrier()
         state = load_state(self.checkpoint)
         if state is None:
             return 0
         self.flat.theta.copy_(state["theta"])
-        self.shard.deal_adam(self.adam, state["adam"])
-        self.optimizer.load_state_dict(self.shard.deal(state["optimizer"]))
+        self.shard.scatter_adam(self.adam, state["adam"])
+        self.optimizer.load_state_dict(self.shard.scatter(state["optimizer"]))
         self.journal.restore(state["journal"])
         self.phases.totals = state["phases"]
         return int(state["step"])

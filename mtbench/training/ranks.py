@@ -1,5 +1,7 @@
 """Several processes that train one model together: what they exchange, and the single process that needs nothing.
 
+The exchanges bear the names of ``torch.distributed``'s collectives; all ranks call them in the same order.
+
 Each task's batch is split over the ranks, passages are gathered so that every query sees the negatives of all ranks,
 and each task's flat gradient is summed over ranks before anything nonlinear is done with it. The losses are divided by
 the size of the whole batch, so that sums over ranks equal one process with the whole batch.
@@ -37,33 +39,33 @@ class Ranks:
         """The share of this rank, such as the rows of a batch that it works on."""
         return self.shares(count)[self.rank]
 
-    def gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
+    def all_gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
         """Rows of all ranks in order, ``(sum(counts), d)``; gradients flow back to the rank that made them."""
         return vectors
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over ranks, in place."""
         return tensor
 
-    def largest(self, tensor: Tensor) -> Tensor:
+    def all_reduce_max(self, tensor: Tensor) -> Tensor:
         """The elementwise maximum over ranks, in place."""
         return tensor
 
-    def reduce(self, tensor: Tensor, shares: Sequence[slice]) -> None:
-        """Sum ``tensor`` (d,) over ranks, in place, each rank's share on that rank; the rest is undefined after."""
+    def reduce_scatter(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        """The sum of ``tensor`` (d,) over ranks, in place, of each share on its rank; the rest is undefined after."""
 
-    def spread(self, tensor: Tensor, shares: Sequence[slice]) -> None:
-        """Copy each rank's share of ``tensor`` (d,) to all ranks, in place."""
+    def broadcast(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+        """Each rank's share of ``tensor`` (d,) on all ranks, in place."""
 
-    def collect(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
+    def gather(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
         """On rank 0 the whole vector (on the CPU) whose shares the ranks hold in ``piece``; elsewhere ``piece``."""
         return piece
 
-    def same(self, tensor: Tensor) -> bool:
+    def all_equal(self, tensor: Tensor) -> bool:
         """Whether all ranks hold the same bits in ``tensor``."""
         return True
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all ranks are here."""
 
 
@@ -80,19 +82,19 @@ class TorchRanks(Ranks):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.control = control
 
-    def gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
-        gathered: Tensor = _Gather.apply(vectors, counts, self.rank)
+    def all_gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
+        gathered: Tensor = _AllGather.apply(vectors, counts, self.rank)
         return gathered
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         self._dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, tensor: Tensor) -> Tensor:
+    def all_reduce_max(self, tensor: Tensor) -> Tensor:
         self._dist.all_reduce(tensor, op=self._dist.ReduceOp.MAX)
         return tensor
 
-    def reduce(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+    def reduce_scatter(self, tensor: Tensor, shares: Sequence[slice]) -> None:
         # gloo has no reduce-scatter of unequal shares; one reduction per share moves the same bytes
         under_way = [
             self._dist.reduce(tensor[share], dst=r, async_op=True) for r, share in enumerate(shares) if _count(share)
@@ -100,14 +102,14 @@ class TorchRanks(Ranks):
         for work in under_way:
             work.wait()
 
-    def spread(self, tensor: Tensor, shares: Sequence[slice]) -> None:
+    def broadcast(self, tensor: Tensor, shares: Sequence[slice]) -> None:
         under_way = [
             self._dist.broadcast(tensor[share], src=r, async_op=True) for r, share in enumerate(shares) if _count(share)
         ]
         for work in under_way:
             work.wait()
 
-    def collect(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
+    def gather(self, piece: Tensor, shares: Sequence[slice]) -> Tensor:
         if self.rank:
             if len(piece):
                 self._dist.send(piece.cpu().contiguous(), dst=0)  # gloo sends and receives no memory of a GPU
@@ -120,15 +122,15 @@ class TorchRanks(Ranks):
             whole[share.start - shares[0].start : share.stop - shares[0].start] = part.cpu()
         return whole
 
-    def same(self, tensor: Tensor) -> bool:
+    def all_equal(self, tensor: Tensor) -> bool:
         mine = _digest(tensor)
         low, high = mine.clone(), mine.clone()
         self._dist.all_reduce(low, op=self._dist.ReduceOp.MIN)
         self._dist.all_reduce(high, op=self._dist.ReduceOp.MAX)
         return bool(torch.equal(low, high))
 
-    def wait(self) -> None:
-        self.sum(torch.zeros(1))
+    def barrier(self) -> None:
+        self.all_reduce(torch.zeros(1))
 
 
 def _count(share: slice) -> int:
@@ -146,7 +148,7 @@ def _digest(tensor: Tensor) -> Tensor:
     return total
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """All-gather of ragged rows with a backward that sums each rank's contributions."""
 
     @staticmethod

@@ -41,26 +41,26 @@ class Shard:
 
     # -- one step ----------------------------------------------------------------------------------------------
 
-    def reduce(self, gradient: Tensor) -> None:
+    def reduce_scatter(self, gradient: Tensor) -> None:
         """Sum a task's flat gradient (d,) over ranks, in place; valid on this rank's coordinates."""
         if not self.active:
-            self.ranks.sum(gradient)
+            self.ranks.all_reduce(gradient)
             return
-        self.ranks.reduce(gradient, self._shared)
+        self.ranks.reduce_scatter(gradient, self._shared)
         if self.total > self.flat.num_shared:
-            self.ranks.reduce(gradient, self._own)
+            self.ranks.reduce_scatter(gradient, self._own)
 
-    def spread(self) -> None:
+    def broadcast(self) -> None:
         """Send the weights of this rank's coordinates to all ranks."""
         if self.active:
-            self.ranks.spread(self.flat.theta, self._shared)
-            self.ranks.spread(self.flat.theta, self._own)
+            self.ranks.broadcast(self.flat.theta, self._shared)
+            self.ranks.broadcast(self.flat.theta, self._own)
 
     def norm(self, vector: Tensor) -> float:
         """The norm over all ranks of a vector of which this rank has its coordinates."""
         if not self.active:
             return float(torch.linalg.vector_norm(vector))
-        return float(self.ranks.sum(torch.linalg.vector_norm(vector, dtype=torch.float64).square()).sqrt())
+        return float(self.ranks.all_reduce(torch.linalg.vector_norm(vector, dtype=torch.float64).square()).sqrt())
 
     def own_segment(self, task: int) -> tuple[slice, slice] | None:
         """Where the parameters that only ``task`` uses lie: in the flat vector, and in this rank's vectors."""
@@ -82,8 +82,8 @@ class Shard:
         """
         low, high = self.shared.start, self.shared.stop
         optimizer.offset = low
-        optimizer.reduce_sum = self.ranks.sum if self.active else _as_it_is
-        optimizer.reduce_max = self.ranks.largest if self.active else _as_it_is
+        optimizer.reduce_sum = self.ranks.all_reduce if self.active else _as_it_is
+        optimizer.reduce_max = self.ranks.all_reduce_max if self.active else _as_it_is
         layout = [(name, _clip(a, low, high) - low, _clip(b, low, high) - low) for name, a, b in self.flat.layout]
         return self.flat.theta[self.shared], layout
 
@@ -98,7 +98,7 @@ class Shard:
         if self.ranks.size == 1:
             return
         task_weights = torch.tensor([done, *optimizer.report()["weights"]], dtype=torch.float64)
-        if not (self.ranks.same(task_weights) and self.ranks.same(self.flat.theta)):
+        if not (self.ranks.all_equal(task_weights) and self.ranks.all_equal(self.flat.theta)):
             raise RunError(
                 f"after step {done} of episode {episode} the ranks' weights differ: a reduction is missing (does the "
                 "optimizer use reduce_sum?), or the ranks run on different kinds of machines, versions or files"
@@ -106,31 +106,33 @@ class Shard:
 
     # -- state that is the same for every number of ranks ---------------------------------------------------------
 
-    def collect(self, state: Any) -> Any:
-        """On rank 0 ``state`` with every vector over this rank's shared coordinates made whole; all ranks call it."""
+    def gather(self, state: Any) -> Any:
+        """On rank 0 ``state`` with every tensor (..., d) over this rank's shared coordinates made whole."""
         if not self.active:
             return state
         if isinstance(state, dict):
-            return {key: self.collect(value) for key, value in state.items()}
+            return {key: self.gather(value) for key, value in state.items()}
         if isinstance(state, (list, tuple)):
-            return [self.collect(value) for value in state]
-        if isinstance(state, Tensor) and state.shape == (self.num_shared,):
-            return self.ranks.collect(state, self._shared)
+            return [self.gather(value) for value in state]
+        if isinstance(state, Tensor) and state.shape[-1:] == (self.num_shared,):
+            if state.dim() > 1:
+                return torch.stack([self.gather(row) for row in state])
+            return self.ranks.gather(state, self._shared)
         return state
 
-    def deal(self, state: Any) -> Any:
-        """The inverse of :meth:`collect`: this rank's part of a whole state."""
+    def scatter(self, state: Any) -> Any:
+        """The inverse of :meth:`gather`: this rank's part of a whole state."""
         if not self.active:
             return state
         if isinstance(state, dict):
-            return {key: self.deal(value) for key, value in state.items()}
+            return {key: self.scatter(value) for key, value in state.items()}
         if isinstance(state, (list, tuple)):
-            return [self.deal(value) for value in state]
-        if isinstance(state, Tensor) and state.shape == (self.flat.num_shared,):
-            return state[self.shared].clone()
+            return [self.scatter(value) for value in state]
+        if isinstance(state, Tensor) and state.shape[-1:] == (self.flat.num_shared,):
+            return state[..., self.shared].clone()
         return state
 
-    def collect_adam(self, adam: torch.optim.Optimizer) -> dict[str, Any]:
+    def gather_adam(self, adam: torch.optim.Optimizer) -> dict[str, Any]:
         """On rank 0 Adam's ``step``, ``exp_avg`` (d,) and ``exp_avg_sq`` (d,); empty before its first step."""
         parts = [adam.state[p] for group in adam.param_groups for p in group["params"] if adam.state[p]]
         if not self.active or not parts:
@@ -138,13 +140,13 @@ class Shard:
         whole: dict[str, Any] = {"step": parts[0]["step"]}
         for name in ("exp_avg", "exp_avg_sq"):
             local = torch.cat([part[name] for part in parts])
-            shared = self.ranks.collect(local[: self.num_shared], self._shared)
-            own = self.ranks.collect(local[self.num_shared :], self._own)
+            shared = self.ranks.gather(local[: self.num_shared], self._shared)
+            own = self.ranks.gather(local[self.num_shared :], self._own)
             whole[name] = torch.cat([shared, own])
         return whole
 
-    def deal_adam(self, adam: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
-        """Give Adam this rank's part of what :meth:`collect_adam` gave."""
+    def scatter_adam(self, adam: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+        """Give Adam this rank's part of what :meth:`gather_adam` gave."""
         device = self.flat.theta.device
         parameters = [p for group in adam.param_groups for p in group["params"]]
         for parameter, piece in zip(parameters, self.pieces(), strict=True):

@@ -20,14 +20,14 @@ followers.GRACE, followers.LAST_WORD = 1.0, 5.0
 def together(stage: str) -> int:
     """A stage's work: an exchange, and a failure as the stage's name says."""
     ranks = current_ranks()
-    ranks.sum(torch.ones(1))
+    ranks.all_reduce(torch.ones(1))
     if stage == "both":
         raise RunError("diverged")
     if stage == "first" and ranks.rank == 0:
         raise OSError("disk full")
     if stage == "second" and ranks.rank == 1:
         raise ValueError("no memory")
-    return int(ranks.sum(torch.ones(1, dtype=torch.int64)) if stage != "first" else 0)
+    return int(ranks.all_reduce(torch.ones(1, dtype=torch.int64)) if stage != "first" else 0)
 
 
 def lead() -> list[str]:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,34 @@ def test_shards_cover_every_coordinate_once(size: int) -> None:
         places = [s.own_segment(task) for s in shards]
         assert sorted(i for p in places if p for i in range(p[0].start, p[0].stop)) == list(range(start, stop))
         assert all(p is None or p[1].stop <= s.size for p, s in zip(places, shards, strict=True))
+
+
+class Mailbox(Place):
+    """A rank whose pieces lie in a list: rank 1 posts its own, rank 0 takes them in the same order."""
+
+    def __init__(self, rank: int, size: int, posted: list[torch.Tensor]) -> None:
+        super().__init__(rank, size)
+        self.posted = posted
+
+    def gather(self, piece: torch.Tensor, shares: Sequence[slice]) -> torch.Tensor:
+        if self.rank:
+            self.posted.append(piece)
+            return piece
+        return torch.cat([piece, self.posted.pop(0)])
+
+
+def test_state_of_one_row_per_task_is_gathered_and_scattered_by_its_columns() -> None:
+    flat = FlatParameters(torch.nn.Linear(3, 3), {})
+    rows, kept = torch.randn(4, 12), torch.arange(4.0)
+    state = {"rows": rows, "list": [rows[0].clone(), 3], "cube": torch.randn(2, 4, 12), "kept": kept}
+    posted: list[torch.Tensor] = []
+    shards = [Shard(flat, Mailbox(r, 2, posted), True) for r in (0, 1)]
+    parts = [shard.scatter(state) for shard in shards]
+    assert [p["rows"].shape for p in parts] == [(4, 6), (4, 6)] and [p["cube"].shape for p in parts] == [(2, 4, 6)] * 2
+    assert torch.equal(torch.cat([p["rows"] for p in parts], 1), rows) and torch.equal(parts[1]["kept"], kept)
+    shards[1].gather(parts[1])
+    whole = shards[0].gather(parts[0])
+    assert not posted
+    for name in ("rows", "cube", "kept"):
+        assert torch.equal(whole[name], state[name])  # type: ignore[arg-type]
+    assert torch.equal(whole["list"][0], rows[0]) and whole["list"][1] == 3
