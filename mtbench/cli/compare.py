@@ -34,7 +34,8 @@ def command(
     from mtbench.report.leaderboard import load_board
     from mtbench.report.passages import describe_moved
     from mtbench.report.published import Reported
-    from mtbench.storage.store import Store, default_root
+    from mtbench.storage.places import default_root
+    from mtbench.storage.store import Store
 
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")

@@ -21,7 +21,8 @@ def command(
     """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
     from mtbench.cli.common import emit_json
     from mtbench.report.export import export
-    from mtbench.storage.store import Store, default_root
+    from mtbench.storage.places import default_root
+    from mtbench.storage.store import Store
 
     written = export(run, format, to, results=results, store=Store(store or default_root()))
     if json:

@@ -96,7 +96,8 @@ def _enter(
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.outside import check_name, enter_system, task_files
     from mtbench.registry import entries
-    from mtbench.storage.store import Store, default_root
+    from mtbench.storage.places import default_root
+    from mtbench.storage.store import Store
 
     check_name(name, entries("optimizer"))
     load_profile(profile)

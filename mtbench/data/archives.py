@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from mtbench.errors import DataError
+from mtbench.storage.atomic import replacing
 from mtbench.suite import Download
 
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
@@ -78,8 +78,6 @@ def _is_safe(name: str) -> bool:
 
 def _write(stream: IO[bytes], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as out:
+    with replacing(path) as part, open(part, "wb") as out:
         shutil.copyfileobj(stream, out, 1 << 20)
-    os.replace(part, path)
     return path

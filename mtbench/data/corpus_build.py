@@ -16,11 +16,11 @@ from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError, drop_parts
 from mtbench.data.corpus_shards import SHARD_SIZE, Shard, shard_folder, write_shard
 from mtbench.data.files import find_file, watch_reading
 from mtbench.data.reading import corpus_file_names, locate_passage, read_corpus
-from mtbench.data.tables import read_json, write_json
 from mtbench.data.tokenizing import TokenEncoder
 from mtbench.data.types import Notes
 from mtbench.errors import DataError
 from mtbench.processes import ProcessPool
+from mtbench.storage.atomic import read_json, write_json
 from mtbench.suite import Corpus, Suite
 
 Progress = Callable[[str, int, int | None], None]

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from mtbench.data.corpus_shards import shard_folder
-from mtbench.data.tables import StringTable, decimal_ranks, map_array, read_json, write_json
+from mtbench.data.tables import StringTable, decimal_ranks, map_array
+from mtbench.storage.atomic import read_json, write_json
 
 _COPIED = ("tokens", "lengths", "texts", "ids", "groups", "parts/page_names", "parts/pages", "parts/id_order")
 _OFFSETS = {"offsets": "lengths", "text_offsets": "texts_lengths", "id_offsets": "ids_lengths"}

@@ -7,8 +7,6 @@ never mixed). Sources are tried in order; ``hf://datasets/OWNER/NAME/FILE`` name
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import http.client
 import json
 import os
@@ -18,7 +16,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from mtbench.errors import DataError, StoreError
+from mtbench.errors import DataError
+from mtbench.storage.disk import disk_errors, file_digest
 from mtbench.suite import Download
 
 Progress = Callable[[str, int, int | None], None]
@@ -59,12 +58,11 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None, pa
     reasons = []
     for url in download.urls:
         try:
-            _fetch_from(source_url(url), part, download, progress, pause)
+            with disk_errors(path):
+                _fetch_from(source_url(url), part, download, progress, pause)
             break
         except _TRANSIENT as error:
             reasons.append(f"{url}: {_reason(error)}")
-        except OSError as error:
-            raise _disk_error(path, error) from error
     else:
         raise NoSourceError(
             "could not be fetched:\n  " + "\n  ".join(reasons),
@@ -86,12 +84,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
     return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def _disk_error(path: Path, error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return StoreError(f"{path}: cannot be written: {error.strerror}\n  Free space; the same command then goes on.")
-    return error
 
 
 def _state(part: Path) -> Path:
@@ -171,13 +163,8 @@ def check_file(download: Download, path: Path, name: Path | None = None) -> None
         raise DataError(f"{size:,} bytes long, {download.size:,} are published", path=name, remedy=again)
     for kind in ("md5", "sha256"):
         expected = getattr(download, kind)
-        if expected and (found := _digest(path, kind)) != expected:
+        if expected and (found := file_digest(path, kind)) != expected:
             raise DataError(f"wrong checksum: {kind} {found}, published {expected}", path=name, remedy=again)
-
-
-def _digest(path: Path, kind: str) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, kind).hexdigest()
 
 
 def remote_size(download: Download, timeout: float = 10.0) -> int | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from mtbench.config import profile_lineage
 from mtbench.data.reading import suite_files
 from mtbench.data.suite_file import FILE_NAME, read_suite_folder
-from mtbench.data.tables import sha256_file, write_json
 from mtbench.errors import DataError
 from mtbench.registry import entries, get_suite
-from mtbench.storage.places import expanded
+from mtbench.storage.atomic import move_folder, write_json
+from mtbench.storage.disk import file_digest
+from mtbench.storage.places import default_root, expanded
 from mtbench.suite import Suite, SuiteDefinition
 
 SOURCE = "source.json"
@@ -37,9 +38,9 @@ def load_suite(name_or_path: str | Path, profile: str, raw: Path | None = None, 
     definition = get_suite(str(name_or_path))
     kind = data_profile(profile, definition)
     if kind == "mini" and raw is None:
-        root = generate_raw(definition, _home(home))
+        root = generate_raw(definition, home or default_root())
     else:
-        root = raw if raw is not None else prepared_raw(definition, kind, _home(home))
+        root = raw if raw is not None else prepared_raw(definition, kind, home or default_root())
     suite = definition().suite(root, kind)
     suite_files(suite)
     return suite
@@ -108,12 +109,7 @@ def generate_raw(definition: type[SuiteDefinition], home: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     getattr(importlib.import_module(module), function)(partial, definition.generator_seed)
-    try:
-        os.rename(partial, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(partial)  # another process was faster; its bytes are the same
+    move_folder(partial, folder, stands=folder.is_dir)  # another process's bytes are the same
     return folder
 
 
@@ -126,20 +122,12 @@ def _generator_hash(definition: type[SuiteDefinition]) -> str:
     return digest.hexdigest()[:8]
 
 
-def _home(home: Path | None) -> Path:
-    if home is not None:
-        return home
-    if os.environ.get("MTBENCH_HOME"):
-        return expanded(os.environ["MTBENCH_HOME"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtbench"
-
-
 def suite_fingerprint(suite: Suite, home: Path | None = None) -> str:
     """Hash of every file the suite names and of what its declaration determines, 64 hex digits; no path enters it.
 
     File hashes are kept in ``home`` and used again while size and modification time stay the same.
     """
-    cache = _home(home) / "raw" / "hashes.json"
+    cache = (home or default_root()) / "raw" / "hashes.json"
     try:
         known = json.loads(cache.read_text("utf-8"))
     except (OSError, ValueError):
@@ -150,7 +138,7 @@ def suite_fingerprint(suite: Suite, home: Path | None = None) -> str:
         stat = path.stat()
         key, state = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         if known.get(key, [None])[0] != state:
-            known[key] = [state, sha256_file(path)]
+            known[key] = [state, file_digest(path)]
             changed = True
         digest.update(f"{path.relative_to(suite.root).as_posix()}\0{known[key][1]}\0".encode())
     if changed:

@@ -11,8 +11,8 @@ from mtbench.data.archives import missing_members, unpack
 from mtbench.data.download import NoSourceError, Progress, check_file, fetch, remote_size
 from mtbench.data.loading import SOURCE, raw_folder
 from mtbench.data.reading import suite_files
-from mtbench.data.tables import write_json
 from mtbench.errors import DataError, StoreError
+from mtbench.storage.atomic import write_json
 from mtbench.suite import Download, Suite, SuiteDefinition
 
 State = Literal["there", "partial", "fetch", "missing", "unpack", "by hand", "optional"]

@@ -15,8 +15,10 @@ import numpy as np
 
 from mtbench.data.preparing import build_prepared
 from mtbench.data.query_files import PreparedQueries
-from mtbench.data.tables import DecimalIds, StringTable, map_array, read_json, sha256_file
+from mtbench.data.tables import DecimalIds, StringTable, map_array
 from mtbench.errors import StoreError
+from mtbench.storage.atomic import read_json
+from mtbench.storage.disk import file_digest
 
 __all__ = [
     "PreparedCorpus",
@@ -135,5 +137,5 @@ def verify_prepared(folder: Path) -> list[str]:
     return [
         name
         for name, entry in files.items()
-        if not (folder / name).is_file() or sha256_file(folder / name) != entry["sha256"]
+        if not (folder / name).is_file() or file_digest(folder / name) != entry["sha256"]
     ]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +14,11 @@ import numpy as np
 from mtbench.data.corpus_build import CorpusBuild, Progress
 from mtbench.data.query_files import write_judgements, write_texts
 from mtbench.data.reading import locate_judgement, read_task, suite_files
-from mtbench.data.tables import read_json, sha256_file, write_json
 from mtbench.data.tokenizing import PromptMode, TokenEncoder, query_prefix, separator
 from mtbench.data.types import Notes, QuerySplit
-from mtbench.errors import DataError, StoreError
+from mtbench.errors import DataError
+from mtbench.storage.atomic import read_json, write_json
+from mtbench.storage.disk import disk_errors, file_digest
 from mtbench.suite import Corpus, Suite, Task
 
 if TYPE_CHECKING:
@@ -50,21 +48,8 @@ def build_prepared(
     ``workers``. Raises DataError for malformed data, StoreError for a disk that is full.
     """
     build = _Build(suite, out, tokenizer, prompt, passage_max_length, query_max_length, limit, workers, progress)
-    with _disk_errors(out):
+    with disk_errors(out):
         build.run()
-
-
-@contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        raise StoreError(
-            f"{out}: cannot be written: {error.strerror}\n"
-            "  Free space (mtbench clean) or choose another --store; the same command then goes on."
-        ) from error
 
 
 @dataclass
@@ -196,7 +181,7 @@ class _Build:
         for number, path in enumerate(paths):
             self._say("checksums", number, len(paths))
             name = path.relative_to(self.out).as_posix()
-            files[name] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
+            files[name] = {"size": path.stat().st_size, "sha256": file_digest(path)}
         description = {
             "format": FORMAT, "suite": self.suite.name, "version": self.suite.version, "metric": self.suite.metric,
             "dtype": self.encoder.dtype.name, "corpora": self._used(), "tasks": tasks, "notes": self.notes,

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-
-from mtbench.errors import StoreError
 
 _CHUNK = 1 << 22
 
@@ -21,30 +16,6 @@ def map_array(path: Path, dtype: Any) -> np.ndarray:
     if path.stat().st_size == 0:
         return np.empty(0, dtype)
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Written beside, then renamed: a reader sees the old or the new file, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(partial, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, ensure_ascii=False, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value of a file that mtbench wrote; StoreError if it is not whole."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not readable ({error})\n  Remove its folder; it will be built again.") from error
-
-
-def sha256_file(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class StringTable(Sequence[str]):

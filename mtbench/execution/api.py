@@ -16,8 +16,8 @@ from mtbench.pipeline.plan import STAGES
 from mtbench.pipeline.request import Resolver
 from mtbench.registry import BASELINES, add_plugin_files
 from mtbench.storage.mirror import fetch_results
-from mtbench.storage.places import expanded
-from mtbench.storage.store import Store, default_root
+from mtbench.storage.places import default_root, expanded
+from mtbench.storage.store import Store
 
 _ONE_AT_A_TIME = threading.RLock()
 """Models are made and seeded with generators and defaults of the whole process."""

@@ -10,8 +10,8 @@ from mtbench.errors import StoreError, UnknownNameError, UsageError
 from mtbench.pipeline.plan import STAGES
 from mtbench.records.files import load_records
 from mtbench.storage.lease import holder_lives
-from mtbench.storage.places import expanded
-from mtbench.storage.store import Store, default_root
+from mtbench.storage.places import default_root, expanded
+from mtbench.storage.store import Store
 
 
 def clean(

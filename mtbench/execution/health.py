@@ -13,8 +13,7 @@ from mtbench.execution.ray.connect import join_cluster
 from mtbench.records.environment import environment
 from mtbench.registry import builtin_folder, entries
 from mtbench.retrieval.faiss_search import faiss_builds
-from mtbench.storage.places import expanded
-from mtbench.storage.store import default_root
+from mtbench.storage.places import default_root, expanded
 
 
 def examine(store: str | None, address: str | None) -> dict[str, Any]:

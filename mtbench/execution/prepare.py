@@ -17,8 +17,8 @@ from mtbench.pipeline.plan import make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage
 from mtbench.registry import get_suite
-from mtbench.storage.places import expanded
-from mtbench.storage.store import Store, default_root
+from mtbench.storage.places import default_root, expanded
+from mtbench.storage.store import Store
 
 WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
 

@@ -22,8 +22,8 @@ from mtbench.pipeline.request import Resolver
 from mtbench.records.files import load_records, read_record, record_path, run_id, write_record
 from mtbench.registry import add_plugin_files
 from mtbench.storage.mirror import fetch_results, offer_results
-from mtbench.storage.places import expanded
-from mtbench.storage.store import Store, default_root
+from mtbench.storage.places import default_root, expanded
+from mtbench.storage.store import Store
 
 SAMPLERS = ("random", "optuna")
 SCHEDULERS = ("none", "asha")

@@ -48,26 +48,26 @@ def complete(record: dict[str, Any], plan: Plan, context: Context, built: dict[s
     record["cost"] = _cost(stages, built)
     record["training"] = {"episodes": [_curves(context, s, built) for s in stages if s.name in ("warmup", "train")]}
     record["negatives"] = {
-        s.label: built[s.key].manifest["negatives"] for s in stages if "negatives" in built[s.key].manifest
+        s.label: built[s.key].results["negatives"] for s in stages if "negatives" in built[s.key].results
     }
     record["history"] = [_history(plan, s, built) for s in plan.evaluations if s.key in built]
     if plan.final.key in built:
         _add_scores(record, plan, built[plan.final.key])
     analyses = [s for s in stages if s.name == "analyze"]
     if analyses:
-        record["analysis"] = built[analyses[-1].key].manifest["analysis"]
+        record["analysis"] = built[analyses[-1].key].results["analysis"]
     return record
 
 
 def _add_scores(record: dict[str, Any], plan: Plan, final: Built) -> None:
-    suite, manifest = plan.run.suite, final.manifest
+    suite, results = plan.run.suite, final.results
     titles = {t.name: t.title for t in suite.tasks}
-    found = manifest["tasks"]
+    found = results["tasks"]
     record["tasks"] = {name: {"title": title, **found[name]} for name, title in titles.items() if name in found}
-    average = _average(manifest["tasks"], [t.name for t in suite.tasks], suite.metric)
+    average = _average(results["tasks"], [t.name for t in suite.tasks], suite.metric)
     if average is not None:
         record["average"] = average
-    selection = manifest["selection"]
+    selection = results["selection"]
     record["selection"] = {"tasks": selection}
     selected = _average(selection, [t.name for t in suite.tasks], suite.metric)
     if selected is not None:
@@ -76,7 +76,7 @@ def _add_scores(record: dict[str, Any], plan: Plan, final: Built) -> None:
         "stage": plan.final.name,
         "fingerprint": plan.final.key,
         "file": "scores.parquet",
-        "sha256": manifest["files"]["scores.parquet"]["sha256"],
+        "sha256": final.manifest.files["scores.parquet"]["sha256"],
     }
 
 
@@ -89,7 +89,7 @@ def _average(tasks: dict[str, Any], names: list[str], metric: str) -> float | No
 
 def _history(plan: Plan, stage: Stage, built: dict[str, Built]) -> dict[str, Any]:
     metric = plan.run.suite.metric
-    tasks = built[stage.key].manifest["tasks"]
+    tasks = built[stage.key].results["tasks"]
     average = _average(tasks, [t.name for t in plan.run.suite.tasks], metric)
     by_task = {name: scores["metrics"].get(metric) for name, scores in tasks.items()}
     return {"episode": stage.episode, "average": average, "tasks": by_task}
@@ -106,14 +106,14 @@ def _cost(stages: list[Stage], built: dict[str, Built]) -> dict[str, Any]:
     trained = [s for s in stages if s.name in ("warmup", "train")]
     if trained:
         # the last episode is where the method acts, whatever start_episode is
-        summary = built[trained[-1].key].manifest["summary"]
+        summary = built[trained[-1].key].results["summary"]
         for name in ("step_ms", "phase_ms", "peak_memory_bytes", "optimizer_state_bytes", "num_parameters"):
             cost[name] = summary[name]
     return cost
 
 
 def _curves(context: Context, stage: Stage, built: dict[str, Built]) -> dict[str, Any]:
-    summary = dict(built[stage.key].manifest["summary"])
+    summary = dict(built[stage.key].results["summary"])
     journal = json.loads((built[stage.key].folder / "journal.json").read_text(encoding="utf-8"))
     every = max(1, -(-len(journal) // MAX_POINTS))
     kept = [e for i, e in enumerate(journal) if i % every == 0 or i == len(journal) - 1]

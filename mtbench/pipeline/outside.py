@@ -7,7 +7,6 @@ that the file belongs to other data.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
 from mtbench.pipeline.outside_scores import score_file
 from mtbench.records.files import record_path, write_record
 from mtbench.registry import BASELINES
+from mtbench.storage.disk import file_digest
 from mtbench.storage.store import Store, fingerprint
 from mtbench.suite import Suite
 
@@ -90,7 +90,7 @@ def enter_system(
     scores, inputs = _entered_before(record_path(results, spec), store)
     for task, file in files.items():
         scores[task], unanswered = score_file(suite, suite.task(task), file)
-        inputs[task] = {"file": file.name, "sha256": _sha256(file), "unanswered": unanswered}
+        inputs[task] = {"file": file.name, "sha256": file_digest(file), "unanswered": unanswered}
     per_query, stage = _store_scores(store, spec, inputs, scores)
     record: Record = {
         "status": "complete",
@@ -168,14 +168,9 @@ def _store_scores(
         write_scores(folder / SCORES_FILE, scores)
 
     built = store.build(STAGE, key, content, compute)
-    sha256 = built.manifest["files"][SCORES_FILE]["sha256"]
+    sha256 = built.manifest.files[SCORES_FILE]["sha256"]
     per_query = {"stage": STAGE, "fingerprint": key, "file": SCORES_FILE, "sha256": sha256}
     return per_query, {"name": STAGE, "fingerprint": key, "reused": built.reused, "seconds": built.seconds}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _environment() -> Record:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ import torch
 
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder, Side
+from mtbench.storage.atomic import replacing
 
 LARGEST_HALF = 65504.0
 
@@ -114,9 +114,8 @@ def encode_corpus(
             vectors = encoder.vectors(corpus, rows, "passage", progress=advance)
             if np.abs(vectors).max(initial=0.0) > LARGEST_HALF:
                 raise RunError("passage vectors exceed half precision (65504); set encoder.normalize=true")
-            temporary = target.with_name(f".{target.name}.tmp.npy")
-            np.save(temporary, vectors.astype(np.float16))
-            os.replace(temporary, target)
+            with replacing(target) as part, open(part, "wb") as stream:
+                np.save(stream, vectors.astype(np.float16))
         if progress:
             progress(int(rows[-1]) + 1, total)
 

@@ -16,13 +16,26 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 HEARTBEAT = 3.0
 """Seconds between two signs of life."""
 STALE_AFTER = 30.0
 """Seconds without a sign of life after which a waiter takes over."""
 POLL = 0.5
+
+
+class Sign(TypedDict, total=False):
+    """A holder's sign of life, the lease's content; empty where none can be read."""
+
+    owner: str
+    counter: int
+    pid: int
+    machine: str
+
+
+_Seen = tuple[tuple[str | None, int | None] | None, float]
+"""Owner and counter when they last moved, and when that was on this process's clock."""
 
 
 class Lease:
@@ -48,7 +61,7 @@ class Lease:
         self._release()
 
     def _acquire(self) -> None:
-        seen: tuple[Any, float] = (None, time.monotonic())
+        seen: _Seen = (None, time.monotonic())
         while not self._done():
             if self._create():
                 self.held = True
@@ -76,7 +89,7 @@ class Lease:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _watch(self, seen: tuple[Any, float]) -> tuple[Any, float]:
+    def _watch(self, seen: _Seen) -> _Seen:
         current = self._read()
         sign = (current.get("owner"), current.get("counter"))
         if sign != seen[0]:
@@ -87,7 +100,7 @@ class Lease:
         time.sleep(POLL)
         return seen
 
-    def _break(self, current: dict[str, Any]) -> None:
+    def _break(self, current: Sign) -> None:
         """Remove a dead holder's lease; of several waiters one succeeds, and a new holder's lease is put back."""
         grave = self.path.with_name(f".{self.path.name}.{self._owner}.stale")
         try:
@@ -111,10 +124,10 @@ class Lease:
                 os.replace(temporary, self.path)
 
     def _content(self) -> str:
-        sign = {"owner": self._owner, "counter": self._counter, "pid": os.getpid(), "machine": _machine()}
+        sign: Sign = {"owner": self._owner, "counter": self._counter, "pid": os.getpid(), "machine": _machine()}
         return json.dumps(sign)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Sign:
         return _load(self.path)
 
 
@@ -129,10 +142,10 @@ def holder_lives(path: Path, patience: float = HEARTBEAT + 1.0) -> bool:
     return _load(path) not in ({}, sign)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Sign:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        return value if isinstance(value, dict) else {}
+        return cast(Sign, value) if isinstance(value, dict) else {}
     except (OSError, ValueError):
         return {}
 
@@ -146,7 +159,7 @@ def _machine() -> str:
     return f"{socket.gethostname()}:{space}"
 
 
-def _is_dead(sign: dict[str, Any]) -> bool:
+def _is_dead(sign: Sign) -> bool:
     if sign.get("machine") != _machine() or "pid" not in sign:
         return False
     try:

@@ -7,14 +7,14 @@ stage's manifest is copied last: where it stands, the stage is whole; its files 
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from mtbench.errors import EnvironmentMismatchError, StoreError
+from mtbench.storage.atomic import replacing
+from mtbench.storage.manifest import MANIFEST, Manifest
 
 VARIABLE = "MTBENCH_MIRROR"
-MANIFEST = "manifest.json"
 
 
 class Mirror:
@@ -36,13 +36,17 @@ class Mirror:
         return "/".join([self._root, *parts])
 
     def fetch(self, name: str, key: str, target: Path) -> bool:
-        """Copy a finished stage into the empty folder ``target``; False if the mirror has none."""
+        """Copy a finished stage into the empty folder ``target``; False if the mirror has none that is whole."""
         source = self._place("stages", name, key)
         try:
             text = self._files.cat_file(f"{source}/{MANIFEST}")
         except FileNotFoundError:
             return False
-        for file in json.loads(text)["files"]:
+        try:
+            manifest = Manifest.parse(text)
+        except ValueError:  # damaged there
+            return False
+        for file in manifest.files:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             self._files.get_file(f"{source}/{file}", str(target / file))
         (target / MANIFEST).write_bytes(text)
@@ -53,8 +57,8 @@ class Mirror:
         target = self._place("stages", name, key)
         if self._files.exists(f"{target}/{MANIFEST}"):
             return
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for file in [*manifest["files"], MANIFEST]:
+        manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+        for file in [*manifest.files, MANIFEST]:
             self._put(folder / file, f"{target}/{file}")
 
     def offer_results(self, results: Path) -> None:
@@ -73,9 +77,8 @@ class Mirror:
             file = results / str(place).partition("/results/")[2]
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-                self._files.get_file(place, str(beside))
-                os.replace(beside, file)
+                with replacing(file, f"{os.getpid()}.tmp") as beside:
+                    self._files.get_file(place, str(beside))
 
     def _put(self, file: Path, place: str) -> None:
         self._files.makedirs(place.rpartition("/")[0], exist_ok=True)

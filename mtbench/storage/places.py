@@ -1,4 +1,4 @@
-"""Places that a user names."""
+"""Places that a user names, and the one that is taken where none is named."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def expanded(path: str | Path) -> Path:
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in found.parts):
         raise UsageError(f"{shown(str(path))} is no path: a part of it is longer than {LONGEST_NAME} bytes")
     return found
+
+
+def default_root() -> Path:
+    """The store's folder where none is named: ``$MTBENCH_HOME`` if set, else the user's cache folder."""
+    home = os.environ.get("MTBENCH_HOME")
+    if home:
+        return expanded(home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtbench"

@@ -9,48 +9,45 @@ against the manifest once per process before they are used, and a damaged folder
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mtbench.errors import StoreError
+from mtbench.storage.atomic import move_folder, sync_folder, write_json
+from mtbench.storage.disk import disk_errors, file_digest
 from mtbench.storage.lease import Lease
+from mtbench.storage.manifest import MANIFEST, FileEntry, Manifest, Results
 from mtbench.storage.mirror import Mirror, mirror_from_environment
-from mtbench.storage.places import expanded
-
-MANIFEST = "manifest.json"
 
 
-def fingerprint(content: Any) -> str:
+def fingerprint(content: object) -> str:
     """Sixteen hex digits that name ``content`` (plain JSON values)."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def default_root() -> Path:
-    """``$MTBENCH_HOME`` if set, else the user's cache folder."""
-    home = os.environ.get("MTBENCH_HOME")
-    if home:
-        return expanded(home)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "mtbench"
-
-
 @dataclass
 class Built:
-    """A finished stage: its folder, whether it stood there already, and the seconds its computation took."""
+    """A finished stage: its folder, whether it stood there already, and its manifest."""
 
     folder: Path
     reused: bool
-    seconds: float
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: Manifest
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that its computation took."""
+        return self.manifest.seconds
+
+    @property
+    def results(self) -> Results:
+        """What its computation returned."""
+        return self.manifest.results
 
 
 class Store:
@@ -77,7 +74,7 @@ class Store:
         """The finished stage, its files checked; None if it is absent. A damaged one is set aside and None returned."""
         folder = self.folder(name, key)
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = Manifest.parse((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
         except (ValueError, OSError):
@@ -86,10 +83,10 @@ class Store:
             self._set_aside(folder)
             return None
         self._verified.add(folder)
-        return Built(folder, True, float(manifest["seconds"]), manifest)
+        return Built(folder, True, manifest)
 
     def build(
-        self, name: str, key: str, content: dict[str, Any], compute: Callable[[Path], dict[str, Any] | None]
+        self, name: str, key: str, content: Mapping[str, object], compute: Callable[[Path], Results | None]
     ) -> Built:
         """The finished stage, computing it by ``compute(work folder)`` if it is absent.
 
@@ -99,7 +96,7 @@ class Store:
         ready = self.open(name, key)
         if ready:
             return ready
-        with _store_errors(self.root):
+        with disk_errors(self.root):
             (self.root / "leases").mkdir(parents=True, exist_ok=True)
             with Lease(self.root / "leases" / f"{name}-{key}.json", done=lambda: self.has(name, key)) as lease:
                 ready = self.open(name, key) or (self._fetch(name, key) if lease.held else None)
@@ -108,40 +105,29 @@ class Store:
                 return self._compute(name, key, content, compute)
 
     def _compute(
-        self, name: str, key: str, content: dict[str, Any], compute: Callable[[Path], dict[str, Any] | None]
+        self, name: str, key: str, content: Mapping[str, object], compute: Callable[[Path], Results | None]
     ) -> Built:
         work = self.work_folder(name, key)
         work.mkdir(parents=True, exist_ok=True)
         clock = Stopwatch(work / "seconds.json")
         with clock:
-            extra = compute(work) or {}
+            results = compute(work) or {}
         clock.remove()
-        manifest = {
-            "stage": name,
-            "fingerprint": key,
-            "content": content,
-            "seconds": clock.seconds,
-            "files": {str(f.relative_to(work)): _describe(f) for f in _files(work)},
-            **extra,
-        }
-        write_json(work / MANIFEST, manifest)
+        _remove_strays(work)
+        files = {str(f.relative_to(work)): _describe(f) for f in _files(work)}
+        manifest = Manifest(name, key, content, clock.seconds, files, results)
+        manifest.write(work)
         target = self._finish(name, key, work)
         self._verified.add(target)
         if self._mirror:
             self._mirror.offer(name, key, target)
-        return Built(target, False, clock.seconds, manifest)
+        return Built(target, False, manifest)
 
     def _finish(self, name: str, key: str, work: Path) -> Path:
         """Rename the whole ``work`` to its place; where another process was first (a lease lost), its stage stays."""
         target = self.folder(name, key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(work, target)
-        except OSError:
-            if not self.has(name, key):
-                raise
-            shutil.rmtree(work, ignore_errors=True)
-        _sync_folder(target.parent)
+        move_folder(work, target, stands=lambda: self.has(name, key))
+        sync_folder(target.parent)
         return target
 
     def _fetch(self, name: str, key: str) -> Built | None:
@@ -199,59 +185,27 @@ class Stopwatch:
         self._file.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is whole or as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1, sort_keys=True, ensure_ascii=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+def _remove_strays(folder: Path) -> None:
+    """Remove what attempts that were killed in the middle of a file have left."""
+    for file in folder.rglob(".*"):
+        if file.is_file():
+            file.unlink()
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
 
 
-def _describe(file: Path) -> dict[str, Any]:
+def _describe(file: Path) -> FileEntry:
+    digest = file_digest(file)
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
     return {"bytes": file.stat().st_size, "sha256": digest}
 
 
-def _intact(folder: Path, manifest: dict[str, Any]) -> bool:
-    for name, expected in manifest["files"].items():
+def _intact(folder: Path, manifest: Manifest) -> bool:
+    for name, expected in manifest.files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+        if not file.is_file() or file.stat().st_size != expected["bytes"] or file_digest(file) != expected["sha256"]:
             return False
-        with file.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != expected["sha256"]:
-                return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _store_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"the disk of the store {root} is full; nothing half-written is taken for whole.\n"
-                "  Free space (mtbench clean) or choose another place with --store, then run the same command again."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
-            raise StoreError(
-                f"the store {root} cannot be written: {error.strerror}. Choose another with --store."
-            ) from error
-        raise

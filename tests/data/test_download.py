@@ -175,7 +175,7 @@ def test_a_busy_server_is_asked_again(server: Server, wanted: Download, tmp_path
 def test_a_full_disk(wanted: Download, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "file.bin.part").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match="No space left on device"):
+    with pytest.raises(StoreError, match="the disk is full"):
         fetch(wanted, tmp_path)
 
 

@@ -133,7 +133,7 @@ class TestFingerprint:
     def test_files_are_hashed_once(self, small_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         suite = load_suite(small_suite, "mini")
         first = suite_fingerprint(suite, tmp_path)
-        monkeypatch.setattr("mtbench.data.loading.sha256_file", lambda path: pytest.fail(f"read {path} again"))
+        monkeypatch.setattr("mtbench.data.loading.file_digest", lambda path: pytest.fail(f"read {path} again"))
         assert suite_fingerprint(suite, tmp_path) == first
         monkeypatch.undo()
         os.utime(small_suite / "queries.jsonl", ns=(1, 1))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from small_suites import QRELS_HEADER, tiny_tokenizer, write_jsonl
 
-from mtbench.data import corpus_build, shards
+from mtbench.data import corpus_build, corpus_shards
 from mtbench.data.prepared import PreparedSuite, build_prepared, verify_prepared
 from mtbench.data.reading import iter_passages, read_task
 from mtbench.data.suite_file import read_suite_folder
@@ -143,9 +143,9 @@ def test_an_interrupted_build_goes_on(
             raise KeyboardInterrupt
         real(source, target)  # type: ignore[arg-type]
 
-    real_write = shards.write_shard
+    real_write = corpus_shards.write_shard
 
-    def counting(parts: Path, shard: shards.Shard, *rest: object) -> int:
+    def counting(parts: Path, shard: corpus_shards.Shard, *rest: object) -> int:
         written.append(shard.number)
         return real_write(parts, shard, *rest)  # type: ignore[arg-type]
 
@@ -186,7 +186,7 @@ def test_half_a_shard_is_never_taken_for_whole(many: Path, tmp_path: Path, token
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "write_bytes", full_disk)
-        with pytest.raises(StoreError, match="No space left on device") as caught:
+        with pytest.raises(StoreError, match="the disk is full") as caught:
             build(many, out, tokenizer)
     assert "mtbench clean" in str(caught.value) and str(out) in str(caught.value)
     with pytest.raises(StoreError, match=r"prepared\.json: not readable"):

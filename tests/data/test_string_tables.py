@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtbench.data.tables import DecimalIds, StringTable, decimal_ranks, read_json, write_json, write_strings
-from mtbench.errors import StoreError
+from mtbench.data.tables import DecimalIds, StringTable, decimal_ranks, write_strings
 
 
 @pytest.mark.parametrize("size", [1, 2, 9, 10, 11, 99, 100, 101, 1000, 1234, 20_001])
@@ -48,13 +47,3 @@ def test_an_empty_table(tmp_path: Path) -> None:
     write_strings(tmp_path / "s", tmp_path / "o", [])
     assert len(StringTable(tmp_path / "s", tmp_path / "o")) == 0
     assert StringTable(tmp_path / "s", tmp_path / "o").find("a") == -1
-
-
-def test_json_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(tmp_path / "a.json", {"a": object()})
-    assert read_json(tmp_path / "a.json") == {"a": 1}
-    (tmp_path / "a.json").write_text('{"a": ')
-    with pytest.raises(StoreError, match=r"a\.json: not readable"):
-        read_json(tmp_path / "a.json")

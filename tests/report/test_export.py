@@ -149,7 +149,7 @@ def stored_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store, d
     ]
     per_query = {"stage": "evaluate", "fingerprint": "e" * 16, "file": "scores.parquet", "sha256": "0"}
     record = make_record("naive", 0, tasks={}, suite="small", extra={"stages": stages, "per_query": per_query})
-    record["tasks"] = built.manifest["tasks"]
+    record["tasks"] = built.results["tasks"]
     write_record(root / "results", record)
     return root / "results", store, record
 

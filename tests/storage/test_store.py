@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mtbench.errors import StoreError
-from mtbench.storage import store as module
+from mtbench.storage import manifest
 from mtbench.storage.store import Store, fingerprint
 
 NAME, KEY = "encode", fingerprint({"stage": "encode"})
@@ -36,10 +36,10 @@ def build(store: Store, compute: Any = write) -> Any:
 
 def test_a_finished_stage_is_found_and_not_computed_again(tmp_path: Path) -> None:
     built = build(Store(tmp_path))
-    assert not built.reused and built.manifest["summary"] == {"n": 4}
+    assert not built.reused and built.results["summary"] == {"n": 4}
     again = build(Store(tmp_path), refuse)
     assert again.reused and again.folder == built.folder and again.seconds == built.seconds
-    assert sorted(again.manifest["files"]) == ["index.json", "vectors/shard-0.npy"]
+    assert sorted(again.manifest.files) == ["index.json", "vectors/shard-0.npy"]
     assert list((tmp_path / "work").iterdir()) == [] and list((tmp_path / "leases").iterdir()) == []
 
 
@@ -101,7 +101,7 @@ def test_a_disk_that_fills_while_computing_is_said_and_leaves_no_half_stage(tmp_
 
 def test_a_disk_that_fills_at_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last byte that is written: all files stand, the manifest does not."""
-    store, real = Store(tmp_path), module.write_json
+    store, real = Store(tmp_path), manifest.write_json
 
     def full(path: Path, value: Any) -> None:
         if path.name == "manifest.json":
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_at_the_manifest(tmp_path: Path, monkeypatch: pytest.M
         real(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_json", full)
+        patch.setattr(manifest, "write_json", full)
         with pytest.raises(StoreError, match="is full"):
             build(store)
     assert not store.folder(NAME, KEY).exists()
@@ -163,18 +163,18 @@ def test_several_processes_compute_each_stage_once(tmp_path: Path) -> None:
 
 KILLED = """
 import os, pathlib, sys
-from mtbench.storage import store as module
+from mtbench.storage import manifest, store as module
 root, where = pathlib.Path(sys.argv[1]), sys.argv[2]
 def die(*a, **k): os.kill(os.getpid(), 9)
 def compute(work):
     (work / "out").write_text("42")
     if where == "compute": die()
-if where == "manifest": module.write_json = die
+if where == "manifest": manifest.write_json = die
 if where == "rename":
     real = os.replace
     os.replace = lambda a, b: die() if pathlib.Path(a).is_dir() else real(a, b)
 if where == "after":
-    module._sync_folder = die
+    module.sync_folder = die
 module.Store(root).build("encode", "0" * 16, {}, compute)
 """
 
@@ -202,4 +202,4 @@ def test_time_spent_before_an_interruption_counts(tmp_path: Path) -> None:
     work.mkdir(parents=True)
     (work / "seconds.json").write_text(json.dumps({"seconds": 100.0}))
     built = build(store)
-    assert built.seconds >= 100 and "seconds.json" not in built.manifest["files"]
+    assert built.seconds >= 100 and "seconds.json" not in built.manifest.files

@@ -167,7 +167,7 @@ class ReportingListener:
         built = self._store.open(stage.name, stage.key)
         if built is None:
             return None
-        metrics = [task["metrics"] for task in built.manifest["selection"].values()]
+        metrics = [task["metrics"] for task in built.results["selection"].values()]
         shared = set.intersection(*(set(m) for m in metrics)) if metrics else set()
         for name in ("rprecision_page", "recall@100"):
             if name in shared:
