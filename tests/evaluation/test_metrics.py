@@ -10,7 +10,7 @@ from evaluation_fakes import FakeCorpus, FakeQueries, FakeRanking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtbench.evaluation import kilt, trec
+from mtbench.evaluation import kilt_scores, trec
 from mtbench.evaluation.metrics import evaluate_task, summarise
 from mtbench.suite import METRICS
 
@@ -73,7 +73,7 @@ def test_page_rprecision_is_that_of_kilt(seed: int) -> None:
             continue
         guess = {"output": [{"provenance": [{"wikipedia_id": corpus.page_of[row]} for row in rows]}]}
         gold = {"output": [{"provenance": [{"wikipedia_id": page} for page in pages]} for pages in sets]}
-        assert value == pytest.approx(kilt.query_metrics(guess, gold, [1])["Rprec"], abs=1e-12)
+        assert value == pytest.approx(kilt_scores.query_metrics(guess, gold, [1])["Rprec"], abs=1e-12)
 
 
 CASES = {

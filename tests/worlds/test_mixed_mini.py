@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_mini_kilt import hashes, lines
+from test_kilt_mini import hashes, lines
 
 from mtbench.worlds.mixed_mini import DEV_QUERIES, TRAIN_QUERIES, generate
 from mtbench.worlds.mixed_zeshel import CANDIDATES, COUNTS, WORLDS
