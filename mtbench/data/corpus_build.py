@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
+from mtbench.data import layout
 from mtbench.data.corpus_files import CorpusFiles, DuplicateIdError, drop_parts
 from mtbench.data.corpus_shards import SHARD_SIZE, Shard, shard_folder, write_shard
 from mtbench.data.files import find_file, watch_reading
@@ -44,10 +45,10 @@ class CorpusBuild:
 
     def run(self) -> None:
         """Write the corpus; ``corpus.json`` comes last and says that it is whole."""
-        if not (self.folder / "corpus.json").is_file():
+        if not (self.folder / layout.CORPUS_FILE).is_file():
             self._build()
         # Last, and again if a kill came between: without them an unfinished corpus would have to start anew.
-        found = read_json(self.folder / "corpus.json")
+        found: layout.CorpusDescription = read_json(self.folder / layout.CORPUS_FILE)
         drop_parts(self.folder, decimal=found["ids"] == "decimal", grouped=found["groups"] is not None)
 
     def _build(self) -> None:
@@ -70,7 +71,7 @@ class CorpusBuild:
         except DuplicateIdError as error:
             shutil.rmtree(self.folder)  # the raw file has to change, so nothing of this can be of use
             raise self._duplicate(error) from error
-        description = {
+        description: layout.CorpusDescription = {
             "name": self.corpus.name,
             "passages": files.passages,
             "pages": pages,
@@ -80,7 +81,7 @@ class CorpusBuild:
             "passage_max_length": self.max_length,
             "notes": self.notes.counts,
         }
-        write_json(self.folder / "corpus.json", description)
+        write_json(self.folder / layout.CORPUS_FILE, description)
 
     def _shards(self) -> Iterator[Shard]:
         """The corpus cut into columns of ``shard_size`` passages."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtbench.data import layout
 from mtbench.data.tokenizing import TokenEncoder, passage_text
 
 SHARD_SIZE = 50_000
@@ -43,16 +44,16 @@ def write_shard(parts: Path, shard: Shard, encoder: TokenEncoder, max_length: in
     partial.mkdir(parents=True)
     _write_tokens(partial, shard, encoder, max_length)
     both = [part for pair in zip(shard.titles, shard.texts, strict=True) for part in pair]
-    _write_bytes(partial, "texts", [text.encode("utf-8") for text in both])
+    _write_strings(partial, layout.TEXTS, [text.encode("utf-8") for text in both])
     names = [page.encode("utf-8") for page in shard.pages]
     unique = sorted(set(names))
     number_of = {name: number for number, name in enumerate(unique)}
-    _write_bytes(partial, "page_names", unique)
-    np.asarray([number_of[name] for name in names], np.int32).tofile(partial / "pages")
-    np.asarray(shard.groups, np.int32).tofile(partial / "groups")
+    _write_strings(partial, layout.PAGE_NAMES, unique)
+    layout.PAGES.write(partial, [number_of[name] for name in names])
+    layout.GROUPS.write(partial, shard.groups)
     ids = [name.encode("utf-8") for name in shard.ids]
-    _write_bytes(partial, "ids", ids)
-    np.asarray(sorted(range(len(ids)), key=ids.__getitem__), np.int32).tofile(partial / "id_order")
+    _write_strings(partial, layout.IDS, ids)
+    layout.ID_ORDER.write(partial, sorted(range(len(ids)), key=ids.__getitem__))
     os.rename(partial, shard_folder(parts, shard.number))
     return shard.number
 
@@ -60,7 +61,7 @@ def write_shard(parts: Path, shard: Shard, encoder: TokenEncoder, max_length: in
 def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length: int) -> None:
     """Token ids in pieces of some thousand passages, so that no shard's lists stand in memory together."""
     lengths: list[int] = []
-    with open(folder / "tokens", "wb") as stream:
+    with open(folder / layout.TOKENS.values.name, "wb") as stream:
         for start in range(0, len(shard), 2000):
             stop = start + 2000
             texts = [
@@ -69,9 +70,14 @@ def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length:
             ids = encoder.encode(texts, max_length)
             lengths.extend(map(len, ids))
             stream.write(np.fromiter(chain.from_iterable(ids), encoder.dtype).tobytes())
-    np.asarray(lengths, np.int32).tofile(folder / "lengths")
+    layout.LENGTHS.write(folder, lengths)
 
 
-def _write_bytes(folder: Path, name: str, strings: Sequence[bytes]) -> None:
-    (folder / name).write_bytes(b"".join(strings))
-    np.fromiter(map(len, strings), np.uint32, len(strings)).tofile(folder / f"{name}_lengths")
+def lengths_of(strings: layout.Strings) -> layout.Column:
+    """A shard's column with the bytes of each string; the corpus has the offsets instead."""
+    return layout.Column(f"{strings.values.name}_lengths", np.uint32)
+
+
+def _write_strings(folder: Path, column: layout.Strings, strings: Sequence[bytes]) -> None:
+    (folder / column.values.name).write_bytes(b"".join(strings))
+    lengths_of(column).write(folder, map(len, strings))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
-
+from mtbench.data import layout
 from mtbench.data.corpus_build import CorpusBuild, Progress
+from mtbench.data.page_rows import PageRows
+from mtbench.data.prepared import PreparedCorpus
 from mtbench.data.query_files import write_judgements, write_texts
 from mtbench.data.reading import locate_judgement, read_task, suite_files
 from mtbench.data.tokenizing import PromptMode, TokenEncoder, query_prefix, separator
@@ -24,30 +26,41 @@ from mtbench.suite import Corpus, Suite, Task
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from mtbench.data.prepared import PreparedCorpus
+BUILDING = "building.json"
+"""In a folder that is or was being built: what from."""
 
-FORMAT = 1
+
+class _Settings(TypedDict):
+    format: int
+    inputs: str
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a suite's text becomes token ids; the lengths override the suite's own."""
+
+    prompt: PromptMode = "task"
+    passage_max_length: int | None = None
+    query_max_length: int | None = None
+    limit: int | None = None
+    """Only the first so many train and dev queries of each task."""
 
 
 def build_prepared(
     suite: Suite,
     out: Path,
     tokenizer: PreTrainedTokenizerFast,
+    options: PrepareOptions | None = None,
     *,
-    prompt: PromptMode = "task",
-    passage_max_length: int | None = None,
-    query_max_length: int | None = None,
-    limit: int | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
     """Write the prepared form of ``suite`` to the folder ``out``; ``prepared.json`` comes last.
 
-    The lengths override the suite's own. ``limit`` keeps the first N train and dev queries of each task. A call for
-    the same inputs goes on where an interrupted one stopped; other inputs start anew. The result does not depend on
-    ``workers``. Raises DataError for malformed data, StoreError for a disk that is full.
+    A call for the same inputs goes on where an interrupted one stopped; other inputs start anew. The result does not
+    depend on ``workers``. Raises DataError for malformed data, StoreError for a disk that is full.
     """
-    build = _Build(suite, out, tokenizer, prompt, passage_max_length, query_max_length, limit, workers, progress)
+    build = _Build(suite, out, tokenizer, options or PrepareOptions(), workers, progress)
     with disk_errors(out):
         build.run()
 
@@ -57,10 +70,7 @@ class _Build:
     suite: Suite
     out: Path
     tokenizer: PreTrainedTokenizerFast
-    prompt: PromptMode
-    passage_max_length: int | None
-    query_max_length: int | None
-    limit: int | None
+    options: PrepareOptions
     workers: int
     progress: Progress | None
     notes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -70,13 +80,13 @@ class _Build:
         self.separator = separator(self.tokenizer)
         settings = self._settings()
         self.out.mkdir(parents=True, exist_ok=True)
-        kept = self.out / "building.json"
+        kept = self.out / BUILDING
         if not (kept.is_file() and read_json(kept) == settings):
             for name in ("corpora", "tasks"):
                 shutil.rmtree(self.out / name, ignore_errors=True)
-            (self.out / "prepared.json").unlink(missing_ok=True)
+            (self.out / layout.SUITE_FILE).unlink(missing_ok=True)
             write_json(kept, settings)
-        elif (self.out / "prepared.json").is_file():
+        elif (self.out / layout.SUITE_FILE).is_file():
             return
         splits = {task.name: self._read(task) for task in self.suite.tasks}
         corpora = {name: self._corpus(self.suite.corpus(name)) for name in self._used()}
@@ -84,24 +94,18 @@ class _Build:
             self._resolve(task, splits.pop(task.name), corpora)
         self._finish()
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> _Settings:
         """What an interrupted build must share with this call to be continued."""
         stats = {str(p.relative_to(self.suite.root)): p.stat() for p in suite_files(self.suite)}
         values = {
-            "format": FORMAT,
+            "format": layout.FORMAT,
             "suite": self.suite.determinants,
             "files": {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()},
             "tokenizer": self.encoder.definition,
-            "options": [
-                self.separator,
-                self.prompt,
-                self.passage_max_length,
-                self.query_max_length,
-                self.limit,
-            ],
+            "options": [self.separator, *dataclasses.astuple(self.options)],
         }
         text = json.dumps(values, sort_keys=True, default=str)
-        return {"format": FORMAT, "inputs": hashlib.sha256(text.encode()).hexdigest()}
+        return {"format": layout.FORMAT, "inputs": hashlib.sha256(text.encode()).hexdigest()}
 
     def _used(self) -> list[str]:
         used = {name for task in self.suite.tasks for name in (task.corpus, task.dev_corpus or task.corpus)}
@@ -117,19 +121,17 @@ class _Build:
         notes = Notes()
         data = read_task(self.suite, task, notes)
         self.notes[f"task {task.name}"] = notes.counts
-        prefix = query_prefix(task, self.prompt, self.separator)
-        length = self.query_max_length or task.query_max_length
-        splits = {"train": data.train.first(self.limit), "dev": data.dev.first(self.limit)}
+        prefix = query_prefix(task, self.options.prompt, self.separator)
+        length = self.options.query_max_length or task.query_max_length
+        splits = {"train": data.train.first(self.options.limit), "dev": data.dev.first(self.options.limit)}
         for name, split in splits.items():
             write_texts(self.out / "tasks" / task.name / name, split, self.encoder, prefix, self.separator, length)
             split.texts = []
         return splits
 
     def _corpus(self, corpus: Corpus) -> PreparedCorpus:
-        from mtbench.data.prepared import PreparedCorpus
-
         folder = self.out / "corpora" / corpus.name
-        length = self.passage_max_length or corpus.passage_max_length
+        length = self.options.passage_max_length or corpus.passage_max_length
         CorpusBuild(self.suite, corpus, folder, self.encoder, length, self.workers, self.progress).run()
         prepared = PreparedCorpus(folder)
         self.notes[f"corpus {corpus.name}"] = prepared.notes
@@ -154,7 +156,7 @@ class _Build:
                 row_of,
                 corpus.page_of,
                 number_of,
-                _PageRows(corpus) if whole_pages else None,
+                PageRows(corpus.pages) if whole_pages else None,
             )
 
     def _unknown_passage(self, task: Task, split: str, passage: str, corpus: str) -> DataError:
@@ -167,7 +169,7 @@ class _Build:
         )
 
     def _finish(self) -> None:
-        tasks = [
+        tasks: list[layout.TaskDescription] = [
             {
                 "name": task.name,
                 "family": task.family,
@@ -177,30 +179,14 @@ class _Build:
             for task in self.suite.tasks
         ]
         paths = sorted(p for top in ("corpora", "tasks") for p in (self.out / top).rglob("*") if p.is_file())
-        files = {}
+        files: dict[str, layout.FileDescription] = {}
         for number, path in enumerate(paths):
             self._say("checksums", number, len(paths))
             name = path.relative_to(self.out).as_posix()
             files[name] = {"size": path.stat().st_size, "sha256": file_digest(path)}
-        description = {
-            "format": FORMAT, "suite": self.suite.name, "version": self.suite.version, "metric": self.suite.metric,
-            "dtype": self.encoder.dtype.name, "corpora": self._used(), "tasks": tasks, "notes": self.notes,
-            "files": files,
+        description: layout.SuiteDescription = {
+            "format": layout.FORMAT, "suite": self.suite.name, "version": self.suite.version,
+            "metric": self.suite.metric, "dtype": self.encoder.dtype.name, "corpora": self._used(), "tasks": tasks,
+            "notes": self.notes, "files": files,
         }  # fmt: skip
-        write_json(self.out / "prepared.json", description)
-
-
-class _PageRows:
-    """All rows of the pages that given rows lie on."""
-
-    def __init__(self, corpus: PreparedCorpus) -> None:
-        self._pages, self._size = corpus.pages, corpus.num_pages
-
-    def __call__(self, rows: set[int]) -> dict[int, np.ndarray]:
-        wanted = np.zeros(self._size, bool)
-        wanted[self._pages[np.fromiter(rows, np.int64, len(rows))]] = True
-        found = np.flatnonzero(wanted[self._pages])
-        found = found[np.argsort(self._pages[found], kind="stable")]
-        numbers = self._pages[found]
-        starts, stops = (np.searchsorted(numbers, np.arange(self._size), side) for side in ("left", "right"))
-        return {row: found[starts[self._pages[row]] : stops[self._pages[row]]] for row in rows}
+        write_json(self.out / layout.SUITE_FILE, description)

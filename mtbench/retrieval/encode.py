@@ -12,6 +12,7 @@ import torch
 
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder, Side
+from mtbench.model.padding import pad
 from mtbench.storage.atomic import replacing
 
 LARGEST_HALF = 65504.0
@@ -71,14 +72,8 @@ class Encoder:
 
     @torch.inference_mode()
     def _encode(self, tokens: list[np.ndarray], side: Side, task: int | None) -> np.ndarray:
-        longest = max(1, max(len(t) for t in tokens))
-        ids = np.full((len(tokens), longest), self.padding, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for i, sequence in enumerate(tokens):
-            ids[i, : len(sequence)] = sequence
-            mask[i, : len(sequence)] = 1
-        place = self.device
-        vectors = self.model.encode(torch.from_numpy(ids).to(place), torch.from_numpy(mask).to(place), side, task)
+        ids, mask = pad(tokens, self.padding, self.device)
+        vectors = self.model.encode(ids, mask, side, task)
         return vectors.cpu().numpy()
 
 

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from mtbench.data.negatives import Negatives
+from mtbench.data.page_rows import PageRows
 from mtbench.errors import ConfigError
 from mtbench.retrieval.ranking import Ranking
 
@@ -64,7 +65,7 @@ def mine(
     Raises ConfigError for a setting out of range, ValueError if ranking and queries differ in number.
     """
     _check(ranking, queries, depth, per_query, exclude)
-    passages_of = _PassagesOfPages(corpus.pages)
+    page_rows = PageRows(corpus.pages)
     indices = np.full((len(queries), per_query), -1, dtype=np.int32)
     forbidden: list[np.ndarray] = []
     candidates = suspicious = kept_suspicious = 0
@@ -84,7 +85,7 @@ def mine(
         kept_suspicious += int(suspect[:count].sum())
         full = count == per_query
         forbidden.append(
-            np.empty(0, dtype=np.int32) if full else positives if exclude == "passage" else passages_of(pages)
+            np.empty(0, dtype=np.int32) if full else positives if exclude == "passage" else page_rows.on(pages)
         )
     counts = (indices >= 0).sum(axis=1)
     stats = {
@@ -128,22 +129,3 @@ def _same_text(corpus: Passages, rows: np.ndarray, positives: np.ndarray) -> np.
         for place in np.flatnonzero(lengths == len(text)):
             same[place] |= np.array_equal(corpus.tokens(int(rows[place])), text)
     return same
-
-
-class _PassagesOfPages:
-    """All passages of given pages, through an index that is made when first asked."""
-
-    def __init__(self, pages: np.ndarray) -> None:
-        self._pages = pages
-        self._order: np.ndarray | None = None
-        self._sorted = pages
-
-    def __call__(self, wanted: np.ndarray) -> np.ndarray:
-        if self._order is None:
-            self._order = np.argsort(self._pages, kind="stable").astype(np.int32)
-            self._sorted = self._pages[self._order]
-        starts = np.searchsorted(self._sorted, wanted, side="left")
-        stops = np.searchsorted(self._sorted, wanted, side="right")
-        order = self._order
-        parts = [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
-        return np.concatenate([np.empty(0, dtype=np.int32), *parts])

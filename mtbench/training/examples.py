@@ -1,13 +1,10 @@
-"""From query rows to tensors: positives, hard negatives, padding, and the mask of false negatives."""
+"""From query rows to batches: positives, hard negatives, and the mask of false negatives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from mtbench.config import NegativesConfig, TrainConfig
 from mtbench.data.negatives import Negatives, sample_negatives
@@ -98,14 +95,3 @@ def build_batch(
     excluded = np.stack([np.isin(passages, p) for p in positives])
     excluded[np.arange(len(query_rows)), targets] = False
     return TaskBatch(query_rows, passages, targets, excluded, drawn)
-
-
-def pad(sequences: Sequence[np.ndarray], padding: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids ``(B, L)`` int64 and their mask ``(B, L)``, padded to the longest sequence."""
-    longest = max((len(s) for s in sequences), default=1)
-    ids = np.full((len(sequences), longest), padding, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for i, sequence in enumerate(sequences):
-        ids[i, : len(sequence)] = sequence
-        mask[i, : len(sequence)] = 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)

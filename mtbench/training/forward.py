@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mtbench.model.encoder import DualEncoder, Side
-from mtbench.training.examples import TaskBatch, TaskExamples, pad
+from mtbench.model.padding import pad
+from mtbench.training.examples import TaskBatch, TaskExamples
 from mtbench.training.loss import batch_loss
 from mtbench.training.ranks import Ranks
 from mtbench.training.streams import stream_seed

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mtbench.data.loading import data_profile, generate_raw, load_suite, suite_fingerprint, suite_folder
-from mtbench.data.prepared import PreparedSuite, build_prepared
+from mtbench.data.prepared import PreparedSuite
+from mtbench.data.preparing import PrepareOptions, build_prepared
 from mtbench.data.reading import iter_passages
 from mtbench.errors import ConfigError, DataError, UnknownNameError
 from mtbench.registry import get_suite
@@ -145,7 +146,7 @@ def test_generated_suites_become_prepared(
     home: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, name: str, tasks: int, corpora: int
 ) -> None:
     suite = load_suite(name, "mini", home=home)
-    build_prepared(suite, tmp_path / "out", tokenizer, limit=20)
+    build_prepared(suite, tmp_path / "out", tokenizer, PrepareOptions(limit=20))
     prepared = PreparedSuite.open(tmp_path / "out")
     assert (len(prepared.tasks), len(prepared.corpora)) == (tasks, corpora)
     for task in prepared.tasks.values():
@@ -156,7 +157,7 @@ def test_generated_suites_become_prepared(
 
 
 def test_entity_linking_trains_on_whole_pages(home: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    build_prepared(load_suite("kilt", "mini", home=home), tmp_path / "out", tokenizer, limit=30)
+    build_prepared(load_suite("kilt", "mini", home=home), tmp_path / "out", tokenizer, PrepareOptions(limit=30))
     prepared = PreparedSuite.open(tmp_path / "out")
     corpus, task = prepared.corpora["wikipedia"], prepared.tasks["aidayago2"]
     for i in range(30):

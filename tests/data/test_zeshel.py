@@ -10,7 +10,8 @@ import pytest
 from small_suites import write_jsonl
 
 from mtbench.data.files import iter_json_lines
-from mtbench.data.prepared import PreparedSuite, build_prepared
+from mtbench.data.prepared import PreparedSuite
+from mtbench.data.preparing import build_prepared
 from mtbench.data.reading import iter_passages, read_task
 from mtbench.data.zeshel import _Mention, marked_window
 from mtbench.errors import DataError

@@ -110,7 +110,8 @@ def stored_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store, d
     from outside_suite import write_suite
     from test_encoder_export import make_checkpoint
 
-    from mtbench.data.prepared import PreparedSuite, build_prepared
+    from mtbench.data.prepared import PreparedSuite
+    from mtbench.data.preparing import build_prepared
     from mtbench.data.suite_file import read_suite_folder
     from mtbench.evaluation.metrics import evaluate_task, summarise
     from mtbench.model.tokenizer import load_tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mtbench.data.preparing import build_prepared
+from mtbench.data.preparing import PrepareOptions, build_prepared
 from mtbench.data.reading import iter_passages, read_task
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 from mtbench.pipeline.context import Context
@@ -26,10 +26,12 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
         suite,
         work / "data",
         tokenizer,
-        prompt=config.data.prompt,
-        passage_max_length=config.data.passage_max_length,
-        query_max_length=config.data.query_max_length,
-        limit=context.run.request.limit,
+        PrepareOptions(
+            config.data.prompt,
+            config.data.passage_max_length,
+            config.data.query_max_length,
+            context.run.request.limit,
+        ),
         workers=int(os.environ.get("MTBENCH_PREPARE_WORKERS", "1")),
         progress=lambda what, done, total: context.listener.stage_advanced(stage, done, total, {}),
     )
