@@ -103,7 +103,7 @@ class MultitaskTrainer(SentenceTransformerTrainer):
                 task_sizes=self._sizes,
                 **self._method_params,
             )
-            if type(self._multitask.optimizer).after_step is not MultitaskOptimizer.after_step:
+            if self._multitask.optimizer.uses_after_step:
                 name = self._multitask.optimizer.name
                 raise ConfigError(f"MultitaskTrainer: {name} needs the losses of the same batches after each step")
         return self._multitask

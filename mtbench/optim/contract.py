@@ -18,8 +18,8 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, dataclass_transform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, dataclass_transform
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
+from mtbench.optim.states import copied, moved, nbytes
 
 Layout = Sequence[tuple[str, int, int]]
 """``(parameter name, start, stop)`` in the flat vector, in order."""
@@ -41,6 +42,22 @@ Cost = Literal["losses", "norms", "gram", "elementwise"]
 ``losses``: K scalars; one backward pass of the weighted sum would do. ``norms``: the norm of each gradient as it
 passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwise``: work on every number of K rows.
 """
+
+Report: TypeAlias = dict[str, Any]
+"""Plain numbers of the last step: always ``weights`` (K effective task weights, mean form), and what a method adds."""
+
+
+class OptimizerState(TypedDict):
+    """Everything of a method that carries over from step to step; what a checkpoint keeps."""
+
+    optimizer: str
+    num_tasks: int
+    state: dict[str, Any]
+    """The attributes named in ``MultitaskOptimizer.state``: tensors (on the CPU), arrays, plain values."""
+    next_step: int
+    skipped_steps: int
+    generator: Mapping[str, Any]
+    """The state of the generator's bits."""
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
@@ -105,12 +122,11 @@ class MultitaskOptimizer:
             raise ConfigError(f"{self.name}: theta must be a flat float tensor, got {tuple(theta.shape)} {theta.dtype}")
         if num_tasks < 1 or total_steps < 1:
             raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
-        if task_sizes is not None and len(task_sizes) != num_tasks:
-            raise ConfigError(f"{self.name}: {len(task_sizes)} task_sizes for {num_tasks} tasks")
-        if task_sizes is not None and min(task_sizes) < 1:
-            raise ConfigError(f"{self.name}: task_sizes must be >= 1, got {list(task_sizes)}")
         if seed < 0 or episode < 0:
             raise ConfigError(f"{self.name}: seed and episode must be >= 0, got {seed}, {episode}")
+        if task_sizes is not None and (len(task_sizes) != num_tasks or min(task_sizes) < 1):
+            needed = f"task_sizes must be >= 1, one for each of {num_tasks} tasks"
+            raise ConfigError(f"{self.name}: {needed}, got {list(task_sizes)}")
         self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
         self.seed, self.episode, self.layout = seed, episode, layout
         self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
@@ -125,7 +141,7 @@ class MultitaskOptimizer:
             self._place_state()
         self._started, self._carried = True, False
         self._next_step, self._open = 0, False
-        self._report: dict[str, Any] = {"weights": [1.0 / num_tasks] * num_tasks}
+        self._report: Report = {"weights": [1.0 / num_tasks] * num_tasks}
         self.begin_episode()
 
     def init_state(self) -> None:
@@ -155,18 +171,27 @@ class MultitaskOptimizer:
         self.finish(out)
         return out
 
-    def begin_step(self, step: int, losses: Sequence[float] | None = None) -> None:
+    def begin_step(
+        self, step: int, losses: Sequence[float] | None = None, *, tasks: Sequence[int] | None = None
+    ) -> None:
         """Open step ``step`` (0-based in this episode). ``losses``: all K of them, where the caller knows them already.
 
-        A ``LossWeighting`` that is told the losses here keeps no gradient rows.
+        A ``LossWeighting`` that is told the losses here keeps no gradient rows. ``tasks``: the tasks that this step is
+        about, where the caller leaves the others out on purpose (one task a step, say); their ``losses`` are NaN. A
+        task that is expected and does not come is missing by accident: the others make up for it.
         """
         self._require_started()
         if losses is not None and len(losses) != self.num_tasks:
             raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(losses)} of them")
+        self.expected = list(range(self.num_tasks)) if tasks is None else sorted(tasks)
+        if not self.expected or len({*self.expected} & {*range(self.num_tasks)}) < len(self.expected):
+            raise UsageError(f"{self.name}: the tasks of a step are distinct ones of {self.num_tasks}, got {tasks}")
         self.step_index, self._open = step, True
+        self.tasks, self._told = self.expected, losses
         self.losses = [math.nan] * self.num_tasks
         self.present: list[int] = []
         self._probes: list[Tensor] = []
+        self._undrawn = copy.deepcopy(self.generator) if self.random else None
         self.open_step(losses)
 
     def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
@@ -174,6 +199,8 @@ class MultitaskOptimizer:
         self._require_open("task")
         if not 0 <= k < self.num_tasks or k in self.present:
             raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
+        if k not in self.expected:
+            raise UsageError(f"{self.name}: task {k} is not one of this step's: {', '.join(map(str, self.expected))}")
         if gradient.shape != self.theta.shape:
             expected = tuple(self.theta.shape)
             raise UsageError(f"{self.name}: the gradient of task {k} must be {expected}, got {tuple(gradient.shape)}")
@@ -197,14 +224,26 @@ class MultitaskOptimizer:
             out.zero_()
             self.skipped_steps += 1
             self.discard_step()
+            if self._undrawn is not None:  # whatever was drawn belongs to the next step that counts
+                self.generator = self._undrawn
             return False
         self.write_update(out)
         if self.scale == "sum":
             out.mul_(len(self.present))
         return True
 
+    @property
+    def needs_losses(self) -> bool:
+        """Whether a caller should compute all losses before the first gradient and tell them in :meth:`begin_step`."""
+        return False
+
+    @property
+    def uses_after_step(self) -> bool:
+        """Whether :meth:`after_step` does anything; if not, a caller may leave it out."""
+        return type(self).after_step is not MultitaskOptimizer.after_step
+
     def weights_before(self) -> list[float] | None:
-        """The K weights of this step where they are known before any gradient, else None."""
+        """The K weights of this step where they are known before any gradient, else None. Asked once a step."""
         return None
 
     def after_step(self, loss_fn: Callable[[], Sequence[float]]) -> None:
@@ -239,10 +278,10 @@ class MultitaskOptimizer:
 
     # -- state and report ----------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> OptimizerState:
         """Everything that carries over: tensors (on the CPU), arrays and plain values; a copy."""
         self._require_started()
-        values = {field: _copied(getattr(self, field)) for field in self.state}
+        values = {field: copied(getattr(self, field)) for field in self.state}
         return {
             "optimizer": self.name,
             "num_tasks": self.num_tasks,
@@ -252,7 +291,7 @@ class MultitaskOptimizer:
             "generator": copy.deepcopy(self.generator.bit_generator.state),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         """Take over a state; after :meth:`start` to resume inside an episode, before it to carry over into one."""
         if not isinstance(state, dict) or not {"state", "next_step", "skipped_steps", "generator"} <= set(state):
             raise ConfigError(f"{self.name}: this is no state_dict of an optimizer: {shown(state)}")
@@ -276,14 +315,14 @@ class MultitaskOptimizer:
     def _place_state(self) -> None:
         """A checkpoint's tensors lie on the processor: bring them to where ``theta`` is."""
         for field in self.state:
-            setattr(self, field, _moved(getattr(self, field), self.theta.device))
+            setattr(self, field, moved(getattr(self, field), self.theta.device))
 
     def state_bytes(self) -> int:
         """Bytes of the state that carries over."""
-        return sum(_nbytes(getattr(self, field, None)) for field in self.state)
+        return sum(nbytes(getattr(self, field, None)) for field in self.state)
 
-    def report(self) -> dict[str, Any]:
-        """Plain numbers of the last step; always ``weights`` (K effective task weights, mean form)."""
+    def report(self) -> Report:
+        """Plain numbers of the last step, see :data:`Report`."""
         self._require_started()
         return dict(self._report)
 
@@ -313,7 +352,8 @@ class MultitaskOptimizer:
             raise UsageError(f"{self.name}: call begin_step(step) before {what}(), once a step")
 
     def _all_finite(self) -> bool:
-        if not all(math.isfinite(self.losses[k]) for k in self.present):
+        given = [self.losses, *([] if self._told is None else [self._told])]
+        if not all(math.isfinite(losses[k]) for losses in given for k in self.present):
             return False
         bad = sum((~torch.isfinite(probe)).sum() for probe in self.probes())
         # where the coordinates are sharded, all ranks skip the step or none
@@ -342,35 +382,3 @@ def reset_field() -> Any:
 
 def _identity(value: Tensor) -> Tensor:
     return value
-
-
-def _copied(value: Any) -> Any:
-    """A copy, whose tensors lie on the CPU: a second one of all state may be more than a GPU holds."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    return _each(_copied, value) if isinstance(value, (dict, list, tuple)) else copy.deepcopy(value)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """``value`` with its tensors, however deep, on ``device``."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return _each(lambda v: _moved(v, device), value)
-
-
-def _each(change: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: change(v) for key, v in value.items()}
-    return type(value)(change(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-
-def _nbytes(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(_nbytes(v) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(_nbytes(v) for v in value)
-    return 8 if isinstance(value, (int, float)) else 0

@@ -21,7 +21,9 @@ class LossWeighting(MultitaskOptimizer):
     known before the step (then :meth:`observe` sees the losses afterwards).
 
     Where the weights are known in time, which the training loop sees to, no gradient row is kept: each task's
-    gradient is added to one accumulator of d numbers as it arrives.
+    gradient is added to one accumulator of d numbers as it arrives. A task that is missing by accident gives its
+    weight to the others; one that is left out on purpose (``begin_step(tasks=...)``) does not: weights known before
+    are then multiplied by K over the number of the step's tasks, so that over all choices of them the mean stays.
     """
 
     cost: ClassVar[Cost] = "losses"
@@ -30,7 +32,8 @@ class LossWeighting(MultitaskOptimizer):
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form (they sum to 1 if nothing is rescaled) for the losses (n,) of the present tasks.
 
-        ``self.tasks`` names the tasks that are present: all K of them, but for a step that misses one.
+        ``self.tasks`` names the tasks that are present: all K of them, but for a step that misses one. The losses are
+        finite.
         """
         raise NotImplementedError
 
@@ -39,16 +42,27 @@ class LossWeighting(MultitaskOptimizer):
 
     @property
     def needs_losses(self) -> bool:
-        """Whether all losses must be known before the first gradient, to keep no rows."""
-        return self.weights_before() is None
+        """Whether all losses must be known before the first gradient, to keep no rows: unless a method knows its
+        weights before. Declared by overriding one or the other, not found out by asking for weights, which may draw.
+        """
+        return type(self).weights_before is MultitaskOptimizer.weights_before
 
     def open_step(self, losses: Sequence[float] | None) -> None:
         self._weights = self.weights_before()
+        self._share = 1.0 if self._weights is None else self.num_tasks / len(self.expected)
         if self._weights is None and losses is not None:
-            self.tasks = list(range(self.num_tasks))
-            self._weights = [float(w) for w in self.weights_from_losses(np.asarray(losses, dtype=np.float64))]
+            self._weights = self._weights_in_advance(np.asarray(losses, dtype=np.float64))
         self._rows: dict[int, Tensor] = {}
         self._sum: Tensor | None = None
+
+    def _weights_in_advance(self, losses: np.ndarray) -> list[float]:
+        """The weights (K,) from the losses (K,) that are finite; a task without such a loss has weight 0, and the
+        step does not count if it comes all the same."""
+        self.tasks = [k for k in self.expected if np.isfinite(losses[k])]
+        weights = np.zeros(self.num_tasks)
+        if self.tasks:
+            weights[self.tasks] = self.weights_from_losses(losses[self.tasks])
+        return weights.tolist()
 
     def watch(self, gradient: Tensor) -> Tensor | None:
         """A sum of gradients is not finite where one of them is not, whatever its weight: one look at the end."""
@@ -86,11 +100,13 @@ class LossWeighting(MultitaskOptimizer):
             weights = np.asarray([self._weights[k] for k in self.tasks])
             assert self._sum is not None, "a step that counts has at least one task"
             out.copy_(self._sum)
-            if len(self.tasks) < self.num_tasks and weights.sum() > 0:
+            factor = self._share
+            if len(self.tasks) < len(self.expected) and weights.sum() > 0:
                 # a missing task leaves the rest in mean form: their shares are taken up by the others
-                rest = sum(self._weights) / weights.sum()
-                out.mul_(rest)
-                weights = weights * rest
+                factor *= sum(self._weights[k] for k in self.expected) / weights.sum()
+            if factor != 1.0:
+                out.mul_(factor)
+                weights = weights * factor
         self.set_report(weights)
         self.observe(losses)
         self.discard_step()

@@ -21,7 +21,6 @@ from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
 from mtbench.optim.contract import MultitaskOptimizer
-from mtbench.optim.weighting import LossWeighting
 from mtbench.training.batches import BatchOrder
 from mtbench.training.diagnostics import Journal, Phases, cosines, forget_peak, named, peak_memory
 from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
@@ -111,7 +110,7 @@ class Trainer:
         with self.phases("combine"):
             counts = self.optimizer.finish(self.update[: self.shard.num_shared])
         numbers = self._apply(step, counts, sum(b.drawn for b in batches))
-        if type(self.optimizer).after_step is not MultitaskOptimizer.after_step:
+        if self.optimizer.uses_after_step:
             with self.phases("after_step"):
                 self.optimizer.after_step(lambda: self._losses_again(step, batches))
         milliseconds = self.phases.end_step()
@@ -126,7 +125,7 @@ class Trainer:
         """One backward pass per task, each handed to the optimizer as it is done; norms and rows for the log."""
         optimizer, row = self.optimizer, self.flat.gradient[self.shard.shared]
         pending: dict[int, Pending] = {}
-        if isinstance(optimizer, LossWeighting) and optimizer.needs_losses:
+        if optimizer.needs_losses:
             with self.phases("forward_backward"):
                 pending = {k: self._forward(step, k, batch) for k, batch in enumerate(batches)}
             optimizer.begin_step(step, [pending[k].loss for k in range(len(batches))])
