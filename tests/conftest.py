@@ -70,7 +70,7 @@ def specs() -> Path:
 
 @pytest.fixture
 def field(tmp_path: Path) -> Callable[[str], Path]:
-    """``field(case)``: a copy of a case of tests/data/field, described in tests/data/README.md, in the test's own folder."""
+    """``field(case)``: a copy of a case of tests/data/field, described in tests/data/README.md."""
 
     def copy(case: str) -> Path:
         source = Path(__file__).parent / "data" / "field" / case
