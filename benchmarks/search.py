@@ -19,6 +19,7 @@ import torch
 from mtbench.retrieval.faiss_library import gpu_available, import_faiss, openmp_threads
 from mtbench.retrieval.ranking import Ranking
 from mtbench.retrieval.search import search
+from mtbench.retrieval.vectors import Vectors
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -46,7 +47,7 @@ def main() -> None:
     shards = np.array_split(corpus, 4)
 
     def by(backend: str, device: str) -> Ranking:
-        return search(queries, shards, options.k, id_rank, backend=backend, device=device)  # type: ignore[arg-type]
+        return search(queries, Vectors(shards, id_rank), options.k, backend=backend, device=device)  # type: ignore[arg-type]
 
     faiss = import_faiss()
     index = faiss.IndexFlatIP(options.dimension)

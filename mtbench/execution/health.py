@@ -12,7 +12,7 @@ from mtbench.errors import EnvironmentMismatchError, MtbenchError
 from mtbench.execution.ray.connect import join_cluster
 from mtbench.records.environment import environment
 from mtbench.registry import builtin_folder, entries
-from mtbench.retrieval.faiss_search import faiss_builds
+from mtbench.retrieval.faiss_library import faiss_builds
 from mtbench.storage.places import default_root, expanded
 
 

@@ -13,6 +13,7 @@ from mtbench.pipeline.plan import Stage
 from mtbench.retrieval.encode import Encoder, open_shards
 from mtbench.retrieval.ranking import Ranking
 from mtbench.retrieval.search import search
+from mtbench.retrieval.vectors import Vectors
 from mtbench.training.ranks import Ranks
 
 Part = tuple[str, str, PreparedQueries, np.ndarray]
@@ -65,13 +66,11 @@ def _search(
     if share.stop > share.start:
         found = search(
             queries[share],
-            shards,
+            Vectors(shards, corpus.id_rank, None if groups is None else corpus.groups),
             depth,
-            corpus.id_rank,
+            query_groups=None if groups is None else groups[share],
             backend=backend,
             device=context.device.type,
-            groups=None if groups is None else corpus.groups,
-            query_groups=None if groups is None else groups[share],
         )
         if ranks.size == 1:
             return found

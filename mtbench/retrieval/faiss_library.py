@@ -65,7 +65,7 @@ def require_gpu(faiss: Any, backend: str) -> None:
 
 
 @contextmanager
-def openmp_threads(faiss: Any, threads: int | None) -> Iterator[None]:
+def openmp_threads(faiss: Any, threads: int | None = None) -> Iterator[None]:
     """Sets FAISS's OpenMP threads (torch's number if none is given), and restores them."""
     import torch
 

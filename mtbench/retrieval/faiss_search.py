@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mtbench.retrieval.faiss_library import (
-    faiss_builds,
-    gpu_available,
-    import_faiss,
-    openmp_threads,
-    require_gpu,
-)
+from mtbench.retrieval.exact_search import search_exact
+from mtbench.retrieval.faiss_library import import_faiss, openmp_threads, require_gpu
 from mtbench.retrieval.products import TINY, check_range, checked_norms, dot_products, error_bound
 from mtbench.retrieval.ranking import (
     NO_KEY,
@@ -30,63 +25,62 @@ from mtbench.retrieval.ranking import (
     rows_by_rank,
     sort_keys,
 )
-from mtbench.retrieval.search import search
+from mtbench.retrieval.vectors import Vectors, check_queries
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["faiss_builds", "gpu_available", "search_faiss"]
-
+NPROBE = 32
+EF_SEARCH = 256
 _SLACK = 32
 _GPU_MAX_K = 2048
 _QUERY_BLOCK = 1024
 _ADD_BLOCK = 65536
 
+_Part = tuple[np.ndarray, np.ndarray]
+"""Vectors of some passages of one shard, and the passages' rows in the whole corpus."""
+
 
 def search_faiss(
     queries: np.ndarray,
-    shards: Sequence[np.ndarray],
+    corpus: Vectors,
     k: int,
-    id_rank: np.ndarray,
     backend: str,
     *,
-    device: str = "cpu",
-    groups: np.ndarray | None = None,
     query_groups: np.ndarray | None = None,
-    nprobe: int = 32,
-    ef_search: int = 256,
-    threads: int | None = None,
+    device: str = "cpu",
 ) -> Ranking:
     """As :func:`mtbench.retrieval.search.search`, by the FAISS index ``flat``, ``ivf`` or ``hnsw``.
 
     ``flat`` holds one shard at a time in float32, ``ivf`` and ``hnsw`` the whole corpus (4 N d bytes and more).
-    ``ivf`` has about 4 sqrt(N) cells of which ``nprobe`` are visited; ``hnsw`` has 32 links and searches with
-    ``ef_search``. It is built by one thread, because its graph depends on the order of insertion. ``threads`` is the
-    number of FAISS's OpenMP threads (torch's setting if not given).
+    ``ivf`` has about 4 sqrt(N) cells of which :data:`NPROBE` are visited; ``hnsw`` has 32 links and searches with
+    :data:`EF_SEARCH` candidates, at least 2 k. It is built by one thread, because its graph depends on the order of
+    insertion. FAISS gets torch's number of threads.
 
     Raises EnvironmentMismatchError if FAISS is missing, or a GPU is asked for and the build or the device is not there.
     """
+    check_queries(queries, corpus, k, query_groups)
     faiss, k = import_faiss(), int(k)
     on_gpu = device.startswith("cuda")
     if on_gpu:
         require_gpu(faiss, backend)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     norms = checked_norms(queries, "query")
-    largest_norm = _largest_norm(shards)
+    largest_norm = _largest_norm(corpus.shards)
     check_range(float(norms.max(initial=0)), largest_norm)
     keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
-    with openmp_threads(faiss, threads):
-        for parts, rows in _parts(shards, groups, query_groups, len(queries), whole=backend != "flat"):
-            corpus = _Corpus(parts, id_rank, largest_norm)
-            if not len(rows) or not len(corpus):
+    with openmp_threads(faiss):
+        for parts, rows in _parts(corpus, query_groups, len(queries), whole=backend != "flat"):
+            indexed = _Indexed(parts, corpus.id_rank)
+            if not len(rows) or not len(indexed):
                 continue
-            index = _build(faiss, backend, corpus, nprobe, max(ef_search, 2 * k), device if on_gpu else None)
-            most = min(len(corpus), _GPU_MAX_K if on_gpu else len(corpus))
+            index = _build(faiss, backend, indexed, k, device if on_gpu else None)
+            most = min(len(indexed), _GPU_MAX_K if on_gpu else len(indexed))
             for first in range(0, len(rows), _QUERY_BLOCK):
                 some = rows[first : first + _QUERY_BLOCK]
-                new = _best(index, corpus, queries[some], norms[some], k, most, certify=backend == "flat")
+                new = _best(index, indexed, queries[some], norms[some], k, most, certify=backend == "flat")
                 keys[some] = largest_keys(np.concatenate([keys[some], new], axis=1), k)
-    return ranking_from_keys(keys, rows_by_rank(id_rank))
+    return ranking_from_keys(keys, rows_by_rank(corpus.id_rank))
 
 
 def _largest_norm(shards: Sequence[np.ndarray]) -> float:
@@ -99,12 +93,11 @@ def _largest_norm(shards: Sequence[np.ndarray]) -> float:
     return largest
 
 
-class _Corpus:
+class _Indexed:
     """The passages of one index: their embeddings shard by shard, and their rows in the whole corpus."""
 
-    def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]], id_rank: np.ndarray, largest_norm: float) -> None:
+    def __init__(self, parts: list[_Part], id_rank: np.ndarray) -> None:
         self.parts = parts
-        self.largest_norm = largest_norm
         self.rows = np.concatenate([rows for _, rows in parts])
         self.ranks = np.asarray(id_rank)[self.rows]
         self._starts = np.cumsum([0] + [len(rows) for _, rows in parts])
@@ -128,21 +121,15 @@ class _Corpus:
 
 
 def _parts(
-    shards: Sequence[np.ndarray],
-    groups: np.ndarray | None,
-    query_groups: np.ndarray | None,
-    num_queries: int,
-    *,
-    whole: bool,
-) -> Iterator[tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]]:
-    """What goes into one index each (embeddings and rows per shard) and the queries that search it."""
-    starts = np.cumsum([0] + [len(shard) for shard in shards])
-    pieces = [(shard, np.arange(starts[i], starts[i + 1])) for i, shard in enumerate(shards) if len(shard)]
-    every = np.arange(num_queries)
-    selections: list[tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]] = [(pieces, every)]
-    if groups is not None and query_groups is not None:
+    corpus: Vectors, query_groups: np.ndarray | None, num_queries: int, *, whole: bool
+) -> Iterator[tuple[list[_Part], np.ndarray]]:
+    """What goes into one index each, and the queries that search it."""
+    starts = np.cumsum([0] + [len(shard) for shard in corpus.shards])
+    pieces = [(shard, np.arange(starts[i], starts[i + 1])) for i, shard in enumerate(corpus.shards) if len(shard)]
+    selections: list[tuple[list[_Part], np.ndarray]] = [(pieces, np.arange(num_queries))]
+    if query_groups is not None:
         selections = [
-            (_of_group(pieces, np.asarray(groups), group), np.flatnonzero(query_groups == group))
+            (_of_group(pieces, np.asarray(corpus.groups), group), np.flatnonzero(query_groups == group))
             for group in np.unique(query_groups)
         ]
     for selected, queries in selections:
@@ -155,20 +142,18 @@ def _parts(
                 yield [piece], queries
 
 
-def _of_group(
-    pieces: list[tuple[np.ndarray, np.ndarray]], groups: np.ndarray, group: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _of_group(pieces: list[_Part], groups: np.ndarray, group: int) -> list[_Part]:
     found = [(vectors, rows, groups[rows] == group) for vectors, rows in pieces]
     return [(vectors[mask], rows[mask]) for vectors, rows, mask in found if mask.any()]
 
 
-def _build(faiss: Any, backend: str, corpus: _Corpus, nprobe: int, ef_search: int, gpu: str | None) -> Any:
+def _build(faiss: Any, backend: str, corpus: _Indexed, k: int, gpu: str | None) -> Any:
     dimension = corpus.vectors[0].shape[1]
     if backend == "hnsw":
         index = faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction, index.hnsw.efSearch = 200, ef_search
+        index.hnsw.efConstruction, index.hnsw.efSearch = 200, max(EF_SEARCH, 2 * k)
     elif backend == "ivf":
-        index = _trained_ivf(faiss, corpus, dimension, nprobe)
+        index = _trained_ivf(faiss, corpus, dimension)
     else:
         index = faiss.IndexFlatIP(dimension)
     if gpu is not None:
@@ -186,17 +171,17 @@ def _build(faiss: Any, backend: str, corpus: _Corpus, nprobe: int, ef_search: in
     return index
 
 
-def _trained_ivf(faiss: Any, corpus: _Corpus, dimension: int, nprobe: int) -> Any:
+def _trained_ivf(faiss: Any, corpus: _Indexed, dimension: int) -> Any:
     cells = max(1, min(int(4 * np.sqrt(len(corpus))), len(corpus) // 39))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, cells, faiss.METRIC_INNER_PRODUCT)
-    index.nprobe = min(nprobe, cells)
+    index.nprobe = min(NPROBE, cells)
     sample = np.linspace(0, len(corpus) - 1, min(len(corpus), 64 * cells)).astype(np.int64)
     index.train(corpus.gather(sample).astype(np.float32))
     return index
 
 
 def _best(
-    index: Any, corpus: _Corpus, queries: np.ndarray, norms: np.ndarray, k: int, most: int, *, certify: bool
+    index: Any, corpus: _Indexed, queries: np.ndarray, norms: np.ndarray, k: int, most: int, *, certify: bool
 ) -> np.ndarray:
     """Keys int64[Q, k] of the best passages of one index; with ``certify`` provably those of an exact search."""
     keys = np.full((len(queries), k), NO_KEY, dtype=np.int64)
@@ -219,7 +204,7 @@ def _best(
     return keys
 
 
-def _exact_keys(corpus: _Corpus, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _exact_keys(corpus: _Indexed, queries: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Keys int64[Q, m] of the candidates ``places`` (-1 for none), in any order."""
     keys = np.full(places.shape, NO_KEY, dtype=np.int64)
     size = max(2**22 // (places.shape[1] * queries.shape[1]), 1)
@@ -237,10 +222,10 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _exhaustive_keys(corpus: _Corpus, queries: np.ndarray, k: int) -> np.ndarray:
+def _exhaustive_keys(corpus: _Indexed, queries: np.ndarray, k: int) -> np.ndarray:
     """Keys int64[Q, k] by the exact search, for queries with more near-equal passages than FAISS is asked for."""
     local_rank = np.argsort(np.argsort(corpus.ranks)).astype(np.int32)
-    ranking = search(queries, corpus.vectors, k, local_rank)
+    ranking = search_exact(queries, Vectors(corpus.vectors, local_rank), k)
     found = ranking.indices >= 0
     keys = np.full(ranking.indices.shape, NO_KEY, dtype=np.int64)
     keys[found] = sort_keys(ranking.scores[found], corpus.ranks[ranking.indices[found]])

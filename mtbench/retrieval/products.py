@@ -36,7 +36,7 @@ def dot_products(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def error_bound(passage_norm: float, dimension: int) -> float:
     """How far a float32 product in any order of summation may lie from :func:`dot_products`, per unit of |query|.
 
-    Twice the bound in search.py's docstring, plus the rounding of the exact score itself and of comparisons. Add
+    Twice the bound in exact_search.py's docstring, plus the rounding of the exact score itself and of comparisons. Add
     :data:`TINY` for products that underflow.
     """
     return 2 * (dimension + 4) * _UNIT_ROUNDOFF * passage_norm

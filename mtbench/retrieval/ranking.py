@@ -8,7 +8,6 @@ where equal scores straddle the cut, in any library and for any division of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,23 +118,6 @@ def rows_by_rank(id_rank: np.ndarray) -> np.ndarray:
     if (row_of_rank < 0).any():
         raise ValueError(f"id_rank must be a permutation of 0..{len(id_rank) - 1}")
     return row_of_rank
-
-
-def merge(rankings: Sequence[Ranking], id_rank: np.ndarray, k: int | None = None) -> Ranking:
-    """The k best of several rankings of the same queries over disjoint parts of one corpus.
-
-    ``indices`` of all rankings are rows of the whole corpus, ``id_rank`` is int32[N] over it. ``k`` is the largest k
-    among the rankings if not given. Equal to ranking the whole corpus at once, ties included.
-    """
-    if not rankings:
-        raise ValueError("merge needs at least one ranking")
-    k = max(r.k for r in rankings) if k is None else k
-    indices = np.concatenate([r.indices for r in rankings], axis=1)
-    scores = np.concatenate([r.scores for r in rankings], axis=1)
-    empty = indices < 0
-    rank = id_rank[np.where(empty, 0, indices)] if len(id_rank) else np.zeros_like(indices)
-    keys = np.where(empty, NO_KEY, sort_keys(np.where(empty, np.float32(0), scores), rank))
-    return ranking_from_keys(largest_keys(keys, k), rows_by_rank(id_rank))
 
 
 def largest_keys(keys: np.ndarray, k: int) -> np.ndarray:

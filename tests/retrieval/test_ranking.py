@@ -13,7 +13,6 @@ from mtbench.retrieval.ranking import (
     Ranking,
     key_scores,
     largest_keys,
-    merge,
     rows_by_rank,
     sort_keys,
 )
@@ -44,27 +43,6 @@ def test_largest_keys_pads_and_sorts() -> None:
     np.testing.assert_array_equal(largest_keys(keys, 2), [[9, 5]])
     np.testing.assert_array_equal(largest_keys(keys, 5), [[9, 5, NO_KEY, NO_KEY, NO_KEY]])
     np.testing.assert_array_equal(largest_keys(np.empty((1, 0), np.int64), 2), [[NO_KEY, NO_KEY]])
-
-
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(st.data())
-def test_merge_of_parts_equals_the_whole(data: st.DataObject) -> None:
-    passages = data.draw(st.integers(1, 12))
-    k = data.draw(st.integers(1, 14))
-    scores = np.array(
-        data.draw(
-            st.lists(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=passages, max_size=passages), max_size=3)
-        ),
-        dtype=np.float32,
-    ).reshape(-1, passages)
-    id_rank = np.array(data.draw(st.permutations(range(passages))), dtype=np.int32)
-    cut = data.draw(st.integers(0, passages))
-    parts = []
-    for mask in (np.arange(passages) < cut, np.arange(passages) >= cut):
-        allowed = np.broadcast_to(mask, scores.shape)
-        parts.append(rank_by_definition(scores, k, id_rank, allowed))
-    assert_equal(merge(parts, id_rank), rank_by_definition(scores, k, id_rank))
-    assert_equal(merge(parts, id_rank, k=1), rank_by_definition(scores, 1, id_rank))
 
 
 def test_restrict_moves_the_rest_up() -> None:
