@@ -14,34 +14,32 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from mtbench.execution.api import Prepared
-from mtbench.execution.choose import execute_with
+from mtbench.execution.choose import make_executor
 from mtbench.execution.estimate import estimate, paper_projection
 from mtbench.execution.grid import parse_axes
+from mtbench.execution.matrix import RunMatrix
+from mtbench.execution.options import ExecutionOptions, PlanOptions
 from mtbench.execution.progress import Reporter
-from mtbench.execution.sweeping import Sweep, SweepOrder, plan_sweep, run_sweep
-from mtbench.execution.work import Order
+from mtbench.execution.sweep_plan import Sweep, SweepRequest, plan_sweep
+from mtbench.execution.sweeping import run_sweep
 
 GRID = ("tau=0.5,1,2,4,8,16", "beta=0,0.5,0.9,0.99,0.999,0.9999")
 SMALL = ("encoder.hidden=32", "encoder.feed_forward=64", "train.batch_size=32", "train.warmup_steps=40")
 
 
-def make_order(grid: tuple[str, ...], episodes: int, steps: int) -> SweepOrder:
+def make_sweep(grid: tuple[str, ...], episodes: int, steps: int, executor: str) -> SweepRequest:
     """The sweep of ``grid`` around the defaults of T-SAGE."""
     assignments = [*SMALL, f"train.steps={steps}", f"train.episodes={episodes}"]
-    return SweepOrder(Order(["tsage"], "kilt", assignments=assignments, baselines=()), tuple(parse_axes(grid)), True)
+    matrix = RunMatrix(["tsage"], "kilt", assignments=assignments, baselines=())
+    return SweepRequest(matrix, tuple(parse_axes(grid)), True, execution=ExecutionOptions(executor))
 
 
-def timed(order: SweepOrder, home: Path, executor: str) -> tuple[float, Sweep]:
+def timed(request: SweepRequest, home: Path) -> tuple[float, Sweep]:
     """Seconds of a sweep in an empty store."""
-
-    def execute(prepared: Prepared) -> list[dict[str, Any]]:
-        return execute_with(executor, prepared, None, Reporter(quiet=True))
-
+    executor = make_executor(request.execution, Reporter(quiet=True))
     began = time.monotonic()
-    sweep = run_sweep(order, home / "store", home / "results", "missing", execute, 4)
+    sweep = run_sweep(request, PlanOptions(home / "store", home / "results"), executor)
     if any(setting.status != "complete" for setting in sweep.settings):
         raise SystemExit("a run failed: " + json.dumps([s.records[0]["error"] for s in sweep.settings]))
     return time.monotonic() - began, sweep
@@ -55,17 +53,17 @@ def main() -> None:
     parser.add_argument("--independent", type=int, default=2)
     parser.add_argument("--executor", default="local")
     chosen = parser.parse_args()
-    order = make_order(GRID, chosen.episodes, chosen.steps)
+    request = make_sweep(GRID, chosen.episodes, chosen.steps, chosen.executor)
     with tempfile.TemporaryDirectory(prefix="sweep-sharing-") as folder:
         home = Path(folder)
-        planned = plan_sweep(order, home / "plan", home / "plan" / "results")
-        predicted, paper = estimate(planned.prepared).share, paper_projection(planned.prepared)
-        total, sweep = timed(order, home / "shared", chosen.executor)
+        planned = plan_sweep(request, PlanOptions(home / "plan", home / "plan" / "results")).planned
+        predicted, paper = estimate(planned).share, paper_projection(planned)
+        total, sweep = timed(request, home / "shared")
         alone = []
         for number in range(chosen.independent):
-            single = make_order((f"tau={2 ** (number - 1)}",), chosen.episodes, chosen.steps)
-            alone.append(timed(single, home / f"alone-{number}", chosen.executor)[0])
-    runs = sweep.prepared.jobs
+            single = make_sweep((f"tau={2 ** (number - 1)}",), chosen.episodes, chosen.steps, chosen.executor)
+            alone.append(timed(single, home / f"alone-{number}")[0])
+    runs = sweep.planned.jobs
     records = [record for setting in sweep.settings for record in setting.records]
     by_itself = sum(record["cost"]["total_seconds"] for record in records)
     computed = [s["fingerprint"] for r in records for s in r["stages"] if not s["reused"]]

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mtbench.cli import common
 
 
 def command(
-    runs: list[str] = typer.Argument(None, help="Run ids; stages that other records also use are kept."),
-    results: str = typer.Option("results", help="Where records stand."),
-    store: str = typer.Option(None, help="The store to clean."),
-    stage: str = typer.Option(None, help="Only stages of this name, such as encode (the largest)."),
-    everything: bool = typer.Option(False, "--all", help="Stages of all records, and those that none names."),
-    leftovers: bool = typer.Option(False, "--leftovers", help="Only work that was interrupted, and damaged folders."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be deleted."),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run ids; stages that other records also use are kept.")
+    ] = None,
+    results: Annotated[str, typer.Option(help="Where records stand.")] = "results",
+    store: Annotated[str | None, typer.Option(help="The store to clean.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only stages of this name, such as encode (the largest).")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Stages of all records, and those that none names.")
+    ] = False,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="Only work that was interrupted, and damaged folders.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Free the stored stages of given runs. Records are never deleted."""
-    from mtbench.execution.cleaning import clean
+    from mtbench.execution.cleaning import CleanRequest, clean
 
-    freed = clean(runs or [], results, store, stage, everything, leftovers, dry_run)
+    freed = clean(CleanRequest(runs or [], stage, everything, leftovers), results, store, dry_run)
     if json:
         common.emit_json(freed)
     else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mtbench.cli import common
 
 
 def command(
-    store: str = typer.Option(None, help="The store to look at."),
-    address: str = typer.Option(None, help="A Ray cluster to look at: auto or ray://HOST:PORT."),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    store: Annotated[str | None, typer.Option(help="The store to look at.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to look at: auto or ray://HOST:PORT.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Check the installation; exit code 1 if something is wrong."""
     from mtbench.execution.health import examine

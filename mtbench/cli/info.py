@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,14 +10,14 @@ from mtbench.cli import common
 
 
 def command(
-    name: str = typer.Argument(..., help="An optimizer, a suite, or a folder with a suite.toml."),
-    plugin: list[str] = typer.Option([], help="A plugin file to look in too.", metavar="FILE.py"),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    name: Annotated[str, typer.Argument(help="An optimizer, a suite, or a folder with a suite.toml.")],
+    plugin: Annotated[list[str] | None, typer.Option(help="A plugin file to look in too.", metavar="FILE.py")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Show hyperparameters with types, ranges and defaults, paper and file; or a suite's tasks, sources, licences."""
     from mtbench.registry import add_plugin_files
 
-    add_plugin_files(plugin)
+    add_plugin_files(plugin or [])
     facts = describe(name)
     if json:
         common.emit_json(facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,15 +16,15 @@ KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
 
 
 def command(
-    what: str = typer.Argument("optimizers", help="optimizers, suites, runs, profiles or settings."),
-    results: str = typer.Option("results", help="Where records stand (for runs)."),
-    plugin: list[str] = typer.Option([], help="A plugin file to list too.", metavar="FILE.py"),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    what: Annotated[str, typer.Argument(help="optimizers, suites, runs, profiles or settings.")] = "optimizers",
+    results: Annotated[str, typer.Option(help="Where records stand (for runs).")] = "results",
+    plugin: Annotated[list[str] | None, typer.Option(help="A plugin file to list too.", metavar="FILE.py")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """List optimizers, suites, runs, profiles or settings."""
     if what not in KINDS:
         raise UsageError(f"ls {what!r}: choose {', '.join(KINDS)}")
-    rows = _runs(results) if what == "runs" else _static(what, plugin)
+    rows = _runs(results) if what == "runs" else _static(what, plugin or [])
     if json:
         common.emit_json({what: rows})
         return

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import typer
 
@@ -56,7 +57,9 @@ def _show_version(value: bool) -> None:
 
 
 def _version_option(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_show_version, is_eager=True),
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     pass
 
@@ -94,10 +97,10 @@ def _told_to_end() -> Iterator[None]:
 
 def _run(arguments: list[str]) -> int:
     with _told_to_end():
-        return _carry_out(arguments)
+        return _run_command(arguments)
 
 
-def _carry_out(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     command = typer.main.get_command(build_app())
     try:
         code = command.main(args=arguments, prog_name="mtbench", standalone_mode=False)

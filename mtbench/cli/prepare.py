@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,51 +12,61 @@ from mtbench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mtbench.execution.prepare import Prepared, PreparePlan
+
 
 def command(
-    suite: str = typer.Argument(..., help="A name (mtbench ls suites), or a folder with a suite.toml."),
-    profile: str = typer.Option("mini", help="mini, paper, taco-code, or a TOML file."),
-    raw: str = typer.Option(
-        None, help="Folder with the official files; none of them is downloaded then.", metavar="DIR"
-    ),
-    store: str = typer.Option(None, help="Where data are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    encoder: str = typer.Option(
-        None, help="A folder or a hub name instead of the profile's encoder; a hub's files are fetched."
-    ),
-    workers: int = typer.Option(None, help="Processes that tokenise; default: as many as there are cores.", min=1),
-    plugin: list[str] = typer.Option([], help="A file with the suite. Repeatable.", metavar="FILE.py"),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched, with sizes."),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    suite: Annotated[str, typer.Argument(help="A name (mtbench ls suites), or a folder with a suite.toml.")],
+    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    raw: Annotated[
+        str | None,
+        typer.Option(help="Folder with the official files; none of them is downloaded then.", metavar="DIR"),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Where data are kept. Default: $MTBENCH_HOME or the user's cache folder.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="A folder or a hub name instead of the profile's encoder; a hub's files are fetched."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that tokenise; default: as many as there are cores.", min=1)
+    ] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="A file with the suite. Repeatable.", metavar="FILE.py")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched, with sizes.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Fetch or check the raw files of a suite, and build its token ids and judgements."""
     from pathlib import Path
 
-    from mtbench.execution.prepare import PrepareOrder, plan_prepare, prepare_suite
+    from mtbench.execution.prepare import PrepareRequest, plan_prepare, prepare_suite
     from mtbench.execution.progress import make_reporter
     from mtbench.registry import add_plugin_files
     from mtbench.storage.places import expanded
 
-    add_plugin_files(plugin)
+    add_plugin_files(plugin or [])
     folder = expanded(raw) if raw is not None else None
     if folder is not None and not (raw and folder.is_dir()):
         raise UsageError(f"--raw {raw!r}: no such folder")
-    order = PrepareOrder(suite, profile, folder, Path(store) if store else None, encoder, workers)
+    request = PrepareRequest(suite, profile, folder, Path(store) if store else None, encoder, workers)
     if dry_run:
-        plan = plan_prepare(order)
+        plan = plan_prepare(request)
         common.emit_json(plan) if json else _print_plan(plan, common.out_console())
         return 0
-    if not json and order.needs_files:
-        _print_plan(plan_prepare(order), common.err_console())
+    if not json and request.needs_files:
+        _print_plan(plan_prepare(request), common.err_console())
     reporter = make_reporter()
     try:
-        result = prepare_suite(order, reporter)
+        result = prepare_suite(request, reporter)
     finally:
         reporter.close()
     common.emit_json(result) if json else _print_result(result)
     return 0
 
 
-def _print_plan(plan: dict[str, Any], console: Console) -> None:
+def _print_plan(plan: PreparePlan, console: Console) -> None:
     if plan["encoder"]["state"] == "fetch":
         console.print(f"  fetch      size unknown  encoder {plan['encoder']['name']}, from the hub", markup=False)
     if not plan["files"]:
@@ -74,7 +84,7 @@ def _print_plan(plan: dict[str, Any], console: Console) -> None:
     console.print(f"{plan['suite']}: {plan['bytes_to_fetch'] / 1e9:.2f} GB of known size to fetch", markup=False)
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def _print_result(result: Prepared) -> None:
     console = common.out_console()
     state = "ready already" if result["reused"] else f"built in {result['seconds']:.1f} s"
     console.print(f"{result['suite']}: {state}", markup=False)

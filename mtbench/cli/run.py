@@ -2,68 +2,82 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from mtbench.cli import common
 
 
 def command(
-    optimizer: str = typer.Option(..., "--optimizer", "-o", help="Names, separated by commas."),
-    suite: str = typer.Option(..., "--suite", "-s", help="A name, or a folder with a suite.toml."),
-    seeds: str = typer.Option("0", help="0,1,2 or 0-4."),
-    profile: str = typer.Option("mini", help="mini, paper, taco-code, or a TOML file."),
-    set_: list[str] = typer.Option(
-        [], "--set", help="KEY=VALUE: tau=2, train.lr=5e-6. Repeatable.", metavar="KEY=VALUE"
-    ),
-    encoder: str = typer.Option(None, help="A folder or a hub name instead of the profile's encoder."),
-    executor: str = typer.Option("local", help="local or ray."),
-    address: str = typer.Option(None, help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT."),
-    gpus_per_run: float = typer.Option(None, help="GPUs of each run under Ray; may be a fraction."),
-    max_concurrent: int = typer.Option(None, help="Runs at the same time under Ray."),
-    store: str = typer.Option(None, help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    results: str = typer.Option("results", help="Where records are written."),
-    rerun: str = typer.Option("missing", help="missing: what is not finished; failed: also what failed; all."),
-    until: str = typer.Option(None, help="Stop after this stage (analyze goes one stage further)."),
-    plugin: list[str] = typer.Option([], help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan: stages, what is cached, what is shared."),
-    limit: int = typer.Option(None, help="At most N train and N dev queries a task; kept off leaderboards."),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    optimizer: Annotated[str, typer.Option("--optimizer", "-o", help="Names, separated by commas.")],
+    suite: Annotated[str, typer.Option("--suite", "-s", help="A name, or a folder with a suite.toml.")],
+    seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
+    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE: tau=2, train.lr=5e-6. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="A folder or a hub name instead of the profile's encoder.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT.")
+    ] = None,
+    gpus_per_run: Annotated[float | None, typer.Option(help="GPUs of each run under Ray; may be a fraction.")] = None,
+    max_concurrent: Annotated[int | None, typer.Option(help="Runs at the same time under Ray.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
+    ] = None,
+    results: Annotated[str, typer.Option(help="Where records are written.")] = "results",
+    rerun: Annotated[
+        str, typer.Option(help="missing: what is not finished; failed: also what failed; all.")
+    ] = "missing",
+    until: Annotated[str | None, typer.Option(help="Stop after this stage (analyze goes one stage further).")] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan: stages, what is cached, what is shared.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="At most N train and N dev queries a task; kept off leaderboards.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Run the whole pipeline and print the scores."""
-    from mtbench.execution.api import check_stage, plan_jobs
-    from mtbench.execution.choose import check_executor, execute_with
+    from mtbench.execution.choose import make_executor
+    from mtbench.execution.matrix import RunMatrix
+    from mtbench.execution.options import ExecutionOptions, PlanOptions
+    from mtbench.execution.planned import plan_runs
     from mtbench.execution.progress import make_reporter
     from mtbench.execution.show import plan_summary, print_plan, print_records
-    from mtbench.execution.work import Order, check_rerun
 
-    check_stage(until)
-    check_executor(executor, address, gpus_per_run, max_concurrent)
-    order = Order(
+    options = PlanOptions(store, results, rerun, until)
+    execution = ExecutionOptions(executor, address, gpus_per_run, max_concurrent)
+    matrix = RunMatrix(
         common.names(optimizer, "--optimizer"),
         suite,
         common.numbers(seeds, "--seeds"),
         profile,
-        set_,
+        set_ or (),
         encoder,
         limit,
-        tuple(plugin),
+        tuple(plugin or ()),
     )
     with common.only_json(json):
-        prepared = plan_jobs(order, store, results, check_rerun(rerun), until)
+        planned = plan_runs(matrix, options)
     if dry_run:
-        if json:
-            common.emit_json(plan_summary(prepared, until))
-        else:
-            print_plan(prepared, until, common.out_console())
+        common.emit_json(plan_summary(planned)) if json else print_plan(planned, common.out_console())
         return 0
     reporter = make_reporter()
     try:
         with common.only_json(json):
-            records = execute_with(executor, prepared, until, reporter, address, gpus_per_run, max_concurrent)
+            records = make_executor(execution, reporter).run(planned)
     finally:
         reporter.close()
-    if json:
-        common.emit_json({"runs": records})
-    else:
-        print_records(records, common.out_console())
+    common.emit_json({"runs": records}) if json else print_records(records, common.out_console())
     return common.exit_code(records)

@@ -2,95 +2,120 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtbench.cli import common
 
 if TYPE_CHECKING:
-    from mtbench.execution.api import Prepared
-    from mtbench.execution.sweeping import Sweep
+    from mtbench.execution.planned import PlannedRuns
+    from mtbench.execution.sweep_plan import Sweep
 
 
 def command(
-    optimizer: str = typer.Option(..., "--optimizer", "-o", help="Names, separated by commas."),
-    suite: str = typer.Option(..., "--suite", "-s", help="A name, or a folder with a suite.toml."),
-    grid: list[str] = typer.Option(
-        [], "--grid", help="KEY=V1,V2,...; with --trials also KEY=LOW:HIGH[:log]. Repeatable.", metavar="KEY=VALUES"
-    ),
-    lines: bool = typer.Option(False, "--lines", help="Vary one key at a time around the defaults, not the product."),
-    trials: int = typer.Option(None, help="Draw so many settings instead of trying all."),
-    sampler: str = typer.Option("random", help="random, or optuna (pip install optuna)."),
-    scheduler: str = typer.Option("none", help="none, or asha: stop weak settings early; episodes are its rungs."),
-    seeds: str = typer.Option("0", help="0,1,2 or 0-4."),
-    profile: str = typer.Option("mini", help="mini, paper, taco-code, or a TOML file."),
-    set_: list[str] = typer.Option([], "--set", help="KEY=VALUE for every setting. Repeatable.", metavar="KEY=VALUE"),
-    encoder: str = typer.Option(None, help="A folder or a hub name instead of the profile's encoder."),
-    executor: str = typer.Option("ray", help="ray (Ray Tune) or local (one run after the other)."),
-    address: str = typer.Option(None, help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT."),
-    gpus_per_run: float = typer.Option(None, help="GPUs of each run; may be a fraction."),
-    max_concurrent: int = typer.Option(None, help="Runs at the same time under Ray."),
-    store: str = typer.Option(None, help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    results: str = typer.Option("results", help="Where records are written."),
-    resume: bool = typer.Option(
-        False, "--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"
-    ),
-    plugin: list[str] = typer.Option([], help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
-    figure: str = typer.Option(None, help="Where the figure goes (png, pdf, svg). Default: RESULTS/figures/."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan, what is shared, and what it will cost."),
-    limit: int = typer.Option(None, help="At most N train and N dev queries a task; kept off leaderboards."),
-    json: bool = typer.Option(False, "--json", help="One JSON object on standard output."),
+    optimizer: Annotated[str, typer.Option("--optimizer", "-o", help="Names, separated by commas.")],
+    suite: Annotated[str, typer.Option("--suite", "-s", help="A name, or a folder with a suite.toml.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", help="KEY=V1,V2,...; with --trials also KEY=LOW:HIGH[:log]. Repeatable.", metavar="KEY=VALUES"
+        ),
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Vary one key at a time around the defaults, not the product.")
+    ] = False,
+    trials: Annotated[int | None, typer.Option(help="Draw so many settings instead of trying all.")] = None,
+    sampler: Annotated[str, typer.Option(help="random, or optuna (pip install optuna).")] = "random",
+    scheduler: Annotated[
+        str, typer.Option(help="none, or asha: stop weak settings early; episodes are its rungs.")
+    ] = "none",
+    seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
+    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE for every setting. Repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="A folder or a hub name instead of the profile's encoder.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="ray (Ray Tune) or local (one run after the other).")] = "ray",
+    address: Annotated[
+        str | None, typer.Option(help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT.")
+    ] = None,
+    gpus_per_run: Annotated[float | None, typer.Option(help="GPUs of each run; may be a fraction.")] = None,
+    max_concurrent: Annotated[int | None, typer.Option(help="Runs at the same time under Ray.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
+    ] = None,
+    results: Annotated[str, typer.Option(help="Where records are written.")] = "results",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"),
+    ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
+    ] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Where the figure goes (png, pdf, svg). Default: RESULTS/figures/.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, what is shared, and what it will cost.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="At most N train and N dev queries a task; kept off leaderboards.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Try many settings, choose on a slice of train (never on dev), and print the table and the best setting."""
-    from mtbench.execution.choose import check_executor, execute_with
+    from mtbench.execution.choose import make_executor
     from mtbench.execution.grid import parse_axes
+    from mtbench.execution.matrix import RunMatrix
+    from mtbench.execution.options import ExecutionOptions, PlanOptions
     from mtbench.execution.progress import make_reporter
-    from mtbench.execution.show_sweep import print_sweep, sweep_summary
-    from mtbench.execution.sweeping import SweepOrder, check_scheduler, plan_sweep, run_sweep
-    from mtbench.execution.work import Order, check_rerun
+    from mtbench.execution.sweep_plan import SweepRequest, plan_sweep
+    from mtbench.execution.sweeping import run_sweep
 
-    check_executor(executor, address, gpus_per_run, max_concurrent)
-    check_scheduler(scheduler, executor)
-    order = SweepOrder(
-        Order(
-            common.names(optimizer, "--optimizer"),
-            suite,
-            common.numbers(seeds, "--seeds"),
-            profile,
-            set_,
-            encoder,
-            limit,
-            tuple(plugin),
-            baselines=(),
-        ),
-        tuple(parse_axes(grid)),
-        lines,
-        trials,
-        sampler,
-        scheduler,
+    execution = ExecutionOptions(executor, address, gpus_per_run, max_concurrent, scheduler)
+    matrix = RunMatrix(
+        common.names(optimizer, "--optimizer"),
+        suite,
+        common.numbers(seeds, "--seeds"),
+        profile,
+        set_ or (),
+        encoder,
+        limit,
+        tuple(plugin or ()),
+        baselines=(),
     )
-    rerun = check_rerun("failed" if resume else "missing")
+    request = SweepRequest(matrix, tuple(parse_axes(grid or ())), lines, trials, sampler, execution)
+    options = PlanOptions(store, results, "failed" if resume else "missing")
     if dry_run:
-        return _dry_run(plan_sweep(order, store, results, rerun).prepared, json)
+        _show_plan(plan_sweep(request, options).planned, json)
+        return 0
     reporter = make_reporter()
-
-    def execute(prepared: Prepared) -> list[dict[str, Any]]:
-        return execute_with(executor, prepared, None, reporter, address, gpus_per_run, max_concurrent, scheduler)
-
     try:
         with common.only_json(json):
-            sweep = run_sweep(order, store, results, rerun, execute, max_concurrent or 4)
+            sweep = run_sweep(request, options, make_executor(execution, reporter))
     finally:
         reporter.close()
-    drawn = [_draw(sweep, name, figure) for name in common.names(optimizer, "--optimizer")]
+    _show(sweep, figure, json)
+    return common.exit_code(record for setting in sweep.settings for record in setting.records)
+
+
+def _show(sweep: Sweep, figure: str | None, json: bool) -> None:
+    """The table of settings and a figure of each optimizer."""
+    from mtbench.execution.show_sweep import print_sweep, sweep_summary
+
+    drawn = [_draw(sweep, name, figure) for name in sweep.request.matrix.optimizers]
     if json:
         common.emit_json({**sweep_summary(sweep), "figures": [path for path, _ in drawn if path]})
-    else:
-        print_sweep(sweep, common.out_console())
-        for _, text in drawn:
-            common.out_console().print(text, markup=False, soft_wrap=True)
-    return common.exit_code([record for setting in sweep.settings for record in setting.records])
+        return
+    print_sweep(sweep, common.out_console())
+    for _, text in drawn:
+        common.out_console().print(text, markup=False, soft_wrap=True)
 
 
 def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None, str]:
@@ -102,7 +127,7 @@ def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None,
     from mtbench.report.plots import default_path, plot
 
     spec = sweep.settings[0].jobs[0].plan.run.specification
-    results = sweep.prepared.results
+    results = sweep.planned.results
     try:
         board = load_board(results, f"{spec['suite']}@{spec['suite_version']}", spec["profile"], summary=False)
         path = Path(figure) if figure else default_path(results, board, "sweep", optimizer, "png")
@@ -112,13 +137,12 @@ def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None,
     return str(path), f"Figure of {optimizer}: {path}"
 
 
-def _dry_run(prepared: Prepared, json: bool) -> int:
+def _show_plan(planned: PlannedRuns, json: bool) -> None:
     from mtbench.execution.show import plan_summary, print_plan
     from mtbench.execution.show_estimate import estimate_summary, print_estimate
 
     if json:
-        common.emit_json({**plan_summary(prepared, None), **estimate_summary(prepared)})
+        common.emit_json({**plan_summary(planned), **estimate_summary(planned)})
     else:
-        print_plan(prepared, None, common.out_console())
-        print_estimate(prepared, common.out_console())
-    return 0
+        print_plan(planned, common.out_console())
+        print_estimate(planned, common.out_console())

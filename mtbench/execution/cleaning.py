@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from mtbench.errors import StoreError, UnknownNameError, UsageError
 from mtbench.pipeline.plan import STAGES
@@ -14,27 +16,39 @@ from mtbench.storage.places import default_root, expanded
 from mtbench.storage.store import Store
 
 
-def clean(
-    runs: list[str],
-    results: str,
-    store: str | None,
-    stage: str | None,
-    everything: bool,
-    leftovers: bool,
-    dry_run: bool,
-) -> dict[str, Any]:
-    """What was (or would be) freed: ``stages``, ``bytes``, and how many were ``kept`` because others use them.
+@dataclass(frozen=True)
+class CleanRequest:
+    """Which stages to free: those of ``runs`` that no other record uses, all, or only leftovers; of one ``stage``.
 
-    UsageError if nothing is named, UnknownNameError for a run id without a record.
+    UsageError if nothing is named, or what excludes each other.
     """
-    if not (runs or everything or leftovers):
-        raise UsageError("name run ids (mtbench ls runs), or --leftovers, or --all")
-    if bool(runs) + everything + leftovers > 1:
-        raise UsageError("run ids, --leftovers and --all exclude each other")
-    if stage is not None and stage not in STAGES:
-        raise UsageError(f"--stage {stage!r}: no such stage. Stages: {', '.join(STAGES)}")
+
+    runs: Sequence[str] = ()
+    stage: str | None = None
+    everything: bool = False
+    leftovers: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.runs or self.everything or self.leftovers):
+            raise UsageError("name run ids (mtbench ls runs), or --leftovers, or --all")
+        if bool(self.runs) + self.everything + self.leftovers > 1:
+            raise UsageError("run ids, --leftovers and --all exclude each other")
+        if self.stage is not None and self.stage not in STAGES:
+            raise UsageError(f"--stage {self.stage!r}: no such stage. Stages: {', '.join(STAGES)}")
+
+
+class Freed(TypedDict):
+    """Stages that were (or would be) freed, their bytes, and how many were kept because others use them."""
+
+    stages: list[str]
+    bytes: int
+    kept: int
+
+
+def clean(request: CleanRequest, results: str, store: str | None, dry_run: bool) -> Freed:
+    """Free what is asked for. UnknownNameError for a run id without a record; UsageError while a run computes."""
     target = Store(expanded(store) if store else default_root())
-    if leftovers:
+    if request.leftovers:
         return _leftovers(target, dry_run)
     busy = [lease.stem for lease in _leases(target) if holder_lives(lease)]
     if busy and not dry_run:
@@ -43,11 +57,11 @@ def clean(
             "  Wait for it or interrupt it (it goes on later), then clean; --leftovers and --dry-run work meanwhile."
         )
     chosen, kept = _all_stages(target), 0
-    if not everything:
-        chosen, kept = _stages_of(runs, results)
-    freed: dict[str, Any] = {"stages": [], "bytes": 0, "kept": kept}
+    if not request.everything:
+        chosen, kept = _stages_of(request.runs, results)
+    freed: Freed = {"stages": [], "bytes": 0, "kept": kept}
     for name, key in sorted(chosen):
-        if (stage is None or name == stage) and target.folder(name, key).is_dir():
+        if request.stage in (None, name) and target.folder(name, key).is_dir():
             freed["stages"].append(f"{name}/{key}")
             freed["bytes"] += _size(target.folder(name, key))
             if not dry_run:
@@ -65,7 +79,7 @@ def _leases(store: Store) -> list[Path]:
     return sorted(f for f in (store.root / "leases").glob("*.json") if not f.name.startswith("."))
 
 
-def _stages_of(runs: list[str], results: str) -> tuple[set[tuple[str, str]], int]:
+def _stages_of(runs: Sequence[str], results: str) -> tuple[set[tuple[str, str]], int]:
     records = {r.record["run_id"]: r.record for r in load_records(Path(results)) if r.usable}
     for run in runs:
         if run not in records:
@@ -83,10 +97,14 @@ def _all_stages(store: Store) -> set[tuple[str, str]]:
     return {(f.parent.name, f.name) for f in (store.root / "stages").glob("*/*") if f.is_dir()}
 
 
-def _leftovers(store: Store, dry_run: bool) -> dict[str, Any]:
+def _leftovers(store: Store, dry_run: bool) -> Freed:
     held = {lease.stem for lease in _leases(store) if holder_lives(lease)}
     found = [f for kind in ("work", "damaged") for f in (store.root / kind).glob("*") if f.name not in held]
-    freed = {"stages": [f"{f.parent.name}/{f.name}" for f in found], "bytes": sum(map(_size, found)), "kept": len(held)}
+    freed: Freed = {
+        "stages": [f"{f.parent.name}/{f.name}" for f in found],
+        "bytes": sum(map(_size, found)),
+        "kept": len(held),
+    }
     if not dry_run:
         for folder in found:
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtbench.config import Config, build_config, load_profile, merge
-from mtbench.execution.api import Prepared
+from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import get_suite
@@ -94,16 +94,16 @@ class Estimate:
         }
 
 
-def estimate(prepared: Prepared, until: str | None = None) -> Estimate:
+def estimate(planned: PlannedRuns) -> Estimate:
     """The cost of what is planned; finished runs and stages in the store cost nothing."""
-    waiting = [job.plan for job in prepared.jobs if job.finished is None]
-    cached = {s.key for plan in waiting for s in plan.stages if prepared.store.has(s.name, s.key)}
-    return _total(waiting, cached, until)
+    waiting = [job.plan for job in planned.waiting]
+    cached = {s.key for plan in waiting for s in plan.stages if planned.store.has(s.name, s.key)}
+    return _total(waiting, cached, planned.until)
 
 
-def paper_projection(prepared: Prepared) -> Estimate | None:
+def paper_projection(planned: PlannedRuns) -> Estimate | None:
     """The same runs in the profile ``paper``, of which nothing is computed yet; None for a suite without one."""
-    runs = [job.plan.run for job in prepared.jobs]
+    runs = [job.plan.run for job in planned.jobs]
     if not runs or any(run.suite.name not in PASSAGES for run in runs):
         return None
     plans = [make_plan(_as_in_paper(run)) for run in runs]

@@ -9,28 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import EnvironmentMismatchError
+from mtbench.execution.executors import Executor
 from mtbench.execution.grid import Axis, Point
-from mtbench.execution.sweeping import Execute, Planner, Setting, fill_records
+from mtbench.execution.sweep_plan import Setting, SweepPlanner, fill_records
 
 if TYPE_CHECKING:
     import optuna
 
 
-def optuna_settings(planner: Planner, execute: Execute, round_size: int) -> list[Setting]:
+def optuna_settings(planner: SweepPlanner, executor: Executor) -> list[Setting]:
     """Run ``trials`` points per Optuna's TPE sampler; the settings with their records. EnvironmentMismatchError
     without Optuna."""
     optuna = _require_optuna()
-    order = planner.order
+    request = planner.request
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     found: dict[tuple[str, ...], Setting] = {}
-    left = order.trials or 0
+    left = request.trials or 0
     while left > 0:
-        trials = [study.ask() for _ in range(min(round_size, left))]
+        trials = [study.ask() for _ in range(min(request.execution.round_size, left))]
         left -= len(trials)
-        points = [_point(trial, order.axes) for trial in trials]
-        by_point = [planner.settings([point]) for point in points]
+        by_point = [planner.settings([_point(trial, request.axes)]) for trial in trials]
         settings = [setting for group in by_point for setting in group]
-        fill_records(settings, execute(planner.sweep(settings).prepared))
+        fill_records(settings, executor.run(planner.planned(settings)))
         for trial, group in zip(trials, by_point, strict=True):
             scores = [s.selection for s in group if s.selection is not None]
             if scores:

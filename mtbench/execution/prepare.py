@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from mtbench.data.loading import data_profile, load_suite, raw_folder, suite_folder
 from mtbench.data.obtain import PlannedFile, check_obtainable, obtain_raw, plan_files
 from mtbench.data.prepared import PreparedSuite
-from mtbench.execution.progress import Reporter
+from mtbench.execution.progress import PLAIN_EVERY, Reporter, clock
 from mtbench.model.source import EncoderSource, fetch_encoder, find_encoder
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import make_plan
@@ -18,13 +19,13 @@ from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage
 from mtbench.registry import get_suite
 from mtbench.storage.places import default_root, expanded
-from mtbench.storage.store import Store
+from mtbench.storage.store import Built, Store
 
 WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
 
 
 @dataclass(frozen=True)
-class PrepareOrder:
+class PrepareRequest:
     """What the user asks for."""
 
     suite: str
@@ -40,104 +41,137 @@ class PrepareOrder:
         return expanded(self.store) if self.store else default_root()
 
     @property
-    def needs_files(self) -> bool:
-        """Whether official files are involved: a registered suite in another profile than ``mini``."""
-        return suite_folder(self.suite) is None and data_profile(self.profile, get_suite(self.suite)) != "mini"
+    def data_profile(self) -> str:
+        """Which of the suite's data the profile means."""
+        return data_profile(self.profile, get_suite(self.suite))
 
     @property
-    def request(self) -> RunRequest:
+    def needs_files(self) -> bool:
+        """Whether official files are involved: a registered suite in another profile than ``mini``."""
+        return suite_folder(self.suite) is None and self.data_profile != "mini"
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where a registered suite's official files are kept."""
+        return raw_folder(get_suite(self.suite), self.data_profile, self.home)
+
+    @property
+    def run(self) -> RunRequest:
         """A run whose first stage is what is asked for."""
         return RunRequest("untrained", self.suite, profile=self.profile, encoder=self.encoder)
 
     @property
     def encoder_source(self) -> EncoderSource:
         """The encoder whose tokenizer the data need, here or to be fetched."""
-        return find_encoder(Resolver(self.home).config(self.request).encoder.path)
+        return find_encoder(Resolver(self.home).config(self.run).encoder.path)
 
 
-def plan_prepare(order: PrepareOrder) -> dict[str, Any]:
+class PlannedFileRow(TypedDict):
+    """One official file: where it belongs, ``there``, ``fetch``, ``partial``, ``missing`` or ``by hand``, its bytes."""
+
+    path: str
+    state: str
+    bytes: int | None
+    bytes_here: int
+
+
+class PreparePlan(TypedDict):
+    """What would be fetched. ``folder``: of the official files, absent where none are needed."""
+
+    suite: str
+    profile: str
+    encoder: dict[str, object]
+    folder: NotRequired[str]
+    files: list[PlannedFileRow]
+    bytes_to_fetch: int
+
+
+class Prepared(TypedDict):
+    """What a suite's prepared form has, and whether it stood already."""
+
+    reused: bool
+    seconds: float
+    suite: str
+    corpora: dict[str, dict[str, int]]
+    tasks: dict[str, dict[str, int]]
+    notes: dict[str, dict[str, int]]
+
+
+def plan_prepare(request: PrepareRequest) -> PreparePlan:
     """What would be done: official files with sizes and states, and the folder; asks servers for unknown sizes."""
-    encoder = order.encoder_source
-    known = {
-        "suite": order.suite,
-        "profile": order.profile,
+    encoder = request.encoder_source
+    plan: PreparePlan = {
+        "suite": request.suite,
+        "profile": request.profile,
         "encoder": {**encoder.content, "state": "there" if encoder.is_here else "fetch"},
+        "files": [],
+        "bytes_to_fetch": 0,
     }
-    if not order.needs_files:
-        return {**known, "files": [], "bytes_to_fetch": 0}
-    definition = get_suite(order.suite)
-    folder = order.raw or raw_folder(definition, data_profile(order.profile, definition), order.home)
-    files = [
-        _describe(item) for item in plan_files(definition, folder, fetching=order.raw is None, ask=order.raw is None)
-    ]
-    to_fetch = sum((f["bytes"] or 0) - f["bytes_here"] for f in files if f["state"] in ("fetch", "partial"))
-    return {
-        **known,
-        "folder": str(folder),
-        "files": files,
-        "bytes_to_fetch": to_fetch,
-    }
+    if request.needs_files:
+        definition, folder = get_suite(request.suite), request.raw or request.raw_folder
+        is_ours = request.raw is None
+        plan["folder"] = str(folder)
+        plan["files"] = [_row(item) for item in plan_files(definition, folder, fetching=is_ours, ask=is_ours)]
+        waiting = [file for file in plan["files"] if file["state"] in ("fetch", "partial")]
+        plan["bytes_to_fetch"] = sum((file["bytes"] or 0) - file["bytes_here"] for file in waiting)
+    return plan
 
 
-def _describe(item: PlannedFile) -> dict[str, Any]:
+def _row(item: PlannedFile) -> PlannedFileRow:
     return {"path": item.download.path, "state": item.state, "bytes": item.size, "bytes_here": item.have}
 
 
-def prepare_suite(order: PrepareOrder, reporter: Reporter) -> dict[str, Any]:
+def prepare_suite(request: PrepareRequest, reporter: Reporter) -> Prepared:
     """Fetch or check the raw files, build the prepared form, and return its numbers.
 
     Raises the errors of ``mtbench.errors``; an interrupted or failed call goes on where it stopped when repeated.
     """
-    raw, encoder = order.raw, order.encoder_source
-    if order.needs_files:
-        definition = get_suite(order.suite)
-        check_obtainable(definition, raw, raw_folder(definition, data_profile(order.profile, definition), order.home))
+    raw, encoder = request.raw, request.encoder_source
+    if request.needs_files:
+        check_obtainable(get_suite(request.suite), raw, request.raw_folder)
     else:
-        load_suite(order.suite, order.profile, raw, order.home)
+        load_suite(request.suite, request.profile, raw, request.home)
     if not encoder.is_here:  # the smaller part first, when nothing stands against the larger
         reporter.line(f"      encoder {encoder.path}: fetched from the hub")
         fetch_encoder(encoder.path)
-    if order.needs_files:
-        lines = _FetchLines(reporter)
-        suite = obtain_raw(definition, data_profile(order.profile, definition), raw, order.home, lines)
-        raw = suite.root
-    os.environ[WORKERS_VARIABLE] = str(order.workers or os.cpu_count() or 1)
-    run = Resolver(order.home, raw).resolve(order.request)
+    if request.needs_files:
+        definition, lines = get_suite(request.suite), _FetchLines(reporter)
+        raw = obtain_raw(definition, request.data_profile, raw, request.home, lines).root
+    os.environ[WORKERS_VARIABLE] = str(request.workers or os.cpu_count() or 1)
+    run = Resolver(request.home, raw).resolve(request.run)
     stage = make_plan(run).stages[0]
-    context = Context(run, Store(order.home), reporter.listener(f"prepare {order.suite}"))
+    context = Context(run, Store(request.home), reporter.listener(f"prepare {request.suite}"))
     built = build_stage(context, stage)
-    return {"reused": built.reused, "seconds": built.seconds, **_numbers(context.prepared(stage))}
+    return _numbers(context.prepared(stage), built)
 
 
-def _numbers(suite: PreparedSuite) -> dict[str, Any]:
+def _numbers(suite: PreparedSuite, built: Built) -> Prepared:
     corpora = {
         name: {"passages": len(c), "pages": c.num_pages, "tokens": len(c.token_ids)}
         for name, c in suite.corpora.items()
     }
-    tasks = {name: {"train": len(t.train), "dev": len(t.dev)} for name, t in suite.tasks.items()}
-    notes = {place: counts for place, counts in suite.notes.items() if counts}
-    label = f"{suite.name}@{suite.version}"
-    return {"suite": label, "corpora": corpora, "tasks": tasks, "notes": notes}
+    return {
+        "reused": built.reused,
+        "seconds": built.seconds,
+        "suite": f"{suite.name}@{suite.version}",
+        "corpora": corpora,
+        "tasks": {name: {"train": len(t.train), "dev": len(t.dev)} for name, t in suite.tasks.items()},
+        "notes": {place: counts for place, counts in suite.notes.items() if counts},
+    }
 
 
 class _FetchLines:
     """Reports a download now and then: bytes, rate, time left."""
 
     def __init__(self, reporter: Reporter) -> None:
-        from mtbench.execution.progress import PLAIN_EVERY
-
-        self._reporter, self._every = reporter, PLAIN_EVERY
+        self._reporter = reporter
         self._name, self._began, self._first, self._last = "", 0.0, 0, 0.0
 
     def __call__(self, name: str, done: int, total: int | None) -> None:
-        import time
-
-        from mtbench.execution.progress import clock
-
         now = time.monotonic()
         if name != self._name:
             self._name, self._began, self._first, self._last = name, now, done, now
-        elif now - self._last >= self._every or done == total:
+        elif now - self._last >= PLAIN_EVERY or done == total:
             self._last = now
             rate = (done - self._first) / max(now - self._began, 1e-3)
             left = f", {clock((total - done) / rate)} left" if total and rate > 0 else ""

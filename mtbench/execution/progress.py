@@ -7,12 +7,26 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import TypedDict
 
 from mtbench.pipeline.plan import Stage
+from mtbench.records.files import Record
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain progress lines."""
+
+
+class StageReport(TypedDict, total=False):
+    """How a stage goes on elsewhere: ``step`` of ``total``, mean ``loss``, seconds ``left``; or that it is finished."""
+
+    stage: str
+    step: int
+    total: int | None
+    loss: float | None
+    left: float | None
+    finished: bool
+    reused: bool
+    seconds: float
 
 
 class Reporter:
@@ -31,7 +45,7 @@ class Reporter:
         """Run ``number`` of ``total`` begins."""
         self.line(f"[{number}/{total}] {label}")
 
-    def run_finished(self, label: str, record: dict[str, Any]) -> None:
+    def run_finished(self, label: str, record: Record) -> None:
         """A run is complete."""
         average = record.get("average")
         score = f"{100 * average:.2f} {record['metric']}" if average is not None else record["status"]
@@ -45,8 +59,8 @@ class Reporter:
         """The listener of one run's stages."""
         return StageLines(self)
 
-    def advance(self, number: int, label: str, report: dict[str, Any]) -> None:
-        """Work ``number`` of several at the same time: ``stage``, and ``step``, ``total``, ``loss``, ``left`` (s)."""
+    def advance(self, number: int, label: str, report: StageReport) -> None:
+        """Unit ``number`` of several at the same time reports."""
         now = time.monotonic()
         if report.get("finished"):
             if not report["reused"]:
@@ -58,7 +72,7 @@ class Reporter:
             self.line(f"      {label}: {', '.join(p for p in parts if p)}")
 
     def gone(self, number: int) -> None:
-        """Work ``number`` has ended."""
+        """Unit ``number`` has ended."""
         self._shown.pop(number, None)
 
     def close(self) -> None:
@@ -89,7 +103,7 @@ class StageLines:
 
 
 class LiveReporter(Reporter):
-    """One live line (or, of work side by side, one table) at the bottom of a terminal, what is finished above it."""
+    """One live line (or, of units side by side, one table) at the bottom of a terminal, what is finished above it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +115,7 @@ class LiveReporter(Reporter):
         self._live.start()
         self._rows: dict[int, tuple[str, list[str]]] = {}
 
-    def advance(self, number: int, label: str, report: dict[str, Any]) -> None:
+    def advance(self, number: int, label: str, report: StageReport) -> None:
         if report.get("finished"):
             super().advance(number, label, report)
             report = {"stage": report["stage"]}
@@ -167,9 +181,9 @@ def describe(stage: Stage, done: int, total: int | None, losses: dict[str, float
     return text
 
 
-def cells(report: dict[str, Any]) -> list[str]:
+def cells(report: StageReport) -> list[str]:
     """Stage, step, loss and time left as texts, empty where unknown."""
-    done, total, loss, left = (report.get(name) for name in ("step", "total", "loss", "left"))
+    done, total, loss, left = report.get("step"), report.get("total"), report.get("loss"), report.get("left")
     step = "" if not done else f"{done:,}/{total:,}" if total else f"{done:,}"
     return [report["stage"], step, "" if loss is None else f"{loss:.3f}", "" if left is None else clock(left)]
 

@@ -1,9 +1,9 @@
-"""Which work can start when: stages that several runs need, each once and first, then the runs themselves.
+"""Which units can start when: stages that several runs need, each once and first, then the runs themselves.
 
-The stages of all runs form one graph. A chain of stages that the same several runs need is one unit of work, carried
-out by one worker; it ends with the vectors of a model, because scoring them and mining with them can go on side by
-side. A run is a unit that starts when everything it shares is finished. So no worker waits for another one's stage,
-and no stage is computed twice.
+The stages of all runs form one graph. A chain of stages that the same several runs need is one unit, for one worker;
+it ends with the vectors of a model, because scoring them and mining with them can go on side by side. A run is a unit
+that starts when everything it shares is finished. So no worker waits for another one's stage, and no stage is computed
+twice.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mtbench.execution.work import Job
+from mtbench.execution.planned import Job
 from mtbench.pipeline.plan import Stage
 from mtbench.storage.store import Store
 
 
 @dataclass
 class Unit:
-    """Work for one worker: shared ``stages`` of ``job``'s plan, or, if there are none, the whole of ``job``."""
+    """What one worker does: shared ``stages`` of ``job``'s plan, or, if there are none, the whole of ``job``."""
 
     number: int
     job: Job
@@ -39,7 +39,7 @@ class Unit:
 
 
 def make_units(jobs: Sequence[Job], store: Store, until: str | None = None) -> list[Unit]:
-    """Units in an order in which they can be carried out, the shared ones first; finished stages need none."""
+    """Units in an order in which they can run, the shared ones first; finished stages need none."""
     plans = [job.plan.until(until) for job in jobs]
     users: dict[str, set[int]] = {}
     for number, plan in enumerate(plans):
@@ -77,8 +77,8 @@ def _place(stage: Stage, job: Job, units: list[Unit], home: dict[str, Unit], use
     home[stage.key] = unit
 
 
-class Progress:
-    """What of the units is waiting, under way, done or failed."""
+class UnitQueue:
+    """The units that wait, and which of them can start; those under way, done or failed."""
 
     def __init__(self, units: Sequence[Unit], at_once: int | None = None) -> None:
         self.units = {unit.number: unit for unit in units}

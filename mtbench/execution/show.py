@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mtbench.execution.api import Prepared
+from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
 from mtbench.training.diagnostics import DIGEST_STEPS
 
@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def plan_summary(prepared: Prepared, until: str | None) -> dict[str, Any]:
+def plan_summary(planned: PlannedRuns) -> dict[str, Any]:
     """Runs, stages in all, distinct, cached, and the share of stages that sharing and the store save."""
-    plans = [job.plan.until(until) for job in prepared.jobs]
-    sharing = shared_stages(
-        [p for p, j in zip(plans, prepared.jobs, strict=True) if j.finished is None], prepared.store
-    )
+    plans = [job.plan.until(planned.until) for job in planned.jobs]
+    sharing = shared_stages([p for p, j in zip(plans, planned.jobs, strict=True) if j.finished is None], planned.store)
     left = len(sharing.distinct) - len(sharing.cached)
     return {
         "runs": [
@@ -30,13 +28,13 @@ def plan_summary(prepared: Prepared, until: str | None) -> dict[str, Any]:
                         "name": s.name,
                         "episode": s.episode,
                         "fingerprint": s.key,
-                        "cached": prepared.store.has(s.name, s.key),
+                        "cached": planned.store.has(s.name, s.key),
                         "runs": sharing.users.get(s.key, 0),
                     }
                     for s in plan
                 ],
             }
-            for job, plan in zip(prepared.jobs, plans, strict=True)
+            for job, plan in zip(planned.jobs, plans, strict=True)
         ],
         "stages_total": sharing.total,
         "stages_distinct": len(sharing.distinct),
@@ -46,12 +44,12 @@ def plan_summary(prepared: Prepared, until: str | None) -> dict[str, Any]:
     }
 
 
-def print_plan(prepared: Prepared, until: str | None, console: Console) -> None:
+def print_plan(planned: PlannedRuns, console: Console) -> None:
     """The tree of runs and stages."""
     from rich.tree import Tree
 
-    summary = plan_summary(prepared, until)
-    tree = Tree(f"{len(summary['runs'])} runs into {prepared.results}, stages in {prepared.store.root}")
+    summary = plan_summary(planned)
+    tree = Tree(f"{len(summary['runs'])} runs into {planned.results}, stages in {planned.store.root}")
     shown: set[str] = set()
     for run in summary["runs"]:
         branch = tree.add(f"[bold]{run['label']}[/] ({run['run_id']})" + (" finished" if run["finished"] else ""))

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mtbench.execution.api import Prepared
 from mtbench.execution.estimate import Estimate, estimate, paper_projection
+from mtbench.execution.planned import PlannedRuns
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def estimate_summary(prepared: Prepared, until: str | None = None) -> dict[str, Any]:
+def estimate_summary(planned: PlannedRuns) -> dict[str, Any]:
     """The estimate of the plan, and of the same runs with the paper's model, data and eight episodes."""
-    projected = paper_projection(prepared)
+    projected = paper_projection(planned)
     return {
-        "estimate": estimate(prepared, until).plain(),
+        "estimate": estimate(planned).plain(),
         "estimate_paper": projected.plain() if projected else None,
     }
 
 
-def print_estimate(prepared: Prepared, console: Console, until: str | None = None) -> None:
+def print_estimate(planned: PlannedRuns, console: Console) -> None:
     """Share of the work that is left, hours, memory, and what they rest on."""
-    here = estimate(prepared, until)
+    here = estimate(planned)
     left = f"{100 * here.share:.0f} %" if here.independent else "nothing"
     console.print(f"Work left: {left} of what the same runs would cost one by one with an empty store.")
-    is_paper = any(job.plan.run.config.encoder.path != "tiny" for job in prepared.jobs)
-    chosen = here if is_paper else paper_projection(prepared)
+    is_paper = any(job.plan.run.config.encoder.path != "tiny" for job in planned.jobs)
+    chosen = here if is_paper else paper_projection(planned)
     if chosen is None:
         return
     what = "this plan" if is_paper else "the same runs in the profile paper (T5-base, real data, its episodes)"

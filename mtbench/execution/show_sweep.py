@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from mtbench.execution.sweeping import Setting, Sweep
+from mtbench.execution.sweep_plan import Setting, Sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,8 +15,8 @@ def sweep_summary(sweep: Sweep) -> dict[str, Any]:
     """Settings with their scores, the best one and the command that runs it; fractions of 1."""
     best = sweep.best()
     return {
-        "suite": sweep.order.order.suite,
-        "profile": sweep.order.order.profile,
+        "suite": sweep.request.matrix.suite,
+        "profile": sweep.request.matrix.profile,
         "metric": sweep.settings[0].jobs[0].plan.run.suite.metric,
         "chosen_on": "selection: a slice of train that is never trained on",
         "trials": len(sweep.settings),
@@ -42,16 +42,16 @@ def _plain(setting: Setting) -> dict[str, Any]:
 
 def command_for(sweep: Sweep, setting: Setting) -> str:
     """The command that runs one setting by itself."""
-    order = sweep.order.order
-    words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", order.suite]
-    words += [] if order.profile == "mini" else ["--profile", order.profile]
-    words += [] if str(sweep.prepared.results) == "results" else ["--results", str(sweep.prepared.results)]
-    words += [] if list(order.seeds) == [0] else ["--seeds", ",".join(map(str, order.seeds))]
-    words += [] if order.encoder is None else ["--encoder", order.encoder]
-    words += [] if order.limit is None else ["--limit", str(order.limit)]
-    for plugin in order.plugins:
+    matrix = sweep.request.matrix
+    words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", matrix.suite]
+    words += [] if matrix.profile == "mini" else ["--profile", matrix.profile]
+    words += [] if str(sweep.planned.results) == "results" else ["--results", str(sweep.planned.results)]
+    words += [] if list(matrix.seeds) == [0] else ["--seeds", ",".join(map(str, matrix.seeds))]
+    words += [] if matrix.encoder is None else ["--encoder", matrix.encoder]
+    words += [] if matrix.limit is None else ["--limit", str(matrix.limit)]
+    for plugin in matrix.plugins:
         words += ["--plugin", plugin]
-    kept = [item for item in order.assignments if item.partition("=")[0].strip() not in setting.values]
+    kept = [item for item in matrix.assignments if item.partition("=")[0].strip() not in setting.values]
     for item in [*kept, *(f"{key}={value}" for key, value in setting.values.items())]:
         words += ["--set", item]
     return shlex.join(words)

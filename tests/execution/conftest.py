@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from execution_cases import GRID, Local, tiny_sweep
 
-from mtbench.execution.api import carry_out_jobs
+from mtbench.execution.executors import LocalExecutor
+from mtbench.execution.options import PlanOptions
 from mtbench.execution.progress import Reporter
 from mtbench.execution.sweeping import run_sweep
 
@@ -26,11 +27,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Local:
     home = tmp_path_factory.mktemp("local")
     sweep = run_sweep(
         tiny_sweep(*GRID),
-        home / "store",
-        home / "results",
-        "missing",
-        lambda prepared: carry_out_jobs(prepared, None, Reporter(quiet=True)),
-        4,
+        PlanOptions(home / "store", home / "results"),
+        LocalExecutor(Reporter(quiet=True)),
     )
     return Local(sweep, home / "store", home / "results")
 

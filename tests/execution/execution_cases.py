@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mtbench.execution.grid import parse_axes
-from mtbench.execution.sweeping import Sweep, SweepOrder
-from mtbench.execution.work import Order
+from mtbench.execution.matrix import RunMatrix
+from mtbench.execution.sweep_plan import Sweep, SweepRequest
 
 TINY = (
     "train.warmup_steps=4",
@@ -37,15 +37,15 @@ LIMIT = 20
 """Training queries a task: the least of which a tenth can be kept for choosing."""
 
 
-def tiny_order(optimizers: tuple[str, ...] = ("tsage",), *, episodes: int = 2, **more: Any) -> Order:
-    """An order of tiny runs without baselines."""
+def tiny_matrix(optimizers: tuple[str, ...] = ("tsage",), *, episodes: int = 2, **more: Any) -> RunMatrix:
+    """A matrix of tiny runs without baselines."""
     assignments = [*TINY, f"train.episodes={episodes}", *more.pop("assignments", ())]
-    return Order(list(optimizers), "kilt", assignments=assignments, limit=LIMIT, baselines=(), **more)
+    return RunMatrix(list(optimizers), "kilt", assignments=assignments, limit=LIMIT, baselines=(), **more)
 
 
-def tiny_sweep(*grid: str, lines: bool = False, **more: Any) -> SweepOrder:
+def tiny_sweep(*grid: str, lines: bool = False, **more: Any) -> SweepRequest:
     """A sweep over tiny runs."""
-    return SweepOrder(tiny_order(**more), tuple(parse_axes(grid)), lines)
+    return SweepRequest(tiny_matrix(**more), tuple(parse_axes(grid)), lines)
 
 
 def outcome(record: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execution_cases import Local, outcome, records_in, tiny_order
+from execution_cases import Local, outcome, records_in, tiny_matrix
 
 from mtbench.errors import UsageError
-from mtbench.execution.api import plan_jobs
+from mtbench.execution.options import PlanOptions
+from mtbench.execution.planned import plan_runs
 from mtbench.execution.ray import connect as ray_connect
-from mtbench.execution.ray.worker import carry_out_unit
+from mtbench.execution.ray.messages import UnitConfig, UnitReport
+from mtbench.execution.ray.worker import run_unit
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -59,9 +61,9 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 def test_the_whole_experiment_runs_on_the_cluster(local: Local, cluster: str, tmp_path: Path) -> None:
     setting = local.sweep.settings[0]
     params = [f"{name}={value}" for name, value in setting.values.items()]
-    order = tiny_order()
-    arguments = ["run", "--optimizer", "tsage", "--suite", order.suite, "--limit", str(order.limit)]
-    arguments += [item for text in [*order.assignments, *params] for item in ("--set", text)]
+    matrix = tiny_matrix()
+    arguments = ["run", "--optimizer", "tsage", "--suite", matrix.suite, "--limit", str(matrix.limit)]
+    arguments += [item for text in [*matrix.assignments, *params] for item in ("--set", text)]
     arguments += ["--executor", "ray", "--address", cluster]
     arguments += ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
     command = [sys.executable, "-m", "mtbench", *arguments]
@@ -112,19 +114,19 @@ def test_an_address_where_nothing_answers_is_told_at_once(monkeypatch: pytest.Mo
 def test_a_worker_that_understands_the_request_differently_says_so(
     local: Local, empty_store: Path, tmp_path: Path, what: str
 ) -> None:
-    [job] = [j for j in plan_jobs(tiny_order(("naive",)), empty_store, tmp_path / "results").jobs if not j.note][-1:]
-    config: dict[str, Any] = {
+    [job] = plan_runs(tiny_matrix(("naive",)), PlanOptions(empty_store, tmp_path / "results")).jobs
+    config: UnitConfig = {
+        "unit": 0,
         "request": job.plan.run.request.to_json(),
-        "stages": [],
-        "run_id": job.run_id,
+        "stages": ["0" * 64] if what == "stages" else [],
+        "run_id": "another-run" if what == "run_id" else job.run_id,
         "until": None,
         "store": str(empty_store),
         "records": str(tmp_path / "records"),
         "ranks": 1,
-        what: "another-run" if what == "run_id" else ["0" * 64],
     }
-    reports: list[dict[str, Any]] = []
-    carry_out_unit(config, reports.append)
+    reports: list[UnitReport] = []
+    run_unit(config, reports.append)
     [report] = reports
     assert report["failed"]["type"] == "ConfigError"
     assert "this worker has other code" in report["failed"]["message"]

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execution_cases import GRID, Local, outcome, records_in, tiny_order, tiny_sweep
+from execution_cases import GRID, Local, outcome, records_in, tiny_matrix, tiny_sweep
 
 from mtbench.errors import UsageError
-from mtbench.execution.api import Prepared, carry_out_jobs, plan_jobs
+from mtbench.execution.executors import LocalExecutor
+from mtbench.execution.options import ExecutionOptions, PlanOptions
+from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
-from mtbench.execution.ray.tune import Share, carry_out_with_ray, share_of
-from mtbench.execution.sweeping import plan_sweep, run_sweep
+from mtbench.execution.ray.executor import RayExecutor
+from mtbench.execution.ray.share import Share, share_of
+from mtbench.execution.sweep_plan import plan_sweep
+from mtbench.execution.sweeping import run_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -36,11 +40,10 @@ class Lines(Reporter):
         self.lines.append(text)
 
 
-def with_ray(
-    prepared: Prepared, reporter: Reporter | None = None, max_concurrent: int | None = 1
-) -> list[dict[str, Any]]:
+def on_ray(reporter: Reporter | None = None, max_concurrent: int | None = 1) -> RayExecutor:
     """One worker at a time where nothing else is asked for: each has to import torch."""
-    return carry_out_with_ray(prepared, None, reporter or Reporter(quiet=True), max_concurrent=max_concurrent)
+    options = ExecutionOptions("ray", max_concurrent=max_concurrent)
+    return RayExecutor(options, reporter or Reporter(quiet=True))
 
 
 def seeded_store(local: Local, home: Path) -> Path:
@@ -55,9 +58,7 @@ def test_records_equal_the_local_ones_and_shared_stages_come_first(
 ) -> None:
     reporter = Lines()
     store = seeded_store(local, tmp_path)
-    sweep = run_sweep(
-        tiny_sweep(*GRID), store, tmp_path / "results", "missing", lambda p: with_ray(p, reporter, None), 4
-    )
+    sweep = run_sweep(tiny_sweep(*GRID), PlanOptions(store, tmp_path / "results"), on_ray(reporter, None))
     assert [s.status for s in sweep.settings] == ["complete"] * 4
     expected = {r["run_id"]: outcome(r) for s in local.sweep.settings for r in s.records}
     written = records_in(tmp_path / "results")
@@ -88,10 +89,10 @@ class Broken(MultitaskOptimizer):
 def test_a_failed_run_is_recorded_and_the_others_go_on(local: Local, two_nodes: None, tmp_path: Path) -> None:
     plugin = tmp_path / "broken_plugin.py"
     plugin.write_text(PLUGIN)
-    order = tiny_order(("broken", "naive"), plugins=(str(plugin),))
+    matrix = tiny_matrix(("broken", "naive"), plugins=(str(plugin),))
     store = seeded_store(local, tmp_path)
     reporter = Lines()
-    broken, naive = with_ray(plan_jobs(order, store, tmp_path / "results"), reporter)
+    broken, naive = on_ray(reporter).run(plan_runs(matrix, PlanOptions(store, tmp_path / "results")))
     assert (broken["status"], naive["status"]) == ("failed", "complete")
     assert "divides by zero" in broken["error"]["message"]
     assert any("broken_plugin.py" in line for line in broken["error"]["traceback"])
@@ -125,13 +126,12 @@ CHECKPOINTS = ("train.warmup_steps=60", "train.checkpoint_every=5")
 
 
 def test_a_killed_worker_goes_on_from_its_checkpoint(local: Local, two_nodes: None, tmp_path: Path) -> None:
-    order = tiny_order(("naive",), episodes=1, assignments=CHECKPOINTS)
-    undisturbed = carry_out_jobs(
-        plan_jobs(order, seeded_store(local, tmp_path / "a"), tmp_path / "a" / "results"), None, Reporter(quiet=True)
-    )
+    matrix = tiny_matrix(("naive",), episodes=1, assignments=CHECKPOINTS)
+    alone = PlanOptions(seeded_store(local, tmp_path / "a"), tmp_path / "a" / "results")
+    undisturbed = LocalExecutor(Reporter(quiet=True)).run(plan_runs(matrix, alone))
     store, killed, reporter = seeded_store(local, tmp_path / "b"), list[int](), Lines()
     watcher = kill_when_it_trains(store, killed, signal.SIGKILL)
-    records = with_ray(plan_jobs(order, store, tmp_path / "b" / "results"), reporter)
+    records = on_ray(reporter).run(plan_runs(matrix, PlanOptions(store, tmp_path / "b" / "results")))
     watcher.join()
     assert killed and any("goes on from its last checkpoint" in line for line in reporter.lines)
     assert [outcome(r) for r in records] == [outcome(r) for r in undisturbed]
@@ -140,14 +140,15 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(local: Local, two_nodes: No
 def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
     local: Local, two_nodes: None, tmp_path: Path
 ) -> None:
-    order = tiny_order(("naive",), episodes=1, assignments=CHECKPOINTS)
+    matrix = tiny_matrix(("naive",), episodes=1, assignments=CHECKPOINTS)
     store, sent = seeded_store(local, tmp_path), list[int]()
+    options = PlanOptions(store, tmp_path / "results")
     watcher = kill_when_it_trains(store, sent, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        with_ray(plan_jobs(order, store, tmp_path / "results"))
+        on_ray().run(plan_runs(matrix, options))
     watcher.join()
     assert {r["status"] for r in records_in(tmp_path / "results").values()} == {"interrupted"}
-    [record] = with_ray(plan_jobs(order, store, tmp_path / "results"))
+    [record] = on_ray().run(plan_runs(matrix, options))
     assert record["status"] == "complete"
 
 
@@ -156,22 +157,22 @@ def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) 
     from mtbench.pipeline.assemble import skeleton
     from mtbench.records.files import write_record
 
-    prepared = plan_jobs(tiny_order(("tsage",)), local.store, tmp_path / "results", rerun="all")
-    driver = Driver(prepared, None, Reporter(quiet=True), None, Share(1, 1, 0))
-    unit = driver.units[-1]
+    planned = plan_runs(tiny_matrix(("tsage",)), PlanOptions(local.store, tmp_path / "results", rerun="all"))
+    driver = Driver(planned, ExecutionOptions("ray", scheduler="asha"), Share(1, 1, 0), Reporter(quiet=True))
+    [unit] = driver.queue.units.values()
     write_record(driver.outbox, skeleton(unit.job.plan, unit.job.run_id, "running", "2026-01-01T00:00:00+00:00"))
     driver.ended(unit, None)
-    [record] = driver.in_order()
+    [record] = driver.records.values()
     assert record["status"] == "interrupted" and record["error"]["type"] == "Stopped"
     shutil.rmtree(driver.outbox)
 
 
 def test_asha_begins_where_the_settings_begin_to_differ(local: Local, tmp_path: Path) -> None:
-    from mtbench.execution.ray.driver import make_scheduler
+    from mtbench.execution.ray.experiment import make_scheduler
 
     def rungs(start: str) -> list[int]:
-        order = tiny_order(("tsage",), episodes=4, assignments=(f"train.start_episode={start}",))
-        scheduler = make_scheduler("asha", plan_jobs(order, local.store, tmp_path / "results"))
+        matrix = tiny_matrix(("tsage",), episodes=4, assignments=(f"train.start_episode={start}",))
+        scheduler = make_scheduler("asha", plan_runs(matrix, PlanOptions(local.store, tmp_path / "results")))
         return sorted(int(rung) for bracket in scheduler._brackets for rung, _ in bracket._rungs)
 
     assert rungs("1") == [1, 2, 4]
@@ -181,23 +182,38 @@ def test_asha_begins_where_the_settings_begin_to_differ(local: Local, tmp_path: 
 
 def test_finished_jobs_need_no_ray(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    sweep = plan_sweep(tiny_sweep(*GRID), local.store, local.results)
-    assert len(with_ray(sweep.prepared)) == 4
+    sweep = plan_sweep(tiny_sweep(*GRID), PlanOptions(local.store, local.results))
+    assert len(on_ray().run(sweep.planned)) == 4
 
 
 def test_what_each_run_gets() -> None:
-    eight = {"CPU": 64, "GPU": 8}
-    assert share_of(eight, None, None)[0] == Share(1, 8, 1)
-    assert share_of(eight, 0.25, None) == (
+    def share(cluster: dict[str, float], gpus: float | None = None, at_once: int | None = None) -> tuple[Share, str]:
+        return share_of(cluster, ExecutionOptions("ray", gpus_per_run=gpus, max_concurrent=at_once))
+
+    eight = {"CPU": 64.0, "GPU": 8.0}
+    assert share(eight)[0] == Share(1, 8, 1)
+    assert share(eight, 0.25) == (
         Share(1, 2, 0.25),
         "64 CPUs, 8 GPUs; 2 CPU and 0.25 GPU per run, 32 at a time",
     )
-    four, text = share_of(eight, 4, None)
+    four, text = share(eight, 4)
     assert four == Share(4, 8, 1) and text.endswith("32 CPU and 4 GPU per run, 2 at a time")
     assert four.placement() == {"cpu": 32, "gpu": 4}
-    assert share_of({"CPU": 2}, None, 1)[1].endswith("1 at a time")
-    for wrong in (1, -1):
-        with pytest.raises(UsageError, match="--gpus-per-run"):
-            share_of({"CPU": 2}, wrong, None)
-    with pytest.raises(UsageError, match="whole number"):
-        share_of(eight, 1.5, None)
+    assert share({"CPU": 2.0}, None, 1)[1].endswith("1 at a time")
+    with pytest.raises(UsageError, match="the cluster has 0 GPUs"):
+        share({"CPU": 2.0}, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpus_per_run": -1}, "--gpus-per-run must be a number from 0"),
+        ({"gpus_per_run": 1.5}, "--gpus-per-run above 1 must be a whole number"),
+        ({"max_concurrent": 0}, "--max-concurrent must be at least 1"),
+        ({"scheduler": "median"}, "choose none or asha"),
+        ({"executor": "local", "address": "auto"}, "belong to --executor ray"),
+    ],
+)
+def test_options_that_no_executor_can_have(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ExecutionOptions(**{"executor": "ray", **options})

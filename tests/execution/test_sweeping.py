@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execution_cases import GRID, Local, outcome, records_in, tiny_order, tiny_sweep
+from execution_cases import GRID, Local, outcome, records_in, tiny_matrix, tiny_sweep
 from rich.console import Console
 
 from mtbench.errors import ConfigError, EnvironmentMismatchError, UsageError
-from mtbench.execution.api import Prepared, carry_out_jobs
 from mtbench.execution.estimate import estimate, paper_projection
+from mtbench.execution.executors import Executor, LocalExecutor
 from mtbench.execution.grid import parse_axes
+from mtbench.execution.options import ExecutionOptions, PlanOptions
+from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
 from mtbench.execution.show_sweep import print_sweep, sweep_summary
-from mtbench.execution.sweeping import Setting, SweepOrder, check_scheduler, plan_sweep, run_sweep
+from mtbench.execution.sweep_plan import Setting, SweepRequest, plan_sweep
+from mtbench.execution.sweeping import run_sweep
 
 
-def execute(prepared: Prepared) -> list[dict[str, Any]]:
-    return carry_out_jobs(prepared, None, Reporter(quiet=True))
+def local_executor() -> LocalExecutor:
+    return LocalExecutor(Reporter(quiet=True))
 
 
 def test_each_stage_is_computed_by_one_run(local: Local) -> None:
@@ -49,7 +52,7 @@ def test_dev_scores_never_choose() -> None:
     low = Setting("tsage", {}, [], [record(0.4, 0.9), record(0.2, 0.9)])
     high = Setting("tsage", {}, [], [record(0.3, 0.1), record(0.4, 0.1)])
     assert low.selection == pytest.approx(0.3) and high.selection == pytest.approx(0.35)
-    from mtbench.execution.sweeping import Sweep
+    from mtbench.execution.sweep_plan import Sweep
 
     sweep = Sweep(tiny_sweep("tau=1"), [low, high], None)  # type: ignore[arg-type]
     assert sweep.best() is high
@@ -72,12 +75,13 @@ def test_more_values_compute_only_what_is_new(local: Local) -> None:
     before = {k: outcome(r) for k, r in records_in(local.results).items()}
     computed: list[str] = []
 
-    def counted(prepared: Prepared) -> list[dict[str, Any]]:
-        computed.extend(job.run_id for job in prepared.jobs if job.finished is None)
-        return execute(prepared)
+    class Counting(LocalExecutor):
+        def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[dict[str, Any]]:
+            computed.extend(job.run_id for job in jobs)
+            return super().run_jobs(planned, jobs)
 
-    order = tiny_sweep("tau=1,2,4", "beta=0")
-    sweep = run_sweep(order, local.store, local.results, "missing", counted, 4)
+    options = PlanOptions(local.store, local.results)
+    sweep = run_sweep(tiny_sweep("tau=1,2,4", "beta=0"), options, Counting(Reporter(quiet=True)))
     assert len(sweep.settings) == 3 and len(computed) == 1
     after = records_in(local.results)
     assert {k: outcome(r) for k, r in after.items() if k in before} == before
@@ -88,17 +92,17 @@ def test_more_values_compute_only_what_is_new(local: Local) -> None:
 
 def test_lines_meet_in_the_defaults(empty_store: Path, tmp_path: Path) -> None:
     taus, betas = "tau=0.5,1,2,4,8,16", "beta=0,0.5,0.9,0.99,0.999,0.9999"
-    sweep = plan_sweep(tiny_sweep(taus, betas, lines=True, episodes=4), empty_store, tmp_path / "r")
-    assert len(sweep.settings) == len(sweep.prepared.jobs) == 11
-    cost = estimate(sweep.prepared)
+    sweep = plan_sweep(tiny_sweep(taus, betas, lines=True, episodes=4), PlanOptions(empty_store, tmp_path / "r"))
+    assert len(sweep.settings) == len(sweep.planned.jobs) == 11
+    cost = estimate(sweep.planned)
     assert 0.1 < cost.share < 0.45
-    paper = paper_projection(sweep.prepared)
+    paper = paper_projection(sweep.planned)
     assert paper is not None and 0.15 < paper.share < 0.22
 
 
 def test_settings_of_the_pipeline_can_be_swept(empty_store: Path, tmp_path: Path) -> None:
-    order = tiny_sweep("train.lr=0.001,0.005", "tau=1,2", optimizers=("naive", "tsage"))
-    sweep = plan_sweep(order, empty_store, tmp_path / "r")
+    request = tiny_sweep("train.lr=0.001,0.005", "tau=1,2", optimizers=("naive", "tsage"))
+    sweep = plan_sweep(request, PlanOptions(empty_store, tmp_path / "r"))
     by_name = {name: [s.values for s in sweep.settings if s.optimizer == name] for name in ("naive", "tsage")}
     assert by_name["naive"] == [{"train.lr": 0.001}, {"train.lr": 0.005}]  # tau means nothing to it
     assert len(by_name["tsage"]) == 4
@@ -106,30 +110,30 @@ def test_settings_of_the_pipeline_can_be_swept(empty_store: Path, tmp_path: Path
 
 def test_an_unknown_key_is_named(empty_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tua"):
-        plan_sweep(tiny_sweep("tua=1"), empty_store, tmp_path / "r")
+        plan_sweep(tiny_sweep("tua=1"), PlanOptions(empty_store, tmp_path / "r"))
 
 
 def test_a_sweep_without_a_slice_of_train_is_refused(empty_store: Path, tmp_path: Path) -> None:
-    order = SweepOrder(tiny_order(assignments=("data.selection_queries=0",)), tuple(parse_axes(["tau=1"])))
+    request = SweepRequest(tiny_matrix(assignments=("data.selection_queries=0",)), tuple(parse_axes(["tau=1"])))
     with pytest.raises(ConfigError, match="selection_queries"):
-        plan_sweep(order, empty_store, tmp_path / "r")
+        plan_sweep(request, PlanOptions(empty_store, tmp_path / "r"))
 
 
 def test_options_that_exclude_each_other() -> None:
-    order = tiny_sweep("tau=1,2", lines=True)
+    request = tiny_sweep("tau=1,2", lines=True)
     with pytest.raises(UsageError, match="--lines"):
-        dataclasses.replace(order, trials=2).check()
+        dataclasses.replace(request, trials=2)
     with pytest.raises(UsageError, match="--sampler"):
-        dataclasses.replace(order, sampler="grid").check()
+        dataclasses.replace(request, sampler="grid")
     with pytest.raises(UsageError, match="executor ray"):
-        check_scheduler("asha", "local")
+        ExecutionOptions("local", scheduler="asha")
 
 
 def test_optuna_is_optional(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    order = dataclasses.replace(tiny_sweep("tau=1,2"), trials=2, sampler="optuna")
+    request = dataclasses.replace(tiny_sweep("tau=1,2"), trials=2, sampler="optuna")
     with pytest.raises(EnvironmentMismatchError, match="pip install optuna"):
-        run_sweep(order, empty_store, tmp_path / "r", "missing", execute, 2)
+        run_sweep(request, PlanOptions(empty_store, tmp_path / "r"), local_executor())
 
 
 def test_the_table_names_the_best_setting_and_its_command(local: Local) -> None:
@@ -147,25 +151,30 @@ def test_optuna_goes_towards_the_best_and_asks_nothing_twice(empty_store: Path, 
     pytest.importorskip("optuna", reason="Optuna is optional")
     computed: list[str] = []
 
-    def scored(prepared: Prepared) -> list[dict[str, Any]]:
-        waiting = [job for job in prepared.jobs if job.finished is None]
-        computed.extend(job.run_id for job in waiting)
-        made = {
-            job.run_id: {
-                "run_id": job.run_id,
-                "status": "complete",
-                "spec": job.plan.run.specification,
-                "selection": {"average": 1 - abs(job.plan.run.optimizer["params"]["tau"] - 3) / 10},
-                "tasks": {},
-            }
-            for job in waiting
-        }
-        return [job.finished or made[job.run_id] for job in prepared.jobs]
+    class Scoring(Executor):
+        def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[dict[str, Any]]:
+            computed.extend(job.run_id for job in jobs)
+            return [
+                {
+                    "run_id": job.run_id,
+                    "status": "complete",
+                    "spec": job.plan.run.specification,
+                    "selection": {"average": 1 - abs(job.plan.run.optimizer["params"]["tau"] - 3) / 10},
+                    "tasks": {},
+                }
+                for job in jobs
+            ]
 
-    order = dataclasses.replace(tiny_sweep("tau=0.1:10:log", "beta=0,0.9"), trials=12, sampler="optuna")
-    sweep = run_sweep(order, empty_store, tmp_path / "r", "missing", scored, 3)
+    request = dataclasses.replace(
+        tiny_sweep("tau=0.1:10:log", "beta=0,0.9"),
+        trials=12,
+        sampler="optuna",
+        execution=ExecutionOptions(max_concurrent=3),
+    )
+    options, executor = PlanOptions(empty_store, tmp_path / "r"), Scoring(Reporter(quiet=True))
+    sweep = run_sweep(request, options, executor)
     best = sweep.best()
     assert len(sweep.settings) == 12 and best is not None and abs(best.values["tau"] - 3) < 2
     first = len(computed)
-    run_sweep(order, empty_store, tmp_path / "r", "missing", scored, 3)
+    run_sweep(request, options, executor)
     assert len(computed) == first

@@ -6,13 +6,21 @@ whole experiment is one task on the cluster, and the records come back at its en
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mtbench.errors import MtbenchError, UsageError
-from mtbench.execution.api import Prepared
+from mtbench.execution.options import ExecutionOptions, PlanOptions
+from mtbench.execution.planned import PlannedRuns, RunPlanner
 from mtbench.execution.progress import Reporter
-from mtbench.records.files import write_record
+from mtbench.execution.ray.messages import Experiment
+from mtbench.pipeline.request import RunRequest
+from mtbench.records.files import Record, write_record
+
+if TYPE_CHECKING:
+    from ray.util.queue import Queue
 
 POLL = 1.0
 """Seconds between two looks at the far driver's lines."""
@@ -21,7 +29,7 @@ POLL = 1.0
 class FarReporter(Reporter):
     """Puts lines into a queue that the near process reads."""
 
-    def __init__(self, queue: Any) -> None:
+    def __init__(self, queue: Queue) -> None:
         super().__init__()
         self._queue = queue
 
@@ -29,23 +37,24 @@ class FarReporter(Reporter):
         self._queue.put(text)
 
 
-def carry_out_far(
-    prepared: Prepared, until: str | None, reporter: Reporter, options: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The records of all jobs; ``options`` are those of ``carry_out_with_ray``. Ray's client must be connected."""
+def run_on_cluster(planned: PlannedRuns, options: ExecutionOptions, reporter: Reporter) -> list[Record]:
+    """The records of the jobs that wait. Ray's client must be connected."""
     import ray
     from ray.util.queue import Queue
 
-    waiting = [job for job in prepared.jobs if job.finished is None]
-    texts = {job.run_id: job.plan.run.request.to_json() for job in waiting}
+    experiment: Experiment = {
+        "requests": {job.run_id: job.plan.run.request.to_json() for job in planned.waiting},
+        "store": str(planned.store.root.resolve()),
+        "until": planned.until,
+        "execution": json.dumps(dataclasses.asdict(options)),
+    }
     queue = Queue(actor_options={"num_cpus": 0})
-    task = ray.remote(num_cpus=0, max_retries=0)(_drive)
-    future = task.remote(texts, str(prepared.store.root.resolve()), until, queue, options)
+    future = ray.remote(num_cpus=0, max_retries=0)(_drive).remote(experiment, queue)
     try:
         while not ray.wait([future], timeout=POLL)[0]:
             _show(queue, reporter)
         _show(queue, reporter)
-        computed = {record["run_id"]: record for record in ray.get(future)}
+        records: list[Record] = ray.get(future)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, MtbenchError):
             raise error.cause from None
@@ -55,40 +64,39 @@ def carry_out_far(
         raise
     finally:
         queue.shutdown()
-    for record in computed.values():
-        write_record(prepared.results, record)
-    return [job.finished or computed[job.run_id] for job in prepared.jobs]
+    for record in records:
+        write_record(planned.results, record)
+    return records
 
 
-def _show(queue: Any, reporter: Reporter) -> None:
+def _show(queue: Queue, reporter: Reporter) -> None:
     for text in queue.get_nowait_batch(queue.qsize()):
         reporter.line(text)
 
 
-def _drive(
-    texts: dict[str, str], store: str, until: str | None, queue: Any, options: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """On the cluster: plan the requests (JSON by run id) again over the shared store and carry them out."""
+def _drive(experiment: Experiment, queue: Queue) -> list[Record]:
+    """On the cluster: plan the requests again over the shared store and run them."""
     import shutil
     import uuid
 
-    from mtbench.execution.ray.tune import carry_out_with_ray
-    from mtbench.execution.work import make_jobs
-    from mtbench.pipeline.request import Resolver, RunRequest
-    from mtbench.registry import add_plugin_files
-    from mtbench.storage.store import Store
+    from mtbench.execution.ray.connect import keep_quiet
 
-    root = Path(store)
+    keep_quiet()
+    from mtbench.execution.ray.experiment import run_experiment
+
+    root = Path(experiment["store"])
     results = root / "ray" / f"far-{uuid.uuid4().hex[:8]}"
-    rows = [RunRequest.from_json(text) for text in texts.values()]
-    add_plugin_files(sorted({plugin for row in rows for plugin in row.plugins}))
+    requests = [RunRequest.from_json(text) for text in experiment["requests"].values()]
+    options = PlanOptions(root, results, rerun="all", until=experiment["until"])
+    planner = RunPlanner(options, sorted({plugin for request in requests for plugin in request.plugins}))
     try:
-        jobs = make_jobs(rows, Resolver(root), results, "missing")
-        if {job.run_id for job in jobs} != set(texts):
+        planned = planner.planned([planner.plan(request) for request in requests])
+        if {job.run_id for job in planned.jobs} != set(experiment["requests"]):
             raise UsageError(
                 "the cluster has other code, suite data or encoders than this machine: it plans other runs\n"
                 "  Give both the same mtbench and files, or start the command on the cluster."
             )
-        return carry_out_with_ray(Prepared(jobs, Store(root), results), until, FarReporter(queue), **options)
+        here = dataclasses.replace(ExecutionOptions(**json.loads(experiment["execution"])), address=None)
+        return run_experiment(planned, here, FarReporter(queue))
     finally:
         shutil.rmtree(results, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster."""
+"""Starting a Ray of this process, or joining a cluster."""
 
 from __future__ import annotations
 
@@ -19,10 +19,41 @@ PASSED_ON = (
 )
 """Variables of this process that hold on the whole cluster."""
 
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""No telemetry, no tables of Ray's own; read when Ray is imported."""
+
+OBJECT_STORE = 150 * 2**20
+"""Bytes of shared memory for a local Ray: only plain values cross it."""
+
 TRIES = 5
 PAUSE = 1.0
 """Seconds between tries."""
 LOST = "Starting Ray client server failed"
+
+
+def keep_quiet() -> None:
+    """Call before Ray is imported."""
+    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def start_ray() -> None:
+    """A Ray of this process; also where RAY_ADDRESS is set, because only --address joins a cluster."""
+    import ray
+
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def join_cluster(address: str) -> None:

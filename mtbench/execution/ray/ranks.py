@@ -28,13 +28,6 @@ FAREWELL = 60.0
 """Seconds that followers have to end when the run has ended."""
 
 
-def carry_out_with_ranks(config: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
-    """``carry_out_unit`` of ``mtbench.execution.ray.worker`` on ``config["ranks"]`` processes."""
-    from mtbench.execution.ray.worker import carry_out_unit
-
-    run_with_ranks(lambda: carry_out_unit(config, report), config["ranks"])
-
-
 def run_with_ranks(function: Callable[[], Result], ranks: int) -> Result:
     """``function()`` in this process, as rank 0 of ``ranks``; stages built inside it are computed by all of them.
 

@@ -7,13 +7,15 @@ which a restarted worker goes on), and the finished record, which the driver put
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ray import tune
 
 from mtbench.errors import ConfigError, MtbenchError, RunError
+from mtbench.execution.ray.messages import ErrorReport, Report, UnitConfig, UnitReport
+from mtbench.execution.ray.ranks import run_with_ranks
+from mtbench.execution.ray.selection import selection_score, unscored_tasks
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
@@ -23,34 +25,26 @@ from mtbench.records.errors import describe_error
 from mtbench.records.files import run_id, write_record
 from mtbench.registry import add_plugin_files
 from mtbench.storage.store import Store
+from mtbench.suite import Suite
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of one stage's progress."""
-
-Report = Callable[[dict[str, Any]], None]
 
 _TOOLS: dict[str, tuple[Store, Resolver]] = {}
 """By store: a worker that is used again has verified its stages and read its suites before."""
 
 
-def records_folder(store: Path, experiment: str) -> Path:
-    """Where workers of one experiment leave records for the driver."""
-    return store / "ray" / f"{experiment}-records"
+def run_trial(config: UnitConfig) -> None:
+    """What Tune calls: one unit in this process and, where GPUs share the run, in its other ranks."""
+    run_with_ranks(lambda: run_unit(config, _tell_tune), config["ranks"])
 
 
-def work(config: dict[str, Any]) -> None:
-    """What Tune calls. ``config``: request (JSON), stages (fingerprints; empty for the run), run_id, until, store,
-    records, ranks (processes that share the run, one per GPU)."""
-    if config["ranks"] > 1:
-        from mtbench.execution.ray.ranks import carry_out_with_ranks
-
-        carry_out_with_ranks(config, tune.report)
-    else:
-        carry_out_unit(config, tune.report)
+def _tell_tune(report: UnitReport) -> None:
+    tune.report(dict(report))
 
 
-def carry_out_unit(config: dict[str, Any], report: Report) -> None:
-    """Carry out one unit in this process (and its ranks, if it leads some).
+def run_unit(config: UnitConfig, report: Report) -> None:
+    """Run one unit in this process (and its ranks, if it leads some).
 
     What another attempt may not meet again is raised, and Tune tries again from the checkpoint in the store (as it
     does when the worker dies); everything else is reported as ``failed``, once.
@@ -59,14 +53,9 @@ def carry_out_unit(config: dict[str, Any], report: Report) -> None:
     try:
         plan, store = _plan(config["request"], root)
         _check_same(plan, config)
-        listener = ReportingListener(store, report)
+        listener = ReportingListener(plan.run.suite, store, report)
         if config["stages"]:
-            try:
-                _build(plan, set(config["stages"]), store, listener)
-            except MtbenchError:
-                raise
-            except Exception as error:
-                raise RunError(f"{type(error).__name__}: {error}") from error
+            _build_stages(plan, set(config["stages"]), store, listener)
         else:
             folder = Path(config["records"])
             carry_out(
@@ -80,7 +69,7 @@ def carry_out_unit(config: dict[str, Any], report: Report) -> None:
     except MtbenchError as error:
         if _may_pass(error):
             raise
-        report({"failed": describe_error(error, {root: "<store>"})})
+        report({"failed": cast("ErrorReport", describe_error(error, {root: "<store>"}))})
 
 
 def _may_pass(error: MtbenchError) -> bool:
@@ -101,9 +90,8 @@ def _plan(request: str, root: Path) -> tuple[Plan, Store]:
     return make_plan(resolver.resolve(wanted)), store
 
 
-def _build(plan: Plan, keys: set[str], store: Store, listener: ReportingListener) -> None:
+def _build_stages(plan: Plan, keys: set[str], store: Store, listener: ReportingListener) -> None:
     """The stages named by ``keys``; what they read is verified, and built again where it is damaged."""
-    context = Context(plan.run, store, listener)
     needed: dict[str, Stage] = {}
 
     def add(stage: Stage) -> None:
@@ -114,11 +102,17 @@ def _build(plan: Plan, keys: set[str], store: Store, listener: ReportingListener
     for stage in plan.stages:
         if stage.key in keys:
             add(stage)
-    for stage in needed.values():
-        build_stage(context, stage)
+    try:
+        context = Context(plan.run, store, listener)
+        for stage in needed.values():
+            build_stage(context, stage)
+    except MtbenchError:
+        raise
+    except Exception as error:
+        raise RunError(f"{type(error).__name__}: {error}") from error
 
 
-def _check_same(plan: Plan, config: dict[str, Any]) -> None:
+def _check_same(plan: Plan, config: UnitConfig) -> None:
     """ConfigError where this machine understands the request differently from the one that planned it."""
     known = {stage.key for stage in plan.stages}
     asked = set(config["stages"])
@@ -135,8 +129,8 @@ def _check_same(plan: Plan, config: dict[str, Any]) -> None:
 class ReportingListener:
     """Reports progress to the driver, now and then; and a model's score on the slice of train, which schedulers use."""
 
-    def __init__(self, store: Store, report: Report) -> None:
-        self._store, self._report = store, report
+    def __init__(self, suite: Suite, store: Store, report: Report) -> None:
+        self._suite, self._store, self._report = suite, store, report
         self._began = self._last = 0.0
 
     def stage_started(self, stage: Stage) -> None:
@@ -156,20 +150,12 @@ class ReportingListener:
 
     def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
         """A stage stands in the store."""
-        report: dict[str, Any] = {"stage": stage.label, "finished": True, "reused": reused, "seconds": seconds}
-        if stage.name == "evaluate" and stage.episode:
-            score = self._selection(stage)
-            if score is not None:
-                report.update(episode=stage.episode, selection=score)
+        report: UnitReport = {"stage": stage.label, "finished": True, "reused": reused, "seconds": seconds}
+        scored = self._store.open(stage.name, stage.key) if stage.name == "evaluate" else None
+        if scored is not None and stage.episode is not None:
+            score = selection_score(self._suite, scored)
+            if score is None:
+                report["unscored"] = unscored_tasks(self._suite, scored)
+            elif stage.episode > 0:  # before the first episode all settings are alike
+                report["episode"], report["selection"] = stage.episode, score
         self._report(report)
-
-    def _selection(self, stage: Stage) -> float | None:
-        built = self._store.open(stage.name, stage.key)
-        if built is None:
-            return None
-        metrics = [task["metrics"] for task in built.results["selection"].values()]
-        shared = set.intersection(*(set(m) for m in metrics)) if metrics else set()
-        for name in ("rprecision_page", "recall@100"):
-            if name in shared:
-                return float(sum(m[name] for m in metrics) / len(metrics))
-        return None

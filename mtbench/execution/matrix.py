@@ -1,0 +1,91 @@
+"""What a user asks for: a matrix of optimizers and seeds on one suite, and the request of each of its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mtbench.config import split_assignments
+from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.hyperparameters import hyperparameters
+from mtbench.pipeline.request import RunRequest
+from mtbench.registry import BASELINES, get_optimizer
+
+
+@dataclass(frozen=True)
+class RunMatrix:
+    """Optimizers times seeds on one suite, before anything is looked up. UsageError for what no run can be.
+
+    ``assignments``: the items of ``--set``. ``baselines``: rows to compare with, each once, with the first seed.
+    """
+
+    optimizers: Sequence[str]
+    suite: str
+    seeds: Sequence[int] = (0,)
+    profile: str = "mini"
+    assignments: Sequence[str] = ()
+    encoder: str | None = None
+    limit: int | None = None
+    plugins: tuple[str, ...] = ()
+    baselines: Sequence[str] = BASELINES
+
+    def __post_init__(self) -> None:
+        if not self.optimizers:
+            raise UsageError("name at least one optimizer; `mtbench ls optimizers` lists them")
+        _check_seeds(self.seeds)
+        if self.limit is not None and (isinstance(self.limit, bool) or not isinstance(self.limit, int)):
+            raise UsageError(f"limit must be a whole number or None, got {shown(self.limit)}")
+
+    def with_assignments(self, more: Sequence[str]) -> RunMatrix:
+        """The same with further items of ``--set``, and without baselines."""
+        return dataclasses.replace(self, assignments=[*self.assignments, *more], baselines=())
+
+    def requests(self) -> list[RunRequest]:
+        """One request per run, baselines first. ConfigError for a hyperparameter that no named optimizer has."""
+        settings, texts = split_assignments(self.assignments)
+        params = assign_hyperparameters(self.optimizers, texts)
+        runs = itertools.product(dict.fromkeys(self.optimizers), self.seeds)
+        return [
+            RunRequest(
+                name,
+                self.suite,
+                profile=self.profile,
+                seed=seed,
+                params=params.get(name, {}),
+                settings=settings,
+                encoder=self.encoder,
+                limit=self.limit,
+                plugins=self.plugins,
+            )
+            for name, seed in [*((name, self.seeds[0]) for name in self.baselines), *runs]
+        ]
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise UsageError("--seeds is empty: name at least one seed")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise UsageError(f"--seeds: a seed is a whole number from 0 to 2^63 - 1, got {shown(seed)}")
+    if len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds names a seed twice: {shown(list(seeds))}")
+
+
+def assign_hyperparameters(optimizers: Sequence[str], texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Give each ``KEY=VALUE`` to the named optimizers that have it; ``NAME.KEY`` to that one alone."""
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in optimizers if name not in BASELINES}
+    declared = {name: hyperparameters(get_optimizer(name)) for name in chosen}
+    for key, text in texts.items():
+        owner, dot, field_name = key.rpartition(".")
+        takers = [owner] if dot else [n for n in chosen if field_name in declared[n]]
+        if dot and owner not in chosen:
+            raise ConfigError(f"--set {key}: {owner!r} is neither a section of the settings nor a named optimizer")
+        if not takers or field_name not in declared[takers[0]]:
+            known = "; ".join(f"{n}: {', '.join(d)}" for n, d in declared.items())
+            raise ConfigError(f"--set {key}={text}: none of the named optimizers has {field_name!r}. They have {known}")
+        for name in takers:
+            chosen[name][field_name] = declared[name][field_name].parse(text, name)
+    return chosen
