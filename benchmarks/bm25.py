@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.retrieval.bm25 import build_bm25
+from mtbench.retrieval.bm25 import Analyzer, build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
 
 VOCABULARY = 200_000
@@ -42,7 +42,7 @@ def measure(passages: int, queries: int, shard_size: int, workers: int, folder: 
         pass
     generated = time.perf_counter() - start
     start = time.perf_counter()
-    build_bm25(texts(passages, 100, 0), folder, shard_size=shard_size, stemmer="none")
+    build_bm25(texts(passages, 100, 0), folder, shard_size=shard_size, analyzer=Analyzer("none"))
     built = time.perf_counter() - start - generated
     id_rank = np.random.default_rng(2).permutation(passages).astype(np.int32)
     asked = list(texts(queries, 10, 1))

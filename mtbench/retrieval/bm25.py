@@ -9,14 +9,15 @@ depend on ``shard_size``, and memory depends on it alone. Each shard is a folder
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from mtbench.config import stemmers
+from mtbench.data.words import plain_words, words
 from mtbench.errors import ConfigError
 
 # Lucene's and bm25s's English list, pinned here so that a new release of a library changes no result.
@@ -25,14 +26,29 @@ a an and are as at be but by for if in into is it no not of on or such that the 
 was will with
 """
 STOPWORDS = {"none": frozenset[str](), "english": frozenset(_ENGLISH.split())}
-_WORD = re.compile(r"(?u)\b\w\w+\b")
 SCHEMA = 1
+Segmentation = Literal["unicode", "plain"]
+"""``plain``: words are cut at combining marks, as before November 2026."""
 
 
 class Analyzer:
-    """Text to terms: lower case, words of two or more characters, stop words out, Snowball stems."""
+    """Text to terms: words in lower case (``mtbench.data.words``), stop words out, Snowball stems.
 
-    def __init__(self, stemmer: str = "english", stopwords: str | Sequence[str] = "english") -> None:
+    ``stemmer`` is a Snowball language or ``none``, ``stopwords`` a name of :data:`STOPWORDS` or the words themselves.
+    Raises ConfigError for one that is unknown.
+    """
+
+    def __init__(
+        self, stemmer: str = "english", stopwords: str | Sequence[str] = "english", segmentation: Segmentation = "unicode"
+    ) -> None:
+        self.settings: dict[str, Any] = {
+            "stemmer": stemmer,
+            "stopwords": stopwords if isinstance(stopwords, str) else sorted(stopwords),
+        }
+        """What an index says of its terms, and an analyzer is made of."""
+        if segmentation != "plain":  # absent from older indexes
+            self.settings["segmentation"] = segmentation
+        self._words = words if segmentation == "unicode" else plain_words
         self._stopwords = _stopword_set(stopwords)
         self._stem = _stemmer(stemmer)
         self._stems: dict[str, str] = {}
@@ -40,7 +56,7 @@ class Analyzer:
     def __call__(self, text: str) -> list[str]:
         """The terms of ``text`` in order, repeated as often as they occur."""
         terms = []
-        for word in _WORD.findall(text.lower()):
+        for word in self._words(text):
             if word in self._stopwords:
                 continue
             stem = self._stems.get(word)
@@ -75,23 +91,21 @@ def build_bm25(
     *,
     k1: float = 0.9,
     b: float = 0.4,
-    stemmer: str = "english",
-    stopwords: str | Sequence[str] = "english",
+    analyzer: Analyzer | None = None,
     shard_size: int = 200_000,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Writes the index of ``texts`` (one per passage, in the order of the corpus's rows) into ``folder``.
 
     The score of a term with frequency f in a passage of length l is idf * f / (f + k1 (1 - b + b l / mean l)) with
-    idf = ln(1 + (N - df + 0.5) / (df + 0.5)). ``stemmer`` is a Snowball language or ``none``, ``stopwords`` a name of
-    :data:`STOPWORDS` or the words themselves. Memory grows with ``shard_size`` (passages; about 2.5 kB each) and the
+    idf = ln(1 + (N - df + 0.5) / (df + 0.5)). ``analyzer`` makes terms of texts (English if not given). Memory grows with ``shard_size`` (passages; about 2.5 kB each) and the
     number of distinct terms. ``progress`` is called with the number of passages of each shard that is counted.
 
     Raises ConfigError for a setting out of range.
     """
     _check(k1, b, shard_size)
     folder.mkdir(parents=True, exist_ok=True)
-    analyzer = Analyzer(stemmer, stopwords)
+    analyzer = analyzer or Analyzer()
     vocabulary: dict[str, int] = {}
     frequencies = np.zeros(0, dtype=np.int64)
     sizes: list[int] = []
@@ -112,9 +126,7 @@ def build_bm25(
     for number, size in enumerate(sizes):
         _score_shard(folder / shard_name(number), idf, mean_length, k1, b, size)
     (folder / "vocabulary.json").write_text(json.dumps(list(vocabulary)), encoding="utf-8")
-    words = stopwords if isinstance(stopwords, str) else sorted(stopwords)
-    parameters = {"k1": k1, "b": b, "stemmer": stemmer, "stopwords": words}
-    index = {"schema": SCHEMA, **parameters, "num_passages": passages, "shards": sizes}
+    index = {"schema": SCHEMA, "k1": k1, "b": b, **analyzer.settings, "num_passages": passages, "shards": sizes}
     (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 

@@ -164,7 +164,7 @@ def test_build_is_deterministic_and_leaves_no_scratch_files(tmp_path: Path) -> N
 def test_settings_are_kept_with_the_index(tmp_path: Path) -> None:
     texts = ["running water", "run"]
     build_bm25(texts, tmp_path / "stemmed")
-    build_bm25(texts, tmp_path / "plain", stemmer="none", stopwords=["water"])
+    build_bm25(texts, tmp_path / "plain", analyzer=Analyzer("none", ["water"]))
     assert (search_bm25(tmp_path / "stemmed", ["runs"], 2, ranks(2)).indices >= 0).sum() == 2
     assert (search_bm25(tmp_path / "plain", ["runs", "water"], 2, ranks(2)).indices >= 0).sum() == 0
 
@@ -176,13 +176,15 @@ def test_settings_are_kept_with_the_index(tmp_path: Path) -> None:
         ({"k1": float("nan")}, "bm25.k1"),
         ({"b": 1.5}, "bm25.b"),
         ({"shard_size": 0}, "shard_size"),
-        ({"stemmer": "klingon"}, "klingon"),
-        ({"stopwords": "klingon"}, "klingon"),
     ],
 )
 def test_wrong_settings_are_refused(tmp_path: Path, option: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_bm25(["a"], tmp_path, **option)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="klingon"):
+        Analyzer("klingon")
+    with pytest.raises(ConfigError, match="klingon"):
+        Analyzer("english", "klingon")
 
 
 def test_an_incomplete_index_is_refused(tmp_path: Path) -> None:
