@@ -51,6 +51,8 @@ class Task:
     format: str = "beir"
     """``beir`` or a raw format of a built-in suite (``kilt``, ``msmarco``, ``zeshel``)."""
     options: dict[str, Any] = field(default_factory=dict)
+    ignore_identical_ids: bool = False
+    """BEIR's rule for ArguAna and Quora: a passage with the query's own id is neither ranked nor a negative."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Suite:
             del values[shown]
         for task in values["tasks"]:
             del task["title"]
+            if not task["ignore_identical_ids"]:  # newer than the first records
+                del task["ignore_identical_ids"]
         return values
 
     def corpus(self, name: str) -> Corpus:

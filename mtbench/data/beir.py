@@ -106,9 +106,9 @@ def read_task(suite: Suite, task: Task, notes: Notes) -> TaskData:
         path = find_file(suite.root, name, f"judgements of task {task.name!r}")
         splits.append((path, read_qrels(path, queries, queries_path)))
     (_, train_qrels), (dev_path, dev_qrels) = splits
-    train = _split(train_qrels, queries, keep_unjudged=False)
+    train = _split(train_qrels, queries, keep_irrelevant=False)
     notes.add("train queries without a relevant passage, left out", count=len(train_qrels) - len(train))
-    dev = _split(dev_qrels, queries, keep_unjudged=True)
+    dev = _split(dev_qrels, queries, keep_irrelevant=True)
     if task.kilt_dev is not None:
         _add_pages(dev, find_file(suite.root, task.kilt_dev, "KILT dev file"), queries, dev_path)
     if not len(train):
@@ -116,14 +116,16 @@ def read_task(suite: Suite, task: Task, notes: Notes) -> TaskData:
     return TaskData(train, dev)
 
 
-def _split(judged: dict[str, dict[str, int]], queries: dict[str, str], *, keep_unjudged: bool) -> QuerySplit:
+def _split(judged: dict[str, dict[str, int]], queries: dict[str, str], *, keep_irrelevant: bool) -> QuerySplit:
     split = QuerySplit()
     for query, row in judged.items():
         positives = {passage: score for passage, score in row.items() if score > 0}
-        if positives or keep_unjudged:
+        if positives or keep_irrelevant:
             split.ids.append(query)
             split.texts.append(queries[query])
             split.positives.append(positives)
+    if not all(split.positives):
+        split.judged = [True] * len(split)
     return split
 
 
@@ -142,6 +144,8 @@ def _add_pages(dev: QuerySplit, path: Path, queries: dict[str, str], dev_path: P
             dev.ids.append(name)
             dev.texts.append(queries[name])
             dev.positives.append({})
+            if dev.judged is not None:
+                dev.judged.append(False)
     missing = next((name for name in dev.ids if name not in pages), None)
     if missing is not None:
         raise DataError(

@@ -198,6 +198,9 @@ class _Queries:
         rows = np.asarray([self._row["passage", name] for name in found], np.int32)
         return rows, np.asarray(list(found.values()), np.int32)
 
+    def is_judged(self, i: int) -> bool:
+        return self._split.which_judged[self._chosen[i]]
+
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
         if self._split.gold_pages is None:
             return None

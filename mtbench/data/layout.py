@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class TaskDescription(TypedDict):
     family: str
     corpus: str
     dev_corpus: str
+    ignore_identical_ids: NotRequired[bool]
+    own_ids: NotRequired[bool]
 
 
 class FileDescription(TypedDict):
@@ -141,9 +143,12 @@ PAGES = Column("pages", np.int32)
 PAGE_NAMES = _strings("page_names", "page_name_offsets")
 ID_ORDER = Column("id_order", np.int32)
 ID_RANK = Column("id_rank", np.int32)
+COPIES = Column("copies", np.int32)
+COPY_STARTS = Column("copy_starts", np.int32)
 
 # of queries
 POSITIVES = _items("positives", "positive_offsets", np.int32)
 RELEVANCE = Column("relevance", np.int32)
 GOLD_PAGES = _items("gold_pages", "gold_offsets", np.int32)
 GOLD_SETS = Column("gold_set_offsets", np.uint64)
+JUDGED = Column("judged", np.bool_)

@@ -78,7 +78,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
         yield line, columns[0], columns[2], grade(columns[3], path, line)
 
 
-def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task) -> QuerySplit:
+def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task, *, keep_irrelevant: bool) -> QuerySplit:
     queries_path = find_file(suite.root, queries_name, f"queries of task {task.name!r}")
     path = find_file(suite.root, qrels_name, f"judgements of task {task.name!r}")
     queries = _read_queries(queries_path)
@@ -86,19 +86,24 @@ def _read_split(suite: Suite, queries_name: str, qrels_name: str, task: Task) ->
     for line, query, passage, relevance in iter_qrels(path):
         if query not in queries:
             raise DataError(f"judges query {query!r}, which is not in {queries_path.name}", path=path, line=line)
-        if relevance > 0:
-            judged.setdefault(query, {})[passage] = relevance
-    if not judged:
+        if relevance > 0 or keep_irrelevant:
+            row = judged.setdefault(query, {})
+            if relevance > 0:
+                row[passage] = relevance
+    if not any(judged.values()):
         raise DataError("no relevant passage in the file", path=path)
-    return QuerySplit(list(judged), [queries[name] for name in judged], list(judged.values()))
+    split = QuerySplit(list(judged), [queries[name] for name in judged], list(judged.values()))
+    if not all(split.positives):
+        split.judged = [True] * len(split)
+    return split
 
 
 def read_task(suite: Suite, task: Task, notes: Notes) -> TaskData:
-    """Train and dev queries that have a relevant passage; dev texts come from ``options.dev_queries_file``."""
+    """Train queries with a relevant passage and judged dev queries, whose texts are in ``options.dev_queries_file``."""
     dev_queries = str(task.options.get("dev_queries_file", task.queries))
     return TaskData(
-        _read_split(suite, task.queries, task.train_qrels, task),
-        _read_split(suite, dev_queries, task.dev_qrels, task),
+        _read_split(suite, task.queries, task.train_qrels, task, keep_irrelevant=False),
+        _read_split(suite, dev_queries, task.dev_qrels, task, keep_irrelevant=True),
     )
 
 

@@ -7,16 +7,27 @@ negatives and a resumed run the same ones again. ``mtbench.retrieval.negatives``
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from mtbench.data.copies import Copies
 from mtbench.errors import ConfigError, DataError
 
 Mode = Literal["top", "random"]
 _STREAM = 0x6E656741  # sets these draws apart from other users of the same seed
+
+
+class _Queries(Protocol):
+    def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class _Corpus(Protocol):
+    @property
+    def copies(self) -> Copies | None: ...
 
 
 @dataclass(slots=True)
@@ -54,6 +65,27 @@ class Negatives:
             for name in ("indices", "forbidden_starts", "forbidden_rows")
         }
         return cls(stats=facts["stats"], num_passages=facts["num_passages"], **arrays)
+
+
+class NotNegative:
+    """Rows that are no negative of a query: its relevant passages, their copies, and the query's own passage."""
+
+    def __init__(self, queries: _Queries, corpus: _Corpus, own: np.ndarray | None = None) -> None:
+        self._queries, self._corpus, self._own = queries, corpus, own
+
+    def __call__(self, i: int) -> np.ndarray:
+        """Rows of query i, the relevant ones first."""
+        parts = [np.asarray(self._queries.positives(i)[0])]
+        if self._corpus.copies is not None:
+            parts.append(self._corpus.copies.of(parts[0]))
+        if self._own is not None and self._own[i] >= 0:
+            parts.append(self._own[i : i + 1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def own_rows(ids: Sequence[str], index_of: Callable[[str], int]) -> np.ndarray:
+    """The row of the passage that has each query's id, int32[Q], -1 where there is none."""
+    return np.fromiter((index_of(name) for name in ids), np.int32, len(ids))
 
 
 def sample_negatives(

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from mtbench.data.words import words
+from mtbench.data import words as segmentation
 
 NEAR = 0.8
 """Jaccard similarity of the word sets from which on two queries are near duplicates."""
@@ -14,7 +14,7 @@ NEAR = 0.8
 
 def words_of(text: str) -> frozenset[str]:
     """The words of a text in lower case, punctuation dropped."""
-    return frozenset(words(text.casefold(), shortest=1))
+    return frozenset(segmentation.words(text.casefold(), shortest=1))
 
 
 def exact_overlap(train: Sequence[str], dev: Sequence[str]) -> list[int]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mtbench.data import layout
+from mtbench.data.copies import Copies
+from mtbench.data.negatives import NotNegative, own_rows
 from mtbench.data.query_files import PreparedQueries
 from mtbench.data.tables import DecimalIds, StringTable
 from mtbench.errors import StoreError
@@ -39,6 +41,8 @@ class PreparedCorpus:
         self.group_names = description["groups"]
         self.groups = layout.GROUPS.map(folder) if self.group_names is not None else None
         """int32[N], number of the part a passage belongs to; None if the corpus has no parts."""
+        self.copies = Copies.open(folder)
+        """Rows with equal tokens; None unless the suite's rules ask for them."""
         self.page_names = layout.PAGE_NAMES.open(folder)
         self._texts = layout.TEXTS.open(folder)
         self._ids: DecimalIds | StringTable
@@ -85,6 +89,19 @@ class PreparedTask:
     dev_corpus: str
     train: PreparedQueries
     dev: PreparedQueries
+    ignore_identical_ids: bool = False
+    """A passage with the query's own id is neither ranked nor a negative."""
+    own_ids: bool = False
+    """Training queries stand in the corpus under their own id: none is its own negative."""
+
+    def not_negative(self, corpus: PreparedCorpus) -> NotNegative:
+        """Which rows of the train queries' corpus are no negatives of each."""
+        spared = self.ignore_identical_ids or self.own_ids
+        return NotNegative(self.train, corpus, own_rows(self.train.ids, corpus.index_of) if spared else None)
+
+    def unranked(self, queries: PreparedQueries, corpus: PreparedCorpus) -> np.ndarray | None:
+        """The row that each query must not be answered with, int32[Q], -1 for none; None if no query has one."""
+        return own_rows(queries.ids, corpus.index_of) if self.ignore_identical_ids else None
 
 
 class PreparedSuite:

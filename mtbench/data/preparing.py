@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mtbench.data import layout
+from mtbench.data.copies import find_copies
 from mtbench.data.corpus_build import CorpusBuild, Progress
 from mtbench.data.page_rows import PageRows
 from mtbench.data.prepared import PreparedCorpus
 from mtbench.data.query_files import write_judgements, write_texts
 from mtbench.data.reading import locate_judgement, read_task, suite_files
+from mtbench.data.rules import Rules
 from mtbench.data.tokenizing import PromptMode, TokenEncoder, query_prefix, separator
 from mtbench.data.types import Notes, QuerySplit
 from mtbench.errors import DataError
@@ -44,6 +45,14 @@ class PrepareOptions:
     query_max_length: int | None = None
     limit: int | None = None
     """Only the first so many train and dev queries of each task."""
+    rules: Rules = field(default_factory=dict)
+    """Those that the suite's data call for (``mtbench.data.rules``)."""
+
+    @property
+    def determinants(self) -> list[Any]:
+        """The values, without what came later and says nothing."""
+        values = [self.prompt, self.passage_max_length, self.query_max_length, self.limit]
+        return [*values, self.rules] if self.rules else values
 
 
 def build_prepared(
@@ -102,7 +111,7 @@ class _Build:
             "suite": self.suite.determinants,
             "files": {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()},
             "tokenizer": self.encoder.definition,
-            "options": [self.separator, *dataclasses.astuple(self.options)],
+            "options": [self.separator, *self.options.determinants],
         }
         text = json.dumps(values, sort_keys=True, default=str)
         return {"format": layout.FORMAT, "inputs": hashlib.sha256(text.encode()).hexdigest()}
@@ -133,6 +142,9 @@ class _Build:
         folder = self.out / "corpora" / corpus.name
         length = self.options.passage_max_length or corpus.passage_max_length
         CorpusBuild(self.suite, corpus, folder, self.encoder, length, self.workers, self.progress).run()
+        if corpus.name in self.options.rules.get("copies", ()):
+            self._say(f"copies in {corpus.name}", 0, None)
+            find_copies(PreparedCorpus(folder)).save(folder)
         prepared = PreparedCorpus(folder)
         self.notes[f"corpus {corpus.name}"] = prepared.notes
         return prepared
@@ -169,15 +181,7 @@ class _Build:
         )
 
     def _finish(self) -> None:
-        tasks: list[layout.TaskDescription] = [
-            {
-                "name": task.name,
-                "family": task.family,
-                "corpus": task.corpus,
-                "dev_corpus": task.dev_corpus or task.corpus,
-            }
-            for task in self.suite.tasks
-        ]
+        tasks = [self._describe(task) for task in self.suite.tasks]
         paths = sorted(p for top in ("corpora", "tasks") for p in (self.out / top).rglob("*") if p.is_file())
         files: dict[str, layout.FileDescription] = {}
         for number, path in enumerate(paths):
@@ -190,3 +194,17 @@ class _Build:
             "notes": self.notes, "files": files,
         }  # fmt: skip
         write_json(self.out / layout.SUITE_FILE, description)
+
+    def _describe(self, task: Task) -> layout.TaskDescription:
+        """What came later stands there only where it says something."""
+        entry: layout.TaskDescription = {
+            "name": task.name,
+            "family": task.family,
+            "corpus": task.corpus,
+            "dev_corpus": task.dev_corpus or task.corpus,
+        }
+        if task.ignore_identical_ids:
+            entry["ignore_identical_ids"] = True
+        if task.name in self.options.rules.get("own_ids", ()):
+            entry["own_ids"] = True
+        return entry

@@ -53,6 +53,8 @@ def write_judgements(
     layout.RELEVANCE.write(folder, [g for grade in grades for g in grade])
     if split.gold_pages is not None:
         _write_pages(folder, split.gold_pages, page_of)
+    if split.judged is not None:
+        layout.JUDGED.write(folder, split.judged)
     if split.groups is not None:
         layout.GROUPS.write(folder, [group_number[name] for name in split.groups])
 
@@ -85,6 +87,7 @@ class PreparedQueries:
             self._pages = layout.GOLD_PAGES.values.map(folder)
             self._page_offsets = _ends(layout.GOLD_PAGES, folder)
             self._set_offsets: list[int] = layout.GOLD_SETS.map(folder).tolist()
+        self._judged = layout.JUDGED.map(folder) if layout.JUDGED.exists(folder) else None
         self.groups = layout.GROUPS.map(folder) if layout.GROUPS.exists(folder) else None
         """int32[Q], the part of the corpus each query searches; None if all of it."""
 
@@ -103,6 +106,12 @@ class PreparedQueries:
         """Relevant corpus rows and their relevance, int32 each; listed order."""
         place = slice(self._positive_offsets[i], self._positive_offsets[i + 1])
         return self._positives[place], self._relevance[place]
+
+    def is_judged(self, i: int) -> bool:
+        """Whether query i has judgements of passages; it may have no relevant one and then scores 0."""
+        if self._judged is not None:
+            return bool(self._judged[i])
+        return self._positive_offsets[i + 1] > self._positive_offsets[i]
 
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
         """Evidence sets as page numbers, int32; negative numbers are pages the corpus lacks. None without KILT data."""

@@ -22,6 +22,7 @@ _CORPUS_KEYS: dict[str, type] = {"path": str, "format": str, "passage_max_length
 _TASK_KEYS: dict[str, type] = {
     "name": str, "corpus": str, "queries": str, "train_qrels": str, "dev_qrels": str, "title": str, "family": str,
     "prompt": str, "query_max_length": int, "kilt_dev": str, "dev_corpus": str, "format": str, "options": dict,
+    "ignore_identical_ids": bool,
 }  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def _check_keys(
             close = difflib.get_close_matches(key, keys, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(keys)}."
             raise source.fail(section, number, key, "unknown key", hint)
-        if not isinstance(value, keys[key]) or isinstance(value, bool):
+        if not isinstance(value, keys[key]) or (isinstance(value, bool) and keys[key] is not bool):
             raise source.fail(section, number, key, f"must be of type {keys[key].__name__}, found {shown(value)}")
         if keys[key] is str and not value and key not in ("title", "prompt"):
             raise source.fail(section, number, key, "must not be empty")

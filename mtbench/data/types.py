@@ -33,6 +33,13 @@ class QuerySplit:
     """Evidence sets of page ids (KILT); None if the task has none. A query without any set scores 0."""
     groups: list[str] | None = None
     """Part of the corpus that each query searches; None if every query searches all of it."""
+    judged: list[bool] | None = None
+    """Whether each query has judgements, relevant ones or not; None: those that have a relevant passage."""
+
+    @property
+    def which_judged(self) -> list[bool]:
+        """:attr:`judged`, spelled out."""
+        return [bool(positives) for positives in self.positives] if self.judged is None else self.judged
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,6 +54,7 @@ class QuerySplit:
             self.positives[:limit],
             None if self.gold_pages is None else self.gold_pages[:limit],
             None if self.groups is None else self.groups[:limit],
+            None if self.judged is None else self.judged[:limit],
         )
 
 

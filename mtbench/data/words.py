@@ -3,13 +3,13 @@
 Words are runs of two or more letters, digits and underscores. In texts with other characters that belong to words,
 they follow Unicode's word segmentation (UAX #29):
 
-- Combining marks (vowel signs of Devanagari or Bengali, decomposed accents) belong to the letter before them, zero-width
-  joiners to the word they stand in. Words are compared composed (NFC), joiners and the width of Chinese, Japanese and
-  Korean forms aside.
+- Combining marks (vowel signs of Devanagari or Bengali, decomposed accents) belong to the letter before them,
+  zero-width joiners to the word they stand in. Words are compared composed (NFC), joiners and the width of Chinese,
+  Japanese and Korean forms aside.
 - Chinese and Japanese do not part words by blanks, nor do Thai, Lao, Khmer and Burmese, for which UAX #29 asks for a
-  dictionary. Runs of these letters become overlapping pairs, as in Lucene's ``CJKAnalyzer`` (a single letter is itself).
-  Nie et al., "On the Use of Words and N-grams for Chinese Information Retrieval", IRAL 2000, compare such pairs with
-  a dictionary's words.
+  dictionary. Runs of these letters become overlapping pairs, as in Lucene's ``CJKAnalyzer`` (a single letter is
+  itself). Nie et al., "On the Use of Words and N-grams for Chinese Information Retrieval", IRAL 2000, compare such
+  pairs with a dictionary's words.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _SUSPECT = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u1dff\u200c\u200d\u20d
 """Blocks that may hold one of :func:`_special`; quick to search, and none of an English text's usual signs."""
 _WIDE = re.compile("[\uff01-\uffee]+")
 _JOINERS = str.maketrans("", "", "\u200c\u200d")
-_UNSPACED = (
-    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\u3005-\u3007\u30fc\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-)
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\u3005-\u3007\u30fc\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 
 
 def plain_words(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """Per-query retrieval metrics on integer arrays: what the ``evaluate`` stage computes.
 
 Conventions. A ranking is best first; equal scores stand in the order of descending id (trec_eval's rule), which the
-search already made so. A query without results scores 0 and counts. A metric that is undefined for a query (no
-judgements, or no page sets) is NaN there and left out of the mean; one that is undefined for the whole task is left
-out of the result.
+search already made so. A query without results scores 0 and counts, and so does one whose judgements say that
+nothing is relevant, as under ``trec_eval -c``. A metric that is undefined for a query (no judgements, or no page sets)
+is NaN there and left out of the mean; one that is undefined for the whole task is left out of the result.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class QueriesLike(Protocol):
     def __len__(self) -> int: ...
 
     def positives(self, i: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def is_judged(self, i: int, /) -> bool: ...
 
     def gold_pages(self, i: int, /) -> list[np.ndarray] | None: ...
 
@@ -59,19 +61,20 @@ def evaluate_task(ranking: RankingLike, queries: QueriesLike, corpus: CorpusLike
     pages = page_rprecision(found, queries, corpus.pages)
     if not np.isnan(pages).all():
         result["rprecision_page"] = pages
-    judged = [queries.positives(i) for i in range(len(queries))]
-    sizes = np.array([len(rows) for rows, _ in judged], dtype=np.int64)
-    if not sizes.any():
+    counted = np.array([queries.is_judged(i) for i in range(len(queries))], dtype=bool)
+    if not counted.any():
         return result
-    grades = _grades(found, judged, sizes, len(corpus))
-    result["rprecision_passage"] = _rprecision(grades, sizes)
+    relevant = [queries.positives(i) for i in range(len(queries))]
+    sizes = np.array([len(rows) for rows, _ in relevant], dtype=np.int64)
+    grades = _grades(found, relevant, sizes, len(corpus))
+    scores = {"rprecision_passage": _rprecision(grades, sizes)}
     for name, depth in (("recall@20", 20), ("recall@100", 100)):
         if min(depth, len(corpus)) <= found.shape[1]:
-            result[name] = _over((grades[:, :depth] > 0).sum(axis=1), sizes)
+            scores[name] = _over((grades[:, :depth] > 0).sum(axis=1), sizes)
     if min(10, len(corpus)) <= found.shape[1]:
-        result["mrr@10"] = np.where(sizes > 0, _reciprocal_rank(grades[:, :10]), np.nan)
-        result["ndcg@10"] = _ndcg(grades[:, :10], judged, depth=10)
-    return result
+        scores["mrr@10"] = _reciprocal_rank(grades[:, :10])
+        scores["ndcg@10"] = _ndcg(grades[:, :10], relevant, depth=10)
+    return result | {name: np.where(counted, values, np.nan) for name, values in scores.items()}
 
 
 def summarise(per_query: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -143,13 +146,15 @@ def _grades(
     order = np.argsort(keys)
     keys, relevance = keys[order], relevance[order]
     wanted = np.arange(len(found))[:, None] * rows_in_corpus + found.astype(np.int64)
+    if not len(keys):
+        return np.zeros(found.shape, dtype=np.int64)
     slot = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where((found >= 0) & (keys[slot] == wanted), relevance[slot], 0)
 
 
 def _over(hits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """``hits / sizes``, NaN where a query has no judgement."""
-    return np.where(sizes > 0, hits / np.maximum(sizes, 1), np.nan)
+    """``hits / sizes``, 0 where a query has nothing that could be hit."""
+    return np.divide(hits, sizes, out=np.zeros(len(hits)), where=sizes > 0)
 
 
 def _rprecision(grades: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +31,21 @@ class _Arrays:
     indices: np.ndarray
     pages: np.ndarray
     size: int
-    judged: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    relevant: list[tuple[np.ndarray, np.ndarray]]
+    judged: list[bool]
     sets: list[list[np.ndarray]] | None = None
 
     def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.relevant[i]
+
+    def is_judged(self, i: int) -> bool:
         return self.judged[i]
 
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
         return None if self.sets is None else self.sets[i]
 
     def __len__(self) -> int:
-        return len(self.judged)
+        return len(self.relevant)
 
 
 @dataclass
@@ -113,10 +117,10 @@ def _as_arrays(run: Run, dev: QuerySplit, page_of: Mapping[str, str], size: int)
         results = run.get(query, {})
         order = sorted(results, key=lambda p: (np.float32(results[p]), p), reverse=True)
         indices[i, : len(order)] = [row_of[passage] for passage in order]
-    judged = []
+    relevant = []
     for positives in dev.positives:
         known = {row_of[passage]: grade for passage, grade in positives.items() if passage in row_of}
-        judged.append((np.array(list(known), dtype=np.int64), np.array(list(known.values()), dtype=np.int64)))
+        relevant.append((np.array(list(known), dtype=np.int64), np.array(list(known.values()), dtype=np.int64)))
     sets = None
     if dev.gold_pages is not None:
         absent: dict[str, int] = {}
@@ -125,7 +129,7 @@ def _as_arrays(run: Run, dev: QuerySplit, page_of: Mapping[str, str], size: int)
             [np.array([numbers.get(p, -2 - absent.setdefault(p, len(absent))) for p in pages_]) for pages_ in evidence]
             for evidence in dev.gold_pages
         ]
-    return _Arrays(indices, pages, max(size, len(page_of)), judged, sets)
+    return _Arrays(indices, pages, max(size, len(page_of)), relevant, dev.which_judged, sets)
 
 
 def _refuse_unknown(ids: Iterable[str], known: Iterable[str], kind: str, task: Task, file: Path) -> None:

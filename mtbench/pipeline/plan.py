@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mtbench.config import TrainConfig
+from mtbench.data.rules import rules_of_stage
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import BASELINES
 from mtbench.storage.store import Store, fingerprint
@@ -95,7 +96,8 @@ class _Builder:
         self.prepare = self._add("prepare", None, self._prepare_settings())
 
     def _add(self, name: str, episode: int | None, settings: dict[str, Any], **inputs: Stage) -> Stage:
-        stage = Stage(name, episode, settings, inputs)
+        rules = rules_of_stage(self.run.rules, name)
+        stage = Stage(name, episode, {**settings, "rules": rules} if rules else settings, inputs)
         self.stages.append(stage)
         return stage
 

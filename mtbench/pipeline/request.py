@@ -13,6 +13,7 @@ from typing import Any
 
 from mtbench.config import Config, build_config, load_profile, merge, profile_name
 from mtbench.data.loading import load_suite, suite_fingerprint
+from mtbench.data.rules import Rules, SuiteFacts, suite_facts
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.source import EncoderSource, find_encoder
@@ -57,6 +58,13 @@ class ResolvedRun:
     encoder: dict[str, Any]
     optimizer: dict[str, Any]
     """``name``, ``params`` and, for a plugin, ``source``; the name alone for a baseline."""
+    facts: SuiteFacts
+    """What was counted in the suite's raw files."""
+
+    @property
+    def rules(self) -> Rules:
+        """The rules that the suite's data call for; empty for most suites."""
+        return self.facts.rules(self.suite, self.suite_key)
 
     @property
     def specification(self) -> dict[str, Any]:
@@ -65,7 +73,7 @@ class ResolvedRun:
             mode="json", exclude={"analyze": True, "train": self.config.train.without_effect}
         )
         config["encoder"]["path"] = self.encoder["name"]
-        return {
+        found = {
             "optimizer": self.optimizer,
             "suite": self.suite.name,
             "suite_version": self.suite.version,
@@ -76,6 +84,7 @@ class ResolvedRun:
             "config": config,
             "limit": self.request.limit,
         }
+        return {**found, "rules": self.rules} if self.rules else found
 
 
 class Resolver:
@@ -83,7 +92,7 @@ class Resolver:
 
     def __init__(self, home: Path, raw: Path | None = None) -> None:
         self._home, self._raw = home, raw
-        self._suites: dict[tuple[str, str], tuple[Suite, str]] = {}
+        self._suites: dict[tuple[str, str], tuple[Suite, str, SuiteFacts]] = {}
         self._encoders: dict[str, EncoderSource] = {}
         self._configs: dict[str, Config] = {}
 
@@ -93,7 +102,7 @@ class Resolver:
         optimizer = self._optimizer(request)
         encoder = self._encoder(config.encoder.path)
         config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"path": encoder.path})})
-        suite, key = self._suite(request)
+        suite, key, facts = self._suite(request)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
         if not encoder.is_here:
@@ -102,7 +111,7 @@ class Resolver:
                 f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
-        return ResolvedRun(request, config, suite, key, encoder.content, optimizer)
+        return ResolvedRun(request, config, suite, key, encoder.content, optimizer, facts)
 
     def config(self, request: RunRequest) -> Config:
         """The settings of the request's profile with those of the request laid over, checked."""
@@ -128,11 +137,12 @@ class Resolver:
             self._encoders[path] = find_encoder(path)
         return self._encoders[path]
 
-    def _suite(self, request: RunRequest) -> tuple[Suite, str]:
+    def _suite(self, request: RunRequest) -> tuple[Suite, str, SuiteFacts]:
         profile = profile_name(request.profile)
         if (request.suite, profile) not in self._suites:
             suite = load_suite(request.suite, request.profile, raw=self._raw, home=self._home)
-            self._suites[request.suite, profile] = suite, suite_fingerprint(suite, self._home)
+            key = suite_fingerprint(suite, self._home)
+            self._suites[request.suite, profile] = suite, key, suite_facts(suite, key, self._home)
         return self._suites[request.suite, profile]
 
     def _optimizer(self, request: RunRequest) -> dict[str, Any]:

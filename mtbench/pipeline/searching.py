@@ -33,12 +33,14 @@ def search_parts(context: Context, encode: Stage, parts: list[Part], depth: int)
         vectors = [_vectors(context.ranks, encoder, parts[i], places[parts[i][0]]) for i in mine]
         corpus = suite.corpora[corpus_name]
         groups = _groups([parts[i] for i in mine]) if corpus.groups is not None else None
-        ranking = _search(
-            context, np.concatenate(vectors), open_shards(context.folder(encode) / corpus_name), depth, corpus, groups
-        )
+        unranked = [suite.tasks[parts[i][0]].unranked(parts[i][2], corpus) for i in mine]
+        deeper = depth if all(rows is None for rows in unranked) else depth + 1
+        shards = open_shards(context.folder(encode) / corpus_name)
+        ranking = _search(context, np.concatenate(vectors), shards, deeper, corpus, groups)
         stops = np.cumsum([len(v) for v in vectors])
-        for i, stop, own in zip(mine, stops, vectors, strict=True):
-            found[i] = ranking[slice(stop - len(own), stop)]
+        for i, stop, own, rows in zip(mine, stops, vectors, unranked, strict=True):
+            part = ranking[slice(stop - len(own), stop)]
+            found[i] = part.top(depth) if rows is None else part.without(rows[parts[i][3]])
     return [found[i] for i in range(len(parts))]
 
 

@@ -39,7 +39,10 @@ class Analyzer:
     """
 
     def __init__(
-        self, stemmer: str = "english", stopwords: str | Sequence[str] = "english", segmentation: Segmentation = "unicode"
+        self,
+        stemmer: str = "english",
+        stopwords: str | Sequence[str] = "english",
+        segmentation: Segmentation = "unicode",
     ) -> None:
         self.settings: dict[str, Any] = {
             "stemmer": stemmer,
@@ -98,8 +101,9 @@ def build_bm25(
     """Writes the index of ``texts`` (one per passage, in the order of the corpus's rows) into ``folder``.
 
     The score of a term with frequency f in a passage of length l is idf * f / (f + k1 (1 - b + b l / mean l)) with
-    idf = ln(1 + (N - df + 0.5) / (df + 0.5)). ``analyzer`` makes terms of texts (English if not given). Memory grows with ``shard_size`` (passages; about 2.5 kB each) and the
-    number of distinct terms. ``progress`` is called with the number of passages of each shard that is counted.
+    idf = ln(1 + (N - df + 0.5) / (df + 0.5)). ``analyzer`` makes terms of texts (English if not given). Memory grows
+    with ``shard_size`` (passages; about 2.5 kB each) and the number of distinct terms. ``progress`` is called with the
+    number of passages of each shard that is counted.
 
     Raises ConfigError for a setting out of range.
     """

@@ -6,6 +6,7 @@ gold page, which is likely to answer the query too. ``mtbench.data.negatives`` h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
@@ -51,11 +52,13 @@ def mine(
     depth: tuple[int, int] = (0, 100),
     per_query: int = 30,
     exclude: Exclude = "passage",
+    not_negative: Callable[[int], np.ndarray] | None = None,
 ) -> Negatives:
     """The first ``per_query`` passages of ranks ``depth[0] <= rank < depth[1]`` (from 0) that may be negatives.
 
-    Judged passages are always taken out; ``exclude="page"`` also takes out all passages that lie on a gold page or on
-    the page of a judged passage. The order of the ranking is kept.
+    Judged passages are always taken out, with what else ``not_negative`` gives for a query (the judged ones among it);
+    ``exclude="page"`` also takes out all passages that lie on a gold page or on the page of a judged passage. The order
+    of the ranking is kept.
 
     ``stats``: ``num_queries``; ``fill_rate``, the mean share of ``per_query`` that was found; ``empty``, queries
     without any; ``short``, queries with fewer than ``per_query``; ``likely_false``, the share of the kept negatives
@@ -74,7 +77,8 @@ def mine(
         pages = _gold_pages(queries, query, positives, corpus.pages)
         found = ranking.indices[query, depth[0] : depth[1]]
         found = found[found >= 0]
-        found = found[~np.isin(found, positives)]
+        barred = positives if not_negative is None else not_negative(query)
+        found = found[~np.isin(found, barred)]
         on_page = np.isin(corpus.pages[found], pages)
         suspect = on_page | _same_text(corpus, found, positives)
         candidates, suspicious = candidates + len(found), suspicious + int(suspect.sum())
@@ -83,10 +87,12 @@ def mine(
         count = min(per_query, len(found))
         indices[query, :count] = found[:count]
         kept_suspicious += int(suspect[:count].sum())
-        full = count == per_query
-        forbidden.append(
-            np.empty(0, dtype=np.int32) if full else positives if exclude == "passage" else page_rows.on(pages)
-        )
+        if count == per_query:
+            barred = np.empty(0, dtype=np.int32)
+        elif exclude == "page":
+            others = np.setdiff1d(barred, positives)  # the relevant ones lie on these pages
+            barred = np.concatenate([page_rows.on(pages), others])
+        forbidden.append(barred)
     counts = (indices >= 0).sum(axis=1)
     stats = {
         "num_queries": len(queries),

@@ -66,6 +66,10 @@ class Ranking:
             np.take_along_axis(scores, order, axis=1).astype(np.float32),
         )
 
+    def without(self, rows: np.ndarray) -> Ranking:
+        """One place less per query, without the result in ``rows`` (int32[Q], -1 for none) or else without the last."""
+        return self.restrict(self.indices != rows[:, None]).top(self.k - 1)
+
     def save(self, folder: Path) -> None:
         """Writes ``indices.npy`` and ``scores.npy`` into ``folder``, which is made if needed."""
         folder.mkdir(parents=True, exist_ok=True)

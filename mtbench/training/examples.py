@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtbench.config import NegativesConfig, TrainConfig
-from mtbench.data.negatives import Negatives, sample_negatives
+from mtbench.data.negatives import Negatives, NotNegative, sample_negatives
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.errors import DataError
 from mtbench.training.batches import BatchOrder
@@ -21,6 +21,8 @@ class TaskExamples:
     task: PreparedTask
     corpus: PreparedCorpus
     negatives: Negatives | None
+    not_negative: NotNegative | None = None
+    """Rows that are no negatives of a query; None: those of its relevant passages."""
 
     @property
     def queries(self) -> PreparedQueries:
@@ -32,7 +34,8 @@ class TaskExamples:
 class TaskBatch:
     """One task's batch: B queries; passages ``[pos_0, neg_0.., pos_1, ..]``, ``B * (1 + n)`` rows of the corpus.
 
-    ``excluded`` (B, B * (1 + n)): passages that are judged relevant for a query and are not its target.
+    ``excluded`` (B, B * (1 + n)): passages that are no negatives of a query and are not its target: judged relevant,
+    copies of these, or the query itself.
     """
 
     query_rows: np.ndarray
@@ -92,6 +95,7 @@ def build_batch(
     table = np.concatenate(columns, axis=1)
     passages = table.reshape(-1)
     targets = np.arange(len(query_rows)) * table.shape[1]
-    excluded = np.stack([np.isin(passages, p) for p in positives])
+    barred = examples.not_negative or (lambda q: examples.queries.positives(q)[0])
+    excluded = np.stack([np.isin(passages, barred(int(q))) for q in query_rows])
     excluded[np.arange(len(query_rows)), targets] = False
     return TaskBatch(query_rows, passages, targets, excluded, drawn)

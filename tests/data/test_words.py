@@ -25,7 +25,7 @@ SPACED = {
     "korean": unicodedata.normalize("NFD", "한국어 문장을 나눕니다"),
     "russian": unicodedata.normalize("NFD", "мой ёжик й"),
 }
-"""Scripts that part words by blanks; without apostrophes, at which UAX #29 keeps words together and mtbench does not."""
+"""Scripts that part words by blanks; no apostrophes, at which UAX #29 keeps words together and mtbench does not."""
 
 
 def by_unicode(text: str) -> list[str]:

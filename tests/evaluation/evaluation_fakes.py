@@ -38,6 +38,8 @@ class FakeQueries:
     judged: list[dict[int, int]]
     sets: list[list[list[int]] | None] | None = None
     ids: list[str] = field(default_factory=list)
+    irrelevant: frozenset[int] = frozenset()
+    """Queries that are judged and have no relevant row."""
 
     def __post_init__(self) -> None:
         self.ids = self.ids or [f"q{i}" for i in range(len(self.judged))]
@@ -51,6 +53,9 @@ class FakeQueries:
     def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.judged[i]
         return np.array(list(rows), dtype=np.int32), np.array(list(rows.values()), dtype=np.int32)
+
+    def is_judged(self, i: int) -> bool:
+        return bool(self.judged[i]) or i in self.irrelevant
 
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
         sets = None if self.sets is None else self.sets[i]

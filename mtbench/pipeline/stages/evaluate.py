@@ -34,6 +34,10 @@ class Subset:
         """As of the whole split."""
         return self._queries.positives(int(self._rows[i]))
 
+    def is_judged(self, i: int) -> bool:
+        """As of the whole split."""
+        return self._queries.is_judged(int(self._rows[i]))
+
     def gold_pages(self, i: int) -> list[np.ndarray] | None:
         """As of the whole split, or the pages of the relevant passages."""
         gold = self._queries.gold_pages(int(self._rows[i]))

@@ -28,6 +28,7 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
             depth=settings.depth,
             per_query=settings.per_query,
             exclude=settings.exclude,
+            not_negative=suite.tasks[name].not_negative(suite.corpora[corpus]),
         )
         negatives.save(work / "negatives" / name)
         statistics[name] = negatives.stats

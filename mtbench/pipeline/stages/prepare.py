@@ -9,6 +9,7 @@ from typing import Any
 
 from mtbench.data.preparing import PrepareOptions, build_prepared
 from mtbench.data.reading import iter_passages, read_task
+from mtbench.data.rules import rules_of_stage
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
@@ -31,6 +32,7 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
             config.data.passage_max_length,
             config.data.query_max_length,
             context.run.request.limit,
+            rules_of_stage(context.run.rules, "prepare"),
         ),
         workers=int(os.environ.get("MTBENCH_PREPARE_WORKERS", "1")),
         progress=lambda what, done, total: context.listener.stage_advanced(stage, done, total, {}),

@@ -57,10 +57,11 @@ def load_examples(context: Context, stage: Stage) -> list[TaskExamples]:
     """What a ``warmup`` or ``train`` stage trains on, task by task."""
     suite = context.prepared(stage.inputs["prepare"])
     negatives = context.folder(stage.inputs["negatives"]) / "negatives"
-    return [
-        TaskExamples(task, suite.corpora[task.corpus], Negatives.load(negatives / name))
-        for name, task in suite.tasks.items()
-    ]
+    examples = []
+    for name, task in suite.tasks.items():
+        corpus = suite.corpora[task.corpus]
+        examples.append(TaskExamples(task, corpus, Negatives.load(negatives / name), task.not_negative(corpus)))
+    return examples
 
 
 def stage_order(context: Context, stage: Stage, examples: list[TaskExamples]) -> BatchOrder:
