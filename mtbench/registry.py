@@ -19,7 +19,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mtbench.errors import EnvironmentMismatchError, PluginError, UnknownNameError
 from mtbench.storage.places import expanded
@@ -27,6 +27,13 @@ from mtbench.storage.places import expanded
 if TYPE_CHECKING:
     from mtbench.optim.contract import MultitaskOptimizer
     from mtbench.suite import SuiteDefinition
+
+    class NamedOptimizer(MultitaskOptimizer):
+        """An optimizer known by its name alone, as type checkers see it: its hyperparameters are checked when it is
+        made."""
+
+        def __init__(self, **hyperparameters: Any) -> None: ...
+
 
 Kind = Literal["optimizer", "suite"]
 _FOLDERS = {"optimizer": "optimizers", "suite": "tasks"}
@@ -87,14 +94,17 @@ def entries(kind: Kind) -> dict[str, Entry]:
     return found
 
 
-def get_optimizer(name: str) -> type[MultitaskOptimizer]:
-    """The optimizer class registered as ``name``; UnknownNameError if there is none."""
+def get_optimizer(name: str) -> type[NamedOptimizer]:
+    """The optimizer class registered as ``name``; UnknownNameError if there is none.
+
+    A subclass of ``MultitaskOptimizer``, called with its hyperparameters: ``get_optimizer("tsage")(tau=2.0)``.
+    """
     from mtbench.optim.contract import MultitaskOptimizer
 
     cls = _load(lookup("optimizer", name))
     if not issubclass(cls, MultitaskOptimizer):
         raise PluginError(f"{cls.__name__} ({name}) is not a subclass of mtbench.MultitaskOptimizer")
-    return cls
+    return cast("type[NamedOptimizer]", cls)
 
 
 def get_suite(name: str) -> type[SuiteDefinition]:
