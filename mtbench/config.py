@@ -29,7 +29,7 @@ class _Section(BaseModel):
         is_switch = cls.model_fields[str(info.field_name)].annotation is bool
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, bool) and not is_switch:
-                raise ValueError("expected no true or false")
+                raise ValueError("true and false are not allowed")
             if isinstance(item, int) and abs(item) >= 2**63:
                 raise ValueError("expected an integer within 64 bits")
         return value
@@ -227,7 +227,7 @@ def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
     while base is not None:
         path = _profile_file(base, files[-1] if files else None)
         if path in files:
-            raise ConfigError(f"{files[-1]}: extends: {base!r} extends this profile itself")
+            raise ConfigError(f"{files[-1]}: extends: {base!r} extends this profile in turn")
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:

@@ -84,5 +84,5 @@ def shown(value: object, limit: int = 80) -> str:
     try:
         text = repr(value)
     except ValueError:  # more than 4,300 digits
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"

@@ -26,4 +26,4 @@ def test_an_error_survives_pickling(kind: type[errors.MtbenchError]) -> None:
 def test_values_in_messages_are_short_and_never_fail() -> None:
     assert errors.shown("x") == "'x'"
     assert errors.shown("x" * 1000).endswith("... (1,002 characters)") and len(errors.shown("x" * 1000)) < 120
-    assert errors.shown(10**5000) == "a number of thousands of digits"
+    assert errors.shown(10**5000) == "a number with thousands of digits"

@@ -60,7 +60,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
             continue
         fields = text.split("\t")
         if len(fields) != 3:
-            raise DataError(f"3 tab-separated columns expected, found {len(fields)}", path=path, line=number)
+            raise DataError(f"expected 3 tab-separated columns, found {len(fields)}", path=path, line=number)
         query, passage, score = (fields[i] for i in columns)
         yield number, query, passage, grade(score, path, number)
 
@@ -69,7 +69,7 @@ def _header(text: str, path: Path) -> list[int]:
     names = text.split("\t")
     if sorted(names) != sorted(QRELS_HEADER):
         raise DataError(
-            f"the header {' '.join(QRELS_HEADER)!r} (tabs between) expected, found {text[:80]!r}",
+            f"expected the header {' '.join(QRELS_HEADER)!r} (tabs between), found {text[:80]!r}",
             path=path,
             line=1,
             remedy="Add the header as the first line; a TREC file needs its second column dropped as well.",

@@ -73,7 +73,7 @@ def check_suite(
 def _licences(suite: Suite) -> Check:
     if suite.licences:
         return Check("licences", True, f"licences of {len(suite.licences)} parts are stated")
-    return Check("licences", True, "no licences are stated; a [licences] table in suite.toml would say them")
+    return Check("licences", True, "no licences are stated; a [licences] table in suite.toml can state them")
 
 
 def _task_checks(task: Task, data: TaskData, notes: Notes) -> Iterator[Check]:
@@ -101,7 +101,7 @@ def _overlap(train: QuerySplit, dev: QuerySplit) -> str:
     exact = exact_overlap(train.texts, dev.texts)
     sentence = f"{len(exact)} of {len(dev)} dev texts are train texts too"
     if len(train) > NEAR_LIMIT:
-        return f"{sentence}; near duplicates not searched ({len(train):,} train queries)"
+        return f"{sentence}; near duplicates were not searched for ({len(train):,} train queries)"
     near = set(near_overlap(train.texts, dev.texts)) - set(exact)
     return f"{sentence}, {len(near)} more share 80 % of their words with one"
 

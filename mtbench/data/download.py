@@ -67,7 +67,7 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None, pa
         raise NoSourceError(
             "could not be fetched:\n  " + "\n  ".join(reasons),
             path=path,
-            remedy="Check the network or proxy (https_proxy) and call again, which goes on where it stopped; "
+            remedy="Check the network or proxy (https_proxy) and run the command again: it goes on where it stopped; "
             "or fetch it elsewhere and give its folder with --raw.",
         )
     try:
@@ -158,9 +158,9 @@ def check_file(download: Download, path: Path, name: Path | None = None) -> None
     """Size and checksums of ``path`` against the published ones; DataError naming both figures."""
     name = name or path
     size = path.stat().st_size
-    again = "Remove it and call again; if it happens twice, the publisher has changed the file."
+    again = "Remove it and run the command again; if it happens twice, the publisher has changed the file."
     if download.size is not None and size != download.size:
-        raise DataError(f"{size:,} bytes long, {download.size:,} are published", path=name, remedy=again)
+        raise DataError(f"is {size:,} bytes long; the published file has {download.size:,}", path=name, remedy=again)
     for kind in ("md5", "sha256"):
         expected = getattr(download, kind)
         if expected and (found := file_digest(path, kind)) != expected:

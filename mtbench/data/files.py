@@ -32,7 +32,7 @@ def find_file(root: Path, name: str, what: str = "file", remedy: str | None = No
         if (root / candidate).is_file():
             return root / candidate
     if (root / name).is_dir():
-        raise DataError(f"{what} expected, but this is a folder", path=root / name)
+        raise DataError(f"expected a file ({what}), but this is a folder", path=root / name)
     raise DataError(f"{what} not found", path=root / name, remedy=remedy or "Check the path, or fetch the file.")
 
 
@@ -162,7 +162,7 @@ def parse_object(line: str, path: Path, number: int) -> dict[str, Any]:
     except RecursionError as error:
         raise DataError("JSON nested too deeply", path=path, line=number) from error
     if not isinstance(value, dict):
-        raise DataError(f"a JSON object expected, found {type(value).__name__}", path=path, line=number)
+        raise DataError(f"expected a JSON object, found {type(value).__name__}", path=path, line=number)
     if "\\u" in line:
         _refuse_lone_surrogates(value, path, number)
     return value

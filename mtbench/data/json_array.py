@@ -36,7 +36,7 @@ def iter_json_array(path: Path, key: str | None = None) -> Iterator[tuple[int, A
                 yield line, scanner.value()
                 scanner.skip(" \t\r\n")
                 if scanner.peek() not in ",]":
-                    raise DataError("',' or ']' expected between the elements", path=path, line=scanner.line)
+                    raise DataError("expected ',' or ']' between the elements", path=path, line=scanner.line)
                 if scanner.peek() == ",":
                     scanner.advance(1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -46,10 +46,10 @@ def iter_json_array(path: Path, key: str | None = None) -> Iterator[tuple[int, A
 def _enter_array(scanner: _Scanner, key: str | None) -> None:
     scanner.skip(" \t\r\n\ufeff")
     if key is not None:
-        scanner.find(re.compile(rf'"{re.escape(key)}"\s*:\s*'))
+        scanner.find_key(key)
     if scanner.peek() != "[":
         name = f"the array {key!r}" if key else "a JSON array"
-        raise DataError(f"{name} expected", path=scanner.path, line=scanner.line, remedy="Is this the right file?")
+        raise DataError(f"expected {name}", path=scanner.path, line=scanner.line, remedy="Is this the right file?")
     scanner.advance(1)
 
 
@@ -104,13 +104,14 @@ class _Scanner:
         while self.peek() in characters:
             self.advance(1)
 
-    def find(self, pattern: re.Pattern[str]) -> None:
-        """Step behind the first match of ``pattern``."""
+    def find_key(self, key: str) -> None:
+        """Step behind the first ``"key":``."""
+        pattern = re.compile(rf'"{re.escape(key)}"\s*:\s*')
         while (match := pattern.search(self._text, self._start)) is None:
             # A match could straddle two chunks: keep a tail that is longer than any key.
             self.advance(max(0, len(self._text) - self._start - 256))
             if not self._more():
-                raise DataError(f"no {pattern.pattern} in the file", path=self.path, line=self.line)
+                raise DataError(f"no key {key!r} in the file", path=self.path, line=self.line)
         self.advance(match.end() - self._start)
 
     def value(self) -> Any:

@@ -33,7 +33,7 @@ def provenances(record: dict[str, Any], path: Path, line: int) -> Iterator[list[
             "has no 'output', so no gold pages",
             path=path,
             line=line,
-            remedy="A test file without answers cannot serve as dev file.",
+            remedy="A test file without answers cannot be the dev file.",
         )
     for answer in output:
         if not isinstance(answer, dict):

@@ -103,7 +103,7 @@ def _read_records(suite: Suite, task: Task, path: Path) -> list[_Record]:
             text = questions.get(record["id"])
         if not text:
             raise DataError(
-                f"record {record['id']!r} has no 'input', nor have the original questions it",
+                f"record {record['id']!r} has no 'input', and the original questions do not have it either",
                 path=path,
                 line=line,
                 remedy="Are the question files of the same release (triviaqa-rc)?",

@@ -23,7 +23,7 @@ def iter_columns(path: Path, width: int) -> Iterator[tuple[int, list[str]]]:
         if text:
             columns = text.split("\t")
             if len(columns) != width:
-                raise DataError(f"{width} tab-separated columns expected, found {len(columns)}", path=path, line=line)
+                raise DataError(f"expected {width} tab-separated columns, found {len(columns)}", path=path, line=line)
             yield line, columns
 
 
@@ -47,7 +47,7 @@ def iter_corpus(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Located]
         yield path, line, Passage(name, title, text)
     if pending is not None:
         raise DataError(
-            f"title of {pending[1][0]!r} comes where the collection does not have that passage",
+            f"title of {pending[1][0]!r} stands where the collection has another passage or none",
             path=titles_path,
             line=pending[0],
             remedy="Sort the title file as the collection is sorted (sort -n).",
@@ -73,7 +73,7 @@ def iter_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
             continue
         if len(columns) != 4:
             raise DataError(
-                f"4 columns (query 0 passage relevance) expected, found {len(columns)}", path=path, line=line
+                f"expected 4 columns (query 0 passage relevance), found {len(columns)}", path=path, line=line
             )
         yield line, columns[0], columns[2], grade(columns[3], path, line)
 

@@ -55,7 +55,7 @@ def scaffold_suite(name: str, beir_dirs: Sequence[str | Path], out: Path) -> Pat
     existing file, DataError for a folder that lacks something.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UsageError(f"{name!r} is no name for a suite: letters, digits, '.', '_' and '-' only")
+        raise UsageError(f"{name!r} is not a possible name for a suite: use letters, digits, '.', '_' and '-'")
     taken = entries("suite").get(name)
     if taken is not None:
         raise UsageError(f"a suite called {name!r} exists already: {taken.place}\n  Choose another name.")

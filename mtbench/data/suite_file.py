@@ -129,7 +129,7 @@ def _positive(source: _Source, section: str, number: int, table: dict[str, Any],
     if table.get(key, 1) < 1:
         raise source.fail(section, number, key, f"must be at least 1, found {table[key]}")
     if table.get(key, 1) >= 2**31:
-        raise source.fail(section, number, key, f"is beyond any text's length: {shown(table[key])}")
+        raise source.fail(section, number, key, f"is longer than any text: {shown(table[key])}")
 
 
 def _check_files(source: _Source, section: str, number: int, table: dict[str, Any], file_keys: tuple[str, ...]) -> None:

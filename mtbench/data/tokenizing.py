@@ -8,6 +8,7 @@ separator too. Train and dev queries are treated alike. Token ids are final: spe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -65,7 +66,6 @@ class TokenEncoder:
     def __init__(self, definition: str, vocabulary: int) -> None:
         self.definition = definition
         self.dtype = np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.uint32)
-        self._tokenizer: Tokenizer | None = None
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast) -> TokenEncoder:
@@ -81,17 +81,16 @@ class TokenEncoder:
         return encoder
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_tokenizer": None}
+        return {name: value for name, value in self.__dict__.items() if name != "backend"}
 
-    @property
+    @cached_property
     def backend(self) -> Tokenizer:
         """The tokenizer itself, made on first use in each process."""
-        if self._tokenizer is None:
-            from tokenizers import Tokenizer
+        from tokenizers import Tokenizer
 
-            self._tokenizer = Tokenizer.from_str(self.definition)
-            self._tokenizer.no_padding()
-        return self._tokenizer
+        tokenizer = Tokenizer.from_str(self.definition)
+        tokenizer.no_padding()
+        return tokenizer
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Token ids of each text."""

@@ -30,7 +30,7 @@ def iter_psgs_w100(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Locat
     _, header = next(rows, (1, []))
     if header[:1] != ["id"]:
         raise DataError(
-            "the header 'id text title wikipedia_id ...' (tabs between) expected",
+            "expected the header 'id text title wikipedia_id ...' (tabs between)",
             path=path,
             line=1,
             remedy="Is this the original psgs_w100.tsv? Other layouts: see docs/suites.md.",
@@ -39,10 +39,10 @@ def iter_psgs_w100(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Locat
     for number, (line, row) in enumerate(rows):
         width = width or len(row)
         if len(row) != width or len(row) < 3:
-            raise DataError(f"{max(width, 3)} columns expected, found {len(row)}", path=path, line=line)
+            raise DataError(f"expected {max(width, 3)} columns, found {len(row)}", path=path, line=line)
         if row[0] != str(number):
             raise DataError(
-                f"id {number} expected, found {row[0][:40]!r}: ids must count from 0 without a gap",
+                f"expected id {number}, found {row[0][:40]!r}: ids must count from 0 without a gap",
                 path=path,
                 line=line,
                 remedy="Rows are missing, repeated or out of order; fetch the file again.",
@@ -67,7 +67,7 @@ def _iter_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"not a valid row ({error})",
             path=path,
             line=line,
-            remedy="Look for a quote that is never closed.",
+            remedy="Look for a quote that is opened and not closed.",
         ) from error
 
 

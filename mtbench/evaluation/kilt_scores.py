@@ -160,7 +160,7 @@ def read_records(path: str | PathLike[str], check: Check) -> dict[str, Record]:
             raise DataError('the record has no "id"', path=path, line=line)
         key = str(record["id"]).strip()
         if key in records:
-            raise DataError(f"id {key!r} stands twice in the file", path=path, line=line)
+            raise DataError(f"id {key!r} occurs twice in the file", path=path, line=line)
         records[key] = check(record, path, line)
     return records
 

@@ -44,7 +44,7 @@ def read_trec_run(path: StrPath) -> Run:
         query, _, passage, _, score = columns[:5]
         results = run.setdefault(query, {})
         if passage in results:
-            raise DataError(f"passage {passage!r} stands twice for query {query!r}", path=path, line=line)
+            raise DataError(f"passage {passage!r} occurs twice for query {query!r}", path=path, line=line)
         results[passage] = _finite(score, path, line)
     if not run:
         raise DataError("the run has no lines", path=path)

@@ -57,7 +57,7 @@ def find_encoder(path: str) -> EncoderSource:
         # absolute: a folder may be called tiny
         return EncoderSource(str(folder.absolute()), {"name": folder.resolve().name, "sha256": _hash(folder)})
     if not _is_hub_name(path):
-        raise ConfigError(f"encoder.path={path!r}: no such folder, and no name on a hub{_REMEDY}")
+        raise ConfigError(f"encoder.path={path!r}: no such folder, and not a hub name{_REMEDY}")
     snapshot = _cached(path)
     if snapshot is None:
         return EncoderSource(path, {"name": path})

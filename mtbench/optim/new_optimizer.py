@@ -54,7 +54,7 @@ def new_optimizer(name: str, folder: Path) -> Path:
     from mtbench.registry import BASELINES, entries
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UsageError(f"{name!r} is no name for an optimizer: lower case letters, digits and underscores")
+        raise UsageError(f"{name!r} is not a possible name for an optimizer: use a-z, 0-9 and _")
     if name in BASELINES:
         raise UsageError(f"{name!r} is the name of a baseline; choose another")
     taken = entries("optimizer").get(name)

@@ -37,7 +37,11 @@ PATIENCE = timedelta(days=30)
 GONE = "gone"
 """Set by whoever started the ranks and saw one of them die."""
 
-LEFT = {"type": "ConnectionError", "message": "it left without a word (killed, or its machine is gone)", "order": 0}
+LEFT = {
+    "type": "ConnectionError",
+    "message": "it ended without an error (killed, or its machine is gone)",
+    "order": 0,
+}
 
 
 class RanksLostError(RunError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mtbench.config import TrainConfig
@@ -43,14 +44,10 @@ class Stage:
             "settings": self.settings,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The fingerprint."""
-        cached: str | None = self.__dict__.get("_key")
-        if cached is None:
-            cached = fingerprint(self.content)
-            object.__setattr__(self, "_key", cached)
-        return cached
+        return fingerprint(self.content)
 
     @property
     def label(self) -> str:

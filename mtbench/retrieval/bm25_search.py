@@ -114,7 +114,7 @@ def _search_in_processes(
             ]  # fmt: skip
             return np.concatenate([part.result() for part in parts])
         except BrokenProcessPool as error:  # killed for memory, most likely
-            warnings.warn(f"a process of the BM25 search ended; one searches alone: {error}", stacklevel=2)
+            warnings.warn(f"a process of the BM25 search ended; one process goes on alone: {error}", stacklevel=2)
             return _search(folder, shards, terms, k, id_rank, groups, query_groups)
 
 

@@ -49,7 +49,7 @@ def checked_norms(vectors: np.ndarray, what: str, first_row: int = 0) -> np.ndar
     bad = np.flatnonzero(~np.isfinite(norms))
     if len(bad):
         raise RunError(
-            f"the embedding of {what} {first_row + int(bad[0])} is not finite ({len(bad)} in this block).\n"
+            f"the embedding of {what} {first_row + int(bad[0])} is not finite ({len(bad)} such in this block).\n"
             "  The model has diverged or overflowed in half precision: lower the learning rate, or encode in bf16 or "
             "fp32."
         )

@@ -22,7 +22,7 @@ def disk_errors(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StoreError(
-                f"{place}: the disk is full; nothing half-written is taken for whole.\n"
+                f"{place}: the disk is full; nothing incomplete is taken for finished.\n"
                 "  Free space (mtbench clean) or choose another place with --store, then run the same command again."
             ) from error
         if error.errno in _FORBIDDEN:

@@ -18,7 +18,7 @@ def expanded(path: str | Path) -> Path:
     except RuntimeError as error:
         raise UsageError(f"{shown(str(path))}: {error}") from None
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in found.parts):
-        raise UsageError(f"{shown(str(path))} is no path: a part of it is longer than {LONGEST_NAME} bytes")
+        raise UsageError(f"{shown(str(path))} is not a possible path: a part of it is longer than {LONGEST_NAME} bytes")
     return found
 
 

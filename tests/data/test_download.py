@@ -130,7 +130,7 @@ def test_two_versions_are_never_mixed(server: Server, tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda s: setattr(s, "content", CONTENT[:-1] + b"x"), "wrong checksum: md5 .* published"),
-        (lambda s: setattr(s, "content", CONTENT + b"x"), "300,001 bytes long, 300,000 are published"),
+        (lambda s: setattr(s, "content", CONTENT + b"x"), "is 300,001 bytes long; the published file has 300,000"),
     ],
 )
 def test_a_wrong_file_is_not_kept(

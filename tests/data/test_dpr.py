@@ -45,7 +45,7 @@ def test_multikilt_ids_are_numbers_and_gzip_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"question": "a"}, "JSON array expected"),
+        ({"question": "a"}, "expected a JSON array"),
         (["a"], "element 0 is not an object"),
         ([{"positive_ctxs": []}], "'question' must be a string"),
         (

@@ -61,7 +61,7 @@ BROKEN_LINES = {
     "array": (b'[{"a": 1},\n {"a": 2}]', 1, "JSON array"),
     "no newlines": (b'{"a": 1}{"a": 2}\n', 1, "without newlines"),
     "not json": (GOOD + b'{"a": \n', 2, "not valid JSON"),
-    "scalar": (GOOD + b"17\n", 2, "object expected, found int"),
+    "scalar": (GOOD + b"17\n", 2, "a JSON object, found int"),
     "surrogate": (GOOD + b'{"a": "\\ud800"}\n', 2, "surrogate"),
     "deep": (GOOD + b"[" * 200_000 + b"\n", 2, "nested too deeply|not valid JSON"),
 }

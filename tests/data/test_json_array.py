@@ -58,10 +58,10 @@ def test_memory_is_that_of_one_element(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (b'{"a": 1}\n', 1, "JSON array expected"),
+        (b'{"a": 1}\n', 1, "expected a JSON array"),
         (b'[{"a": 1},\n {"a": ', 2, "not valid JSON"),
         (b'[{"a": 1}\n', 2, "ends in the middle"),
-        (b'[{"a": 1}\n {"a": 2}]', 2, "',' or ']' expected"),
+        (b'[{"a": 1}\n {"a": 2}]', 2, "expected ',' or ']'"),
         (b'[1,\n2,\n"\xff"]', 3, "not UTF-8"),
         (b'[1,\n"\0"]', 2, "NUL"),
         (LFS, 1, "Git LFS pointer"),

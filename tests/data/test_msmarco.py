@@ -57,9 +57,9 @@ def test_judged_queries_of_both_splits(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "place", "message"),
     [
-        ("collection.tsv", "0\ta\n1 b\n", "collection.tsv:2", "2 tab-separated columns expected, found 1"),
+        ("collection.tsv", "0\ta\n1 b\n", "collection.tsv:2", "expected 2 tab-separated columns, found 1"),
         ("collection.tsv", "0\ta\n1\tb\tc\n", "collection.tsv:2", "found 3"),
-        ("titles.txt", "1\tB\n0\tA\n", "titles.txt:2", "does not have that passage"),
+        ("titles.txt", "1\tB\n0\tA\n", "titles.txt:2", "another passage or none"),
         ("queries.train.tsv", "1\ta\n1\tb\n", "queries.train.tsv:2", "query id '1' occurs twice"),
         ("queries.train.tsv", "", "queries.train.tsv", "no query"),
         ("qrels.train.tsv", "99\t0\t1\t1\n", "qrels.train.tsv:1", "judges query '99'"),

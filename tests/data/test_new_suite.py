@@ -66,7 +66,7 @@ def test_nothing_is_overwritten(small_suite: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         scaffold_suite("mine", [], tmp_path)
     assert path.read_text() == text
-    with pytest.raises(UsageError, match="is no name"):
+    with pytest.raises(UsageError, match="not a possible name"):
         scaffold_suite("../mine", [], tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_defaults(small_suite: Path) -> None:
         ('path = "corpus.jsonl"', 'path = "c"\noptions.documents_files = [3]', 7, "must name a file, found 3"),
         ('path = "corpus.jsonl"', 'path = "c"\noptions.words = "x"', 7, "options.words: must be of type int"),
         ('path = "corpus.jsonl"', 'path = "c"\noptions.when = 2020-01-01', 7, "options.when: must be text, a number"),
-        ('path = "corpus.jsonl"', 'path = "c"\npassage_max_length = 9999999999', 7, "beyond any text's length"),
+        ('path = "corpus.jsonl"', 'path = "c"\npassage_max_length = 9999999999', 7, "longer than any text"),
         ('queries = "queries.jsonl"', 'queries = "C:\\\\q.jsonl"', 11, "relative to the suite's folder"),
         (SECOND, '[task]\nname = "x"', None, "task: must be of type list"),
     ],

@@ -64,18 +64,18 @@ def test_the_three_column_shape(shared_data: Path) -> None:
     [
         (ROWS, 1, "the header 'id text title"),
         ("", 1, "the header"),
-        (HEADER + "0\ta\tA\t1\t1\t1\n2\tb\tB\t1\t1\t1\n", 3, "id 1 expected, found '2'"),
-        (HEADER + "1\ta\tA\t1\t1\t1\n", 2, "id 0 expected"),
-        (HEADER + "0\ta\tA\t1\t1\t1\n0\tb\tB\t1\t1\t1\n", 3, "id 1 expected, found '0'"),
-        (HEADER + "0\ta\tA\t1\t1\t1\n1\tb\tB\n", 3, "6 columns expected, found 3"),
-        (HEADER + "0\ta\tA\t1\t1\t1\n1\tb\tB\t1\t1\t1\t9\n", 3, "6 columns expected, found 7"),
-        (HEADER + "0\ta\n", 2, "3 columns expected, found 2"),
+        (HEADER + "0\ta\tA\t1\t1\t1\n2\tb\tB\t1\t1\t1\n", 3, "expected id 1, found '2'"),
+        (HEADER + "1\ta\tA\t1\t1\t1\n", 2, "expected id 0"),
+        (HEADER + "0\ta\tA\t1\t1\t1\n0\tb\tB\t1\t1\t1\n", 3, "expected id 1, found '0'"),
+        (HEADER + "0\ta\tA\t1\t1\t1\n1\tb\tB\n", 3, "expected 6 columns, found 3"),
+        (HEADER + "0\ta\tA\t1\t1\t1\n1\tb\tB\t1\t1\t1\t9\n", 3, "expected 6 columns, found 7"),
+        (HEADER + "0\ta\n", 2, "expected 3 columns, found 2"),
         (HEADER + "0\ta\0b\tA\t1\t1\t1\n", 2, "NUL"),
         ((HEADER + "0\ta\tA\t1\t1\t1\n1\t").encode() + b"\xff\tB\t1\t1\t1\n", 3, "not UTF-8"),
         (
-            HEADER + '0\t"never closed\tA\t1\t1\t1\n' + "1\tword word\tB\t2\t1\t1\n" * 60_000,
+            HEADER + '0\t"opened and not closed\tA\t1\t1\t1\n' + "1\tword word\tB\t2\t1\t1\n" * 60_000,
             2,
-            "quote that is never closed",
+            "quote that is opened and not closed",
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_broken_rows_name_their_line(tmp_path: Path, content: str | bytes, line:
 def test_one_wrong_line_in_many(tmp_path: Path) -> None:
     rows = [f"{i}\ttext\tT\t{i // 3}\t1\t1\n" for i in range(100_000)]
     rows[77_777] = "77777\ttext\tT\t1\t1\n"
-    with pytest.raises(DataError, match=r"psgs_w100\.tsv:77779: 6 columns expected, found 5"):
+    with pytest.raises(DataError, match=r"psgs_w100\.tsv:77779: expected 6 columns, found 5"):
         read(tmp_path, HEADER + "".join(rows))
 
 

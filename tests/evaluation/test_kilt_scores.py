@@ -153,7 +153,7 @@ def test_real_gold_files_score_one_against_themselves(shared_data: Path, tmp_pat
 REFUSED = {
     "no prediction for 1 of 2": ('{"id": 1, "output": [{"provenance": []}]}', None),
     "guess.jsonl:2: not valid JSON": ('{"id": 1, "output": [{"provenance": []}]}\n{"id": 2,', None),
-    "guess.jsonl:2: id '1' stands twice": ('{"id": 1, "output": [{"provenance": []}]}\n' * 2, None),
+    "guess.jsonl:2: id '1' occurs twice": ('{"id": 1, "output": [{"provenance": []}]}\n' * 2, None),
     "guess.jsonl:1: id 1 has 2 outputs with provenance": (
         '{"id": 1, "output": [{"provenance": []}, {"provenance": []}]}',
         None,

@@ -49,7 +49,7 @@ BROKEN_RUNS = {
     "q1 Q0 d1 1 2.5 t\nq1 Q0 d2 1": r":2: a run line has 6 columns .* this has 4",
     "q1 Q0 d1 1 high t": r":1: the score must be a finite number, not 'high'",
     "q1 Q0 d1 1 nan t": r":1: the score must be a finite number",
-    "q1 Q0 d1 1 3 t\nq1 Q0 d1 2 2 t": r":2: passage 'd1' stands twice for query 'q1'",
+    "q1 Q0 d1 1 3 t\nq1 Q0 d1 2 2 t": r":2: passage 'd1' occurs twice for query 'q1'",
     "\n": "the run has no lines",
     "version https://git-lfs.github.com/spec/v1\noid sha256:0": "Git LFS pointer",
 }

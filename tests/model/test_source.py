@@ -65,7 +65,7 @@ def test_a_home_folder_is_resolved(folder: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_place_is_never_taken_for_a_hub_name(path: str) -> None:
-    with pytest.raises(ConfigError, match="no such folder, and no name on a hub"):
+    with pytest.raises(ConfigError, match="no such folder, and not a hub name"):
         find_encoder(path)
 
 

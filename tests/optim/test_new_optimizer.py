@@ -23,7 +23,7 @@ def test_the_file_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["", "My", "two words", "1st", "class", "../up", "a-b"])
 def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no name for an optimizer"):
+    with pytest.raises(UsageError, match="not a possible name for an optimizer"):
         new_optimizer(name, tmp_path)
 
 
