@@ -9,6 +9,7 @@ listing imports neither torch nor a plugin.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -16,12 +17,14 @@ import importlib.util
 import os
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mtbench.errors import EnvironmentMismatchError, PluginError, UnknownNameError
+from mtbench.records.record import BASELINES
+from mtbench.records.values import Params
 from mtbench.storage.places import expanded
 
 if TYPE_CHECKING:
@@ -43,8 +46,6 @@ _BASES = {
     "optimizer": {"MultitaskOptimizer", "LossWeighting", "GramWeighting", "GradientCombining"},
     "suite": {"SuiteDefinition"},
 }
-BASELINES = ("bm25", "untrained")
-"""Rows of a leaderboard that no optimizer makes, which have records like those of optimizers: names nobody else has."""
 PLUGIN_VARIABLE = "MTBENCH_PLUGINS"
 
 
@@ -60,6 +61,8 @@ class Entry:
     builtin: bool
     module: str | None = None
     """Set for entry points, which are imported by their module's name."""
+    defaults: Params = field(default_factory=dict, compare=False)
+    """Of an optimizer: the hyperparameters whose defaults are literals, as every table needs them without torch."""
 
     @property
     def place(self) -> str:
@@ -173,18 +176,18 @@ def _entry_points(group: str, path: tuple[str, ...], finder: Any) -> tuple[impor
 def _from_entry_points(kind: Kind) -> list[Entry]:
     found = []
     for point in _entry_points(_GROUPS[kind], tuple(sys.path), importlib.metadata.entry_points):
-        summary = ""
         try:
             spec = importlib.util.find_spec(point.module)
             file = Path(spec.origin) if spec and spec.origin else None
-            classes = _read(file, kind) if file else []
-            summary = next((e.summary for e in classes if e.class_name == point.attr), "")
             if file is None:
                 raise ModuleNotFoundError(f"no module named {point.module!r}")
+            classes = _read(file, kind)
         except Exception as error:  # noqa: BLE001 - one broken package must not take the others with it
             warnings.warn(f"{kind} plugin {point.name!r} ({point.value}) is left out: {error}", stacklevel=2)
             continue
-        found.append(Entry(kind, point.name, summary, file, point.attr, builtin=False, module=point.module))
+        unread = Entry(kind, point.name, "", file, point.attr, builtin=False)
+        entry = next((e for e in classes if e.class_name == point.attr), unread)
+        found.append(replace(entry, name=point.name, file=file, module=point.module))
     return found
 
 
@@ -212,7 +215,8 @@ def _parse(file: Path, state: tuple[int, ...], kind: Kind, builtin: bool) -> tup
         constants = _string_constants(node)
         if "name" in constants and bases & _BASES[kind]:
             summary = constants.get("summary") or (ast.get_docstring(node) or "").split("\n")[0]
-            found.append(Entry(kind, constants["name"], summary, file.resolve(), node.name, builtin))
+            entry = Entry(kind, constants["name"], summary, file.resolve(), node.name, builtin)
+            found.append(replace(entry, defaults=_literal_defaults(node)) if kind == "optimizer" else entry)
     return tuple(found)
 
 
@@ -226,6 +230,28 @@ def _string_constants(node: ast.ClassDef) -> dict[str, str]:
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             found.update({t.id: value.value for t in targets if isinstance(t, ast.Name)})
     return found
+
+
+def _literal_defaults(node: ast.ClassDef) -> Params:
+    """Hyperparameter -> default of those that a class declares; without those whose default is no literal."""
+    found: Params = {"scale": "mean"}  # of every optimizer
+    for item in node.body:
+        if not isinstance(item, ast.AnnAssign) or "ClassVar" in ast.unparse(item.annotation):
+            continue
+        if isinstance(item.target, ast.Name) and item.value:
+            with contextlib.suppress(ValueError):
+                found[item.target.id] = _literal_default(item.value)
+    return found
+
+
+def _literal_default(node: ast.expr) -> Any:
+    """The default in ``hyper(2.0, ...)``, ``reset_field()`` or a plain literal; ValueError for anything else."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id == "reset_field":
+            return True
+        if node.func.id == "hyper" and node.args:
+            return ast.literal_eval(node.args[0])
+    return ast.literal_eval(node)
 
 
 def _load(entry: Entry) -> type:

@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mtbench.records.files import run_id, write_record
+from mtbench.records.files import write_record
+from mtbench.records.identity import run_id
 
 TASKS = {"nq": "Natural Questions", "hotpotqa": "HotpotQA", "fever": "FEVER", "wow": "Wizard of Wikipedia"}
 LEVELS = {"nq": 0.60, "hotpotqa": 0.45, "fever": 0.85, "wow": 0.58}

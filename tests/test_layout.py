@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"errors", "hyperparameters", "suite", "registry", "config", "processes", "optim", "storage", "records"},
+    {"version", "errors", "hyperparameters", "suite", "registry", "config", "processes", "optim", "storage", "records"},
     {"data", "model", "worlds"},
     {"training", "retrieval", "evaluation"},
     {"pipeline"},

@@ -13,6 +13,8 @@ from mtbench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mtbench.records.record import RunRecord
+
 
 def emit_json(value: Any) -> None:
     """One JSON object on standard output and nothing else there."""
@@ -41,11 +43,12 @@ def err_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def exit_code(records: Iterable[dict[str, Any]]) -> int:
+def exit_code(records: Iterable[RunRecord]) -> int:
     """0 unless a run failed; 2 if settings or data are to blame for every failure, else 1."""
     import mtbench.errors
+    from mtbench.records.record import error_type
 
-    kinds = {str((r.get("error") or {}).get("type")) for r in records if r["status"] == "failed"}
+    kinds = {str(error_type(r)) for r in records if r["status"] == "failed"}
     codes = {getattr(getattr(mtbench.errors, kind, None), "exit_code", 1) for kind in kinds}
     return min(codes, default=0)
 

@@ -94,7 +94,7 @@ def _runs(results: str) -> list[dict[str, str]]:
         spec, average = record["spec"], record.get("average")
         score = "-" if average is None else f"{100 * average:.2f}"
         place = f"{spec['suite']}@{spec.get('suite_version', '?')} {spec['profile']} seed {spec['seed']}"
-        changed = describe_params(changed_params(record, defaults))
+        changed = describe_params(changed_params(spec, defaults))
         text = f"{record['status']:<11} {score:>6}  {place}" + (f"  {changed}" if changed else "")
         rows.append({"name": record["run_id"], "summary": text})
     return rows

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtbench.records.record import RunRecord
 
 
 def command(
@@ -116,7 +119,7 @@ def _enter(
     _show_entry(record, path, [t.name for t in suite.tasks], json_)
 
 
-def _show_entry(record: dict[str, Any], path: Path, tasks: list[str], json_: bool) -> None:
+def _show_entry(record: RunRecord, path: Path, tasks: list[str], json_: bool) -> None:
     from mtbench.cli.common import emit_json
 
     metric, average = record["metric"], record.get("average")

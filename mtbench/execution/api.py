@@ -11,8 +11,7 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions, Rerun
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
-from mtbench.records.files import Record
-from mtbench.registry import BASELINES
+from mtbench.records.record import BASELINES, RunRecord
 from mtbench.storage.places import expanded
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -33,9 +32,9 @@ def run(
     results: str | Path = "results",
     rerun: Rerun = "missing",
     until: str | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = tuple(BASELINES),
     reporter: Reporter | None = None,
-) -> list[Record]:
+) -> list[RunRecord]:
     """Run the whole pipeline for every combination and return the records, baselines first.
 
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 
-from mtbench.errors import DataError, MtbenchError
+from mtbench.errors import DataError
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
-from mtbench.pipeline.runner import carry_out
-from mtbench.records.files import Record, write_record
+from mtbench.pipeline.runner import run_plan
+from mtbench.records.record import RunRecord
 from mtbench.storage.mirror import offer_results
 
 
@@ -18,7 +18,7 @@ class Executor(abc.ABC):
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
 
-    def run(self, planned: PlannedRuns) -> list[Record]:
+    def run(self, planned: PlannedRuns) -> list[RunRecord]:
         """The records of all jobs, in order: those that stand already, and those computed now.
 
         A run that fails is reported and recorded, and the others go on. KeyboardInterrupt passes through, after the
@@ -30,36 +30,27 @@ class Executor(abc.ABC):
             offer_results(planned.results)
 
     @abc.abstractmethod
-    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[Record]:
+    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[RunRecord]:
         """The records of ``jobs`` (not empty), written among the results of ``planned``."""
 
 
 class LocalExecutor(Executor):
     """One run after the other in this process."""
 
-    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[Record]:
+    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[RunRecord]:
         records = []
         for number, job in enumerate(jobs, start=1):
             self.reporter.run_started(job.label, number, len(jobs))
             records.append(self._run_job(planned, job))
         return records
 
-    def _run_job(self, planned: PlannedRuns, job: Job) -> Record:
-        try:
-            record = carry_out(
-                job.plan,
-                job.run_id,
-                planned.store,
-                lambda r: write_record(planned.results, r),
-                until=planned.until,
-                listener=self.reporter.listener(job.label),
-            )
-        except DataError:
-            raise  # the data are the same for all runs: one message
-        except MtbenchError as error:
+    def _run_job(self, planned: PlannedRuns, job: Job) -> RunRecord:
+        listener = self.reporter.listener(job.label)
+        record, error = run_plan(job.plan, planned.store, planned.results, until=planned.until, listener=listener)
+        if isinstance(error, DataError):
+            raise error  # the data are the same for all runs: one message
+        if error is not None:
             self.reporter.run_failed(job.label, str(error))
-            written = job.record_in(planned.results)
-            assert written is not None, "a run that fails leaves its record"
-            return written
-        self.reporter.run_finished(job.label, record)
+        else:
+            self.reporter.run_finished(job.label, record)
         return record

@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mtbench.config import split_assignments
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.request import RunRequest
-from mtbench.registry import BASELINES, get_optimizer
+from mtbench.records.record import BASELINES
+from mtbench.records.values import Params
+from mtbench.registry import get_optimizer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RunMatrix:
     encoder: str | None = None
     limit: int | None = None
     plugins: tuple[str, ...] = ()
-    baselines: Sequence[str] = BASELINES
+    baselines: Sequence[str] = tuple(BASELINES)
 
     def __post_init__(self) -> None:
         if not self.optimizers:
@@ -74,9 +75,9 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise UsageError(f"--seeds names a seed twice: {shown(list(seeds))}")
 
 
-def assign_hyperparameters(optimizers: Sequence[str], texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+def assign_hyperparameters(optimizers: Sequence[str], texts: dict[str, str]) -> dict[str, Params]:
     """Give each ``KEY=VALUE`` to the named optimizers that have it; ``NAME.KEY`` to that one alone."""
-    chosen: dict[str, dict[str, Any]] = {name: {} for name in optimizers if name not in BASELINES}
+    chosen: dict[str, Params] = {name: {} for name in optimizers if name not in BASELINES}
     declared = {name: hyperparameters(get_optimizer(name)) for name in chosen}
     for key, text in texts.items():
         owner, dot, field_name = key.rpartition(".")

@@ -11,7 +11,9 @@ from mtbench.execution.options import PlanOptions
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.plan import Plan, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
-from mtbench.records.files import Record, read_record, record_path, run_id
+from mtbench.records.files import read_record
+from mtbench.records.identity import record_path, run_id
+from mtbench.records.record import RunRecord, error_type
 from mtbench.registry import add_plugin_files, get_optimizer
 from mtbench.storage.mirror import fetch_results
 from mtbench.storage.store import Store
@@ -26,7 +28,7 @@ class Job:
 
     plan: Plan
     run_id: str
-    finished: Record | None = None
+    finished: RunRecord | None = None
     """The record of an earlier call that makes this one unnecessary."""
     note: str = ""
     """What a sweep varies beside hyperparameters, such as ``train.lr=0.001``."""
@@ -43,7 +45,7 @@ class Job:
         text += f" {self.note}" if self.note else ""
         return f"{text} seed {self.plan.run.request.seed}"
 
-    def record_in(self, results: Path) -> Record | None:
+    def record_in(self, results: Path) -> RunRecord | None:
         """Its record below ``results``; None if there is none that can be read."""
         path = record_path(results, self.plan.run.specification, self.run_id)
         loaded = read_record(path) if path.is_file() else None
@@ -64,7 +66,7 @@ class PlannedRuns:
         """The jobs that an executor has to run."""
         return [job for job in self.jobs if job.finished is None]
 
-    def in_order(self, computed: Iterable[Record]) -> list[Record]:
+    def in_order(self, computed: Iterable[RunRecord]) -> list[RunRecord]:
         """The records of all jobs: those that stand already, and those just computed."""
         by_id = {record["run_id"]: record for record in computed}
         return [job.finished or by_id[job.run_id] for job in self.jobs]
@@ -92,14 +94,14 @@ class RunPlanner:
             unique.setdefault(job.run_id, job)
         return PlannedRuns(list(unique.values()), self.store, self.options.results_folder, self.options.until)
 
-    def _finished(self, job: Job) -> Record | None:
+    def _finished(self, job: Job) -> RunRecord | None:
         record = job.record_in(self.options.results_folder)
         if record is None or self.options.rerun == "all":
             return None
-        if record.get("status") == "failed" and (record.get("error") or {}).get("type") in MENDED_BY_USER:
+        if record["status"] == "failed" and error_type(record) in MENDED_BY_USER:
             return None  # whoever asks again has mended the data or the disk
         done = {"complete"} if self.options.rerun == "failed" else {"complete", "failed"}
-        if record.get("status") not in done:
+        if record["status"] not in done:
             return None
         if self.options.until == "analyze" and "analysis" not in record and job.plan.evaluations:
             return None

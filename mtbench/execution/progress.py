@@ -10,7 +10,7 @@ import time
 from typing import TypedDict
 
 from mtbench.pipeline.plan import Stage
-from mtbench.records.files import Record
+from mtbench.records.record import RunRecord
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain progress lines."""
@@ -45,7 +45,7 @@ class Reporter:
         """Run ``number`` of ``total`` begins."""
         self.line(f"[{number}/{total}] {label}")
 
-    def run_finished(self, label: str, record: Record) -> None:
+    def run_finished(self, label: str, record: RunRecord) -> None:
         """A run is complete."""
         average = record.get("average")
         score = f"{100 * average:.2f} {record['metric']}" if average is not None else record["status"]

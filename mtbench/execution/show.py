@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
+from mtbench.records.record import RunRecord
 from mtbench.training.diagnostics import DIGEST_STEPS
 
 if TYPE_CHECKING:
@@ -71,14 +72,14 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
     )
 
 
-def print_records(records: list[dict[str, Any]], console: Console) -> None:
+def print_records(records: list[RunRecord], console: Console) -> None:
     """One row per run, one column per task, in percent of the suite's metric."""
     from rich.table import Table
 
     if not records:
         return
     spec, metric = records[0]["spec"], records[0].get("metric", "")
-    tasks = list(dict.fromkeys(name for r in records for name in r.get("tasks", {})))
+    tasks = list(dict.fromkeys(name for r in records for name in r["tasks"]))
     title = f"{spec['suite']}@{spec['suite_version']}, profile {spec['profile']}, {metric} on dev, in percent"
     table = Table(title=title, title_justify="left")
     for name in ("run", "seed"):
@@ -89,7 +90,7 @@ def print_records(records: list[dict[str, Any]], console: Console) -> None:
         table.add_row(*_row(record, tasks, metric))
     console.print(table)
     for record in records:
-        if record["status"] == "failed":
+        if record["status"] == "failed" and record["error"]:
             console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
     for sentence in identical_updates(records):
         console.print(f"Warning: {sentence}", markup=False)
@@ -97,7 +98,7 @@ def print_records(records: list[dict[str, Any]], console: Console) -> None:
         console.print("Runs with --limit are kept off leaderboards.")
 
 
-def identical_updates(records: list[dict[str, Any]]) -> list[str]:
+def identical_updates(records: list[RunRecord]) -> list[str]:
     """A sentence for every two methods that took the same updates from the same start in the last episode.
 
     Methods that differ in name alone are worth knowing: a released GradNorm turned out to be the plain sum.
@@ -105,8 +106,8 @@ def identical_updates(records: list[dict[str, Any]]) -> list[str]:
     seen: dict[tuple[Any, ...], str] = {}
     found = []
     for record in records:
-        episodes = (record.get("training") or {}).get("episodes") or []
-        if record.get("status") != "complete" or not episodes or episodes[-1]["summary"]["steps"] < DIGEST_STEPS:
+        episodes = record["training"]["episodes"] if "training" in record else []
+        if record["status"] != "complete" or not episodes or episodes[-1]["summary"]["steps"] < DIGEST_STEPS:
             continue
         trained = [s["fingerprint"] for s in record["stages"] if s["name"] in ("warmup", "train")]
         place = (record["spec"]["seed"], trained[-2] if len(trained) > 1 else None, episodes[-1]["update_digest"])
@@ -119,9 +120,9 @@ def identical_updates(records: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def _row(record: dict[str, Any], tasks: list[str], metric: str) -> list[str]:
+def _row(record: RunRecord, tasks: list[str], metric: str) -> list[str]:
     chosen = record["spec"]["optimizer"]
-    found = [record.get("tasks", {}).get(t, {}).get("metrics", {}).get(metric) for t in tasks]
+    found = [record["tasks"][t]["metrics"].get(metric) if t in record["tasks"] else None for t in tasks]
     average = record.get("average")
     cells = ["-" if v is None else f"{100 * v:.2f}" for v in found]
     last = record["status"] if average is None else f"{100 * average:.2f}"

@@ -78,7 +78,7 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
     console.print(table)
     for setting in sweep.settings:
         for record in setting.records:
-            if record["status"] in ("failed", "interrupted") and record.get("error"):
+            if record["status"] in ("failed", "interrupted") and record["error"]:
                 console.print(f"{record['run_id']} {record['status']}: {record['error']['message']}", markup=False)
     if best is None:
         console.print(

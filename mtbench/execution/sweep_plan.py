@@ -15,7 +15,7 @@ from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import ExecutionOptions, PlanOptions
 from mtbench.execution.planned import Job, PlannedRuns, RunPlanner
-from mtbench.records.files import Record
+from mtbench.records.record import RunRecord, error_type
 from mtbench.storage.mirror import fetch_results
 
 SAMPLERS = ("random", "optuna")
@@ -62,7 +62,7 @@ class Setting:
     optimizer: str
     values: dict[str, object]
     jobs: list[Job]
-    records: list[Record] = field(default_factory=list)
+    records: list[RunRecord] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -78,7 +78,7 @@ class Setting:
     @property
     def selection_spread(self) -> float | None:
         """Standard deviation over seeds; None for one seed."""
-        scores = [r.get("selection", {}).get("average") for r in self.records]
+        scores = [s for r in self.records if (s := r.get("selection", {}).get("average")) is not None]
         return statistics.stdev(scores) if self.selection is not None and len(scores) > 1 else None
 
     @property
@@ -145,7 +145,7 @@ class SweepPlanner:
         if self.request.execution.scheduler == "none" or job.finished is not None:
             return
         earlier = job.record_in(self._runs.options.results_folder)
-        if earlier is not None and (earlier.get("error") or {}).get("type") == "Stopped":
+        if earlier is not None and error_type(earlier) == "Stopped":
             job.finished = earlier
 
     def planned(self, settings: Iterable[Setting]) -> PlannedRuns:
@@ -163,7 +163,7 @@ def plan_sweep(request: SweepRequest, options: PlanOptions) -> Sweep:
     return planner.sweep(planner.settings(request.points()))
 
 
-def fill_records(settings: Iterable[Setting], records: Iterable[Record]) -> None:
+def fill_records(settings: Iterable[Setting], records: Iterable[RunRecord]) -> None:
     """Give each setting the records of its jobs."""
     by_id = {record["run_id"]: record for record in records}
     for setting in settings:

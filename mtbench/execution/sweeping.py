@@ -7,7 +7,9 @@ from __future__ import annotations
 from mtbench.execution.executors import Executor
 from mtbench.execution.options import PlanOptions
 from mtbench.execution.sweep_plan import Sweep, SweepPlanner, SweepRequest, fill_records
-from mtbench.records.files import Record, load_records, run_id, write_record
+from mtbench.records.files import load_records, write_record
+from mtbench.records.identity import run_id
+from mtbench.records.record import RunSpec
 from mtbench.storage.mirror import offer_results
 
 
@@ -41,7 +43,7 @@ def _note_trials(sweep: Sweep) -> None:
                 write_record(sweep.planned.results, record)
 
 
-def _tried_before(sweep: Sweep, spec: Record) -> set[str]:
+def _tried_before(sweep: Sweep, spec: RunSpec) -> set[str]:
     place = f"{spec['suite']}@{spec['suite_version']}"
     loaded = load_records(sweep.planned.results, suite=place, profile=spec["profile"], summary=True)
     return {
@@ -54,5 +56,5 @@ def _tried_before(sweep: Sweep, spec: Record) -> set[str]:
     }
 
 
-def _without_seed(spec: Record) -> str:
+def _without_seed(spec: RunSpec) -> str:
     return run_id({**spec, "seed": 0})

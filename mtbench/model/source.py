@@ -9,9 +9,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mtbench.errors import ConfigError
+from mtbench.records.record import EncoderSpec
 from mtbench.storage.places import expanded
 
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt")
@@ -35,7 +35,7 @@ class EncoderSource:
     """
 
     path: str
-    content: dict[str, Any]
+    content: EncoderSpec
 
     @property
     def is_here(self) -> bool:

@@ -51,7 +51,8 @@ def new_optimizer(name: str, folder: Path) -> Path:
 
     UsageError for a name that is no lower-case identifier, one that is taken, or a file that exists.
     """
-    from mtbench.registry import BASELINES, entries
+    from mtbench.records.record import BASELINES
+    from mtbench.registry import entries
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UsageError(f"{name!r} is not a possible name for an optimizer: use a-z, 0-9 and _")

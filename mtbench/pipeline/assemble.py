@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
+from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary
 from mtbench.records.environment import environment
+from mtbench.records.identity import new_record
+from mtbench.records.record import Cost, RunRecord, Selection, StageEntry, TaskResult, average
 from mtbench.storage.store import Built
 
-SCHEMA = 1
 MAX_POINTS = 40
 """Points of a learning curve that a record keeps; the whole journal stays in the store."""
 
-
-def skeleton(plan: Plan, run_id: str, status: str, started: str) -> dict[str, Any]:
-    """A record before anything is known."""
-    return {
-        "schema": SCHEMA,
-        "run_id": run_id,
-        "status": status,
-        "spec": plan.run.specification,
-        "metric": plan.run.suite.metric,
-        "tasks": {},
-        "stages": [],
-        "cost": {},
-        "environment": environment(),
-        "started": started,
-        "error": None,
-    }
+Stages = dict[str, Built]
+"""Fingerprint -> what stands in the store."""
 
 
-def complete(record: dict[str, Any], plan: Plan, context: Context, built: dict[str, Built]) -> dict[str, Any]:
+class _Logged(TypedDict, total=False):
+    """One logged step, as the journal of a ``warmup`` or ``train`` stage has it, as far as records keep it."""
+
+    step: int
+    losses: dict[str, float | None]
+    weights: dict[str, float | None]
+    gradient_norms: dict[str, float | None]
+    norm_before_clip: float | None
+    norm_after_clip: float | None
+    conflict_rate: float | None
+    cosines: list[list[float]]
+
+
+def begin(plan: Plan) -> RunRecord:
+    """The record before anything is known."""
+    return new_record(plan.run.specification, plan.run.suite.metric, environment())
+
+
+def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> RunRecord:
     """Fill a record from the stages that were computed or reused."""
     stages = [s for s in plan.stages if s.key in built]
-    record["stages"] = [
-        {
-            "name": s.name,
-            "episode": s.episode,
-            "fingerprint": s.key,
-            "reused": built[s.key].reused,
-            "seconds": round(built[s.key].seconds, 3),
-        }
-        for s in stages
-    ]
+    record["stages"] = [_entry(s, built[s.key]) for s in stages]
     record["cost"] = _cost(stages, built)
     record["training"] = {"episodes": [_curves(context, s, built) for s in stages if s.name in ("warmup", "train")]}
     record["negatives"] = {
@@ -59,19 +56,29 @@ def complete(record: dict[str, Any], plan: Plan, context: Context, built: dict[s
     return record
 
 
-def _add_scores(record: dict[str, Any], plan: Plan, final: Built) -> None:
-    suite, results = plan.run.suite, final.results
-    titles = {t.name: t.title for t in suite.tasks}
-    found = results["tasks"]
-    record["tasks"] = {name: {"title": title, **found[name]} for name, title in titles.items() if name in found}
-    average = _average(results["tasks"], [t.name for t in suite.tasks], suite.metric)
-    if average is not None:
-        record["average"] = average
-    selection = results["selection"]
-    record["selection"] = {"tasks": selection}
-    selected = _average(selection, [t.name for t in suite.tasks], suite.metric)
+def _entry(stage: Stage, built: Built) -> StageEntry:
+    return {
+        "name": stage.name,
+        "episode": stage.episode,
+        "fingerprint": stage.key,
+        "reused": built.reused,
+        "seconds": round(built.seconds, 3),
+    }
+
+
+def _add_scores(record: RunRecord, plan: Plan, final: Built) -> None:
+    suite, found = plan.run.suite, _scored(final)
+    names = [task.name for task in suite.tasks]
+    titles = {t.name: t.title for t in suite.tasks if t.name in found}
+    record["tasks"] = {name: {"title": title, **found[name]} for name, title in titles.items()}
+    mean = average(found, names, suite.metric)
+    if mean is not None:
+        record["average"] = mean
+    selection: Selection = {"tasks": final.results["selection"]}
+    selected = average(selection["tasks"], names, suite.metric)
     if selected is not None:
-        record["selection"]["average"] = selected
+        selection["average"] = selected
+    record["selection"] = selection
     record["per_query"] = {
         "stage": plan.final.name,
         "fingerprint": plan.final.key,
@@ -80,29 +87,33 @@ def _add_scores(record: dict[str, Any], plan: Plan, final: Built) -> None:
     }
 
 
-def _average(tasks: dict[str, Any], names: list[str], metric: str) -> float | None:
-    """The mean over all tasks of the suite; None unless every one of them has the metric."""
-    values = [tasks.get(name, {}).get("metrics", {}).get(metric) for name in names]
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if len(known) == len(names) else None
+def _scored(built: Built) -> dict[str, TaskResult]:
+    """The tasks that an ``evaluate`` stage scored on dev."""
+    found: dict[str, TaskResult] = built.results["tasks"]
+    return found
 
 
-def _history(plan: Plan, stage: Stage, built: dict[str, Built]) -> dict[str, Any]:
-    metric = plan.run.suite.metric
-    tasks = built[stage.key].results["tasks"]
-    average = _average(tasks, [t.name for t in plan.run.suite.tasks], metric)
-    by_task = {name: scores["metrics"].get(metric) for name, scores in tasks.items()}
-    return {"episode": stage.episode, "average": average, "tasks": by_task}
+def _history(plan: Plan, stage: Stage, built: Stages) -> HistoryEntry:
+    suite, tasks = plan.run.suite, _scored(built[stage.key])
+    assert stage.episode is not None
+    return {
+        "episode": stage.episode,
+        "average": average(tasks, [t.name for t in suite.tasks], suite.metric),
+        "tasks": {name: scores["metrics"].get(suite.metric) for name, scores in tasks.items()},
+    }
 
 
-def _cost(stages: list[Stage], built: dict[str, Built]) -> dict[str, Any]:
+def _cost(stages: list[Stage], built: Stages) -> Cost:
     """Seconds of a stage are those of its computation, also where it was reused: what the run costs by itself."""
     seconds: dict[str, float] = {}
     for stage in stages:
         seconds[stage.name] = round(seconds.get(stage.name, 0.0) + built[stage.key].seconds, 3)
-    cost: dict[str, Any] = {"seconds": seconds, "total_seconds": round(sum(seconds.values()), 3)}
-    computed = [s for s in stages if not built[s.key].reused]
-    cost["computed_seconds"] = round(sum(built[s.key].seconds for s in computed), 3)
+    computed = [built[s.key].seconds for s in stages if not built[s.key].reused]
+    cost: Cost = {
+        "seconds": seconds,
+        "total_seconds": round(sum(seconds.values()), 3),
+        "computed_seconds": round(sum(computed), 3),
+    }
     trained = [s for s in stages if s.name in ("warmup", "train")]
     if trained:
         # the last episode is where the method acts, whatever start_episode is
@@ -112,33 +123,48 @@ def _cost(stages: list[Stage], built: dict[str, Built]) -> dict[str, Any]:
     return cost
 
 
-def _curves(context: Context, stage: Stage, built: dict[str, Built]) -> dict[str, Any]:
-    summary = dict(built[stage.key].results["summary"])
-    journal = json.loads((built[stage.key].folder / "journal.json").read_text(encoding="utf-8"))
+def _curves(context: Context, stage: Stage, built: Stages) -> EpisodeCurves:
+    summary = _summary(built[stage.key])
+    journal: list[_Logged] = json.loads((built[stage.key].folder / "journal.json").read_text(encoding="utf-8"))
     every = max(1, -(-len(journal) // MAX_POINTS))
     kept = [e for i, e in enumerate(journal) if i % every == 0 or i == len(journal) - 1]
     tasks = list(summary["task_batch_sizes"])
-    curves = {
+    assert stage.episode is not None
+    curves: EpisodeCurves = {
+        "episode": stage.episode,
+        "summary": summary,
+        "optimizer": summary["optimizer"],
+        "skipped_steps": summary["skipped_steps"],
+        "clipped_share": summary["clipped_share"],
+        "solver_fallbacks": summary["solver_fallbacks"],
+        "update_digest": summary["update_digest"],
         "steps": [e["step"] for e in kept],
-        **{key: _by_task(kept, key, tasks) for key in ("losses", "weights", "gradient_norms")},
+        "losses": _by_task(kept, "losses", tasks),
+        "weights": _by_task(kept, "weights", tasks),
+        "gradient_norms": _by_task(kept, "gradient_norms", tasks),
         "norm_before_clip": [e.get("norm_before_clip") for e in kept],
         "norm_after_clip": [e.get("norm_after_clip") for e in kept],
     }
-    conflicts = [(e["step"], e["conflict_rate"], e["cosines"]) for e in journal if "cosines" in e]
-    if conflicts:
-        tables = [table for *_, table in conflicts]
-        size = range(len(tasks))
-        mean = [[round(sum(t[i][j] for t in tables) / len(tables), 4) for j in size] for i in size]
-        curves["conflict_steps"] = [step for step, *_ in conflicts]
-        curves["conflict_rate"] = [rate for _, rate, _ in conflicts]
-        curves["cosines"] = {"tasks": tasks, "mean": mean}
+    _add_conflicts(curves, [e for e in journal if "cosines" in e], tasks)
+    return curves
+
+
+def _summary(built: Built) -> TrainingSummary:
+    summary: dict[str, Any] = dict(built.results["summary"])
     summary["final_report"] = summary.pop("report")
-    return {"episode": stage.episode, "summary": summary, **_flat(summary), **curves}
+    return cast("TrainingSummary", summary)
 
 
-def _flat(summary: dict[str, Any]) -> dict[str, Any]:
-    return {k: summary[k] for k in ("optimizer", "skipped_steps", "clipped_share", "solver_fallbacks", "update_digest")}
+def _add_conflicts(curves: EpisodeCurves, measured: list[_Logged], tasks: list[str]) -> None:
+    """How often the gradients of two tasks point apart, at the steps where that was measured."""
+    if not measured:
+        return
+    tables, size = [e["cosines"] for e in measured], range(len(tasks))
+    curves["conflict_steps"] = [e["step"] for e in measured]
+    curves["conflict_rate"] = [e["conflict_rate"] for e in measured]
+    mean = [[round(sum(t[i][j] for t in tables) / len(tables), 4) for j in size] for i in size]
+    curves["cosines"] = {"tasks": tasks, "mean": mean}
 
 
-def _by_task(entries: list[dict[str, Any]], key: str, tasks: list[str]) -> dict[str, list[float | None]]:
+def _by_task(entries: list[_Logged], key: CurveName, tasks: list[str]) -> ByTask:
     return {task: [e.get(key, {}).get(task) for e in entries] for task in tasks}

@@ -7,28 +7,32 @@ that the file belongs to other data.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from mtbench.errors import DataError, UsageError
 from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
 from mtbench.pipeline.outside_scores import score_file
-from mtbench.records.files import record_path, write_record
-from mtbench.registry import BASELINES
+from mtbench.records.environment import scoring_environment
+from mtbench.records.files import as_stored, read_record, write_record
+from mtbench.records.identity import new_record, record_path, timestamp
+from mtbench.records.record import (
+    BASELINES,
+    OutsideFile,
+    PerQuery,
+    RunRecord,
+    RunSpec,
+    StageEntry,
+    TaskResult,
+    average,
+)
 from mtbench.storage.disk import file_digest
 from mtbench.storage.store import Store, fingerprint
 from mtbench.suite import Suite
 
 STAGE = "external"
 SCORES_FILE = "scores.parquet"
-
-Record = dict[str, Any]
 
 
 def check_name(name: str, taken: Iterable[str]) -> None:
@@ -79,39 +83,33 @@ def enter_system(
     results: Path,
     store: Store,
     seed: int = 0,
-) -> tuple[Record, Path]:
+) -> tuple[RunRecord, Path]:
     """Score ``files`` (task -> file) and write the record of the outside system ``name``; the record and its path.
 
     Tasks that were entered before under the same name, suite, profile and seed stay in the record. The average
     stands only when every task of the suite has the suite's metric.
     """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     spec = _specification(name, suite, suite_fingerprint, profile, seed)
+    record = new_record(spec, suite.metric, scoring_environment())
     scores, inputs = _entered_before(record_path(results, spec), store)
     for task, file in files.items():
         scores[task], unanswered = score_file(suite, suite.task(task), file)
         inputs[task] = {"file": file.name, "sha256": file_digest(file), "unanswered": unanswered}
     per_query, stage = _store_scores(store, spec, inputs, scores)
-    record: Record = {
-        "status": "complete",
-        "spec": spec,
-        "external": True,
-        "metric": suite.metric,
-        "inputs": inputs,
-        **_figures(suite, scores),
-        "stages": [stage],
-        "cost": {"seconds": {STAGE: stage["seconds"]}, "total_seconds": stage["seconds"]},
-        "per_query": per_query,
-        "tuning": {"trials": 0},
-        "environment": _environment(),
-        "started": started,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "error": None,
-    }
+    record["tasks"] = _results(suite, scores)
+    mean = average(record["tasks"], [t.name for t in suite.tasks], suite.metric)
+    if mean is not None:
+        record["average"] = mean
+    record["external"], record["inputs"], record["per_query"] = True, inputs, per_query
+    record["stages"] = [stage]
+    record["cost"] = {"seconds": {STAGE: stage["seconds"]}, "total_seconds": stage["seconds"]}
+    record["tuning"] = {"trials": 0}
+    record["status"], record["finished"] = "complete", timestamp()
+    record = as_stored(results, record)
     return record, write_record(results, record)
 
 
-def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str, seed: int) -> Record:
+def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str, seed: int) -> RunSpec:
     """What names the record. The files are not part of it: entering better ones replaces the row."""
     return {
         "optimizer": {"name": name, "params": {}},
@@ -126,9 +124,9 @@ def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str
     }
 
 
-def _figures(suite: Suite, scores: Mapping[str, TaskScores]) -> Record:
-    """``tasks`` in the suite's order, and ``average`` if no task lacks the suite's metric."""
-    tasks: Record = {
+def _results(suite: Suite, scores: Mapping[str, TaskScores]) -> dict[str, TaskResult]:
+    """The tasks that were entered, in the suite's order."""
+    return {
         task.name: {
             "title": task.title,
             "metrics": scores[task.name].means,
@@ -137,17 +135,15 @@ def _figures(suite: Suite, scores: Mapping[str, TaskScores]) -> Record:
         for task in suite.tasks
         if task.name in scores
     }
-    values = [scored["metrics"].get(suite.metric) for scored in tasks.values()]
-    if len(values) < len(suite.tasks) or None in values:
-        return {"tasks": tasks}
-    return {"tasks": tasks, "average": sum(values) / len(values)}
 
 
-def _entered_before(path: Path, store: Store) -> tuple[dict[str, TaskScores], dict[str, Any]]:
+def _entered_before(path: Path, store: Store) -> tuple[dict[str, TaskScores], dict[str, OutsideFile]]:
     """Scores and inputs of the tasks that an earlier record of the same system has."""
     if not path.is_file():
         return {}, {}
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path).record
+    if "per_query" not in record or "inputs" not in record:
+        raise DataError("this is no record of an outside system", path=path, remedy="Remove the file, or mend it.")
     built = store.open(STAGE, record["per_query"]["fingerprint"])
     if built is None:
         raise DataError(
@@ -159,8 +155,8 @@ def _entered_before(path: Path, store: Store) -> tuple[dict[str, TaskScores], di
 
 
 def _store_scores(
-    store: Store, spec: Record, inputs: Record, scores: Mapping[str, TaskScores]
-) -> tuple[Record, Record]:
+    store: Store, spec: RunSpec, inputs: Mapping[str, OutsideFile], scores: Mapping[str, TaskScores]
+) -> tuple[PerQuery, StageEntry]:
     content = {"spec": spec, "inputs": inputs}
     key = fingerprint(content)
 
@@ -169,20 +165,5 @@ def _store_scores(
 
     built = store.build(STAGE, key, content, compute)
     sha256 = built.manifest.files[SCORES_FILE]["sha256"]
-    per_query = {"stage": STAGE, "fingerprint": key, "file": SCORES_FILE, "sha256": sha256}
+    per_query: PerQuery = {"stage": STAGE, "fingerprint": key, "file": SCORES_FILE, "sha256": sha256}
     return per_query, {"name": STAGE, "fingerprint": key, "reused": built.reused, "seconds": built.seconds}
-
-
-def _environment() -> Record:
-    """What scored the files; what made them is not known."""
-    import platform
-
-    import mtbench
-
-    return {
-        "git_commit": None,
-        "mtbench": mtbench.__version__,
-        "python": platform.python_version(),
-        "libraries": {"numpy": np.__version__},
-        "device": None,
-    }

@@ -7,7 +7,6 @@ every optimizer, so that all of them, and every tau and beta, share the warm-up 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,13 +15,16 @@ from typing import Any
 from mtbench.config import TrainConfig
 from mtbench.data.rules import rules_of_stage
 from mtbench.pipeline.request import ResolvedRun
-from mtbench.registry import BASELINES
+from mtbench.records.record import OptimizerSpec
 from mtbench.storage.store import Store, fingerprint
 
 VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 1}
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
-NAIVE = {"name": "naive", "params": {"weights": "uniform", "temperature": 4.0, "compat": "none", "scale": "mean"}}
+NAIVE: OptimizerSpec = {
+    "name": "naive",
+    "params": {"weights": "uniform", "temperature": 4.0, "compat": "none", "scale": "mean"},
+}
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class _Builder:
         )
         return Plan(self.run, tuple(self.stages), final, tuple(evaluations))
 
-    def _train_settings(self, episode: int, optimizer: dict[str, Any]) -> dict[str, Any]:
+    def _train_settings(self, episode: int, optimizer: OptimizerSpec) -> dict[str, Any]:
         train = self.config.train
         common = train.model_dump(
             mode="json",
@@ -218,13 +220,3 @@ def shared_stages(plans: Iterable[tuple[Stage, ...]], store: Store) -> Sharing:
             users[stage.key] = users.get(stage.key, 0) + 1
     cached = frozenset(key for key, stage in seen.items() if store.has(stage.name, key))
     return Sharing(total, tuple(seen.values()), users, cached)
-
-
-def is_baseline(name: str) -> bool:
-    """Whether a record's optimizer name is a row that no optimizer makes."""
-    return name in BASELINES
-
-
-def with_seed(run: ResolvedRun, seed: int) -> ResolvedRun:
-    """The same run with another seed."""
-    return dataclasses.replace(run, request=dataclasses.replace(run.request, seed=seed))

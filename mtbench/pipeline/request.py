@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mtbench.config import Config, build_config, load_profile, merge, profile_name
 from mtbench.data.loading import load_suite, suite_fingerprint
@@ -17,7 +16,9 @@ from mtbench.data.rules import Rules, SuiteFacts, suite_facts
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.source import EncoderSource, find_encoder
-from mtbench.registry import BASELINES, get_optimizer, lookup
+from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec
+from mtbench.records.values import Params, Settings
+from mtbench.registry import get_optimizer, lookup
 from mtbench.suite import Suite
 
 
@@ -29,8 +30,8 @@ class RunRequest:
     suite: str
     profile: str = "mini"
     seed: int = 0
-    params: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     """Settings of the pipeline laid over the profile."""
     encoder: str | None = None
     limit: int | None = None
@@ -55,8 +56,8 @@ class ResolvedRun:
     config: Config
     suite: Suite
     suite_key: str
-    encoder: dict[str, Any]
-    optimizer: dict[str, Any]
+    encoder: EncoderSpec
+    optimizer: OptimizerSpec
     """``name``, ``params`` and, for a plugin, ``source``; the name alone for a baseline."""
     facts: SuiteFacts
     """What was counted in the suite's raw files."""
@@ -67,13 +68,13 @@ class ResolvedRun:
         return self.facts.rules(self.suite, self.suite_key)
 
     @property
-    def specification(self) -> dict[str, Any]:
+    def specification(self) -> RunSpec:
         """Everything that determines the run, without a place."""
         config = self.config.model_dump(
             mode="json", exclude={"analyze": True, "train": self.config.train.without_effect}
         )
         config["encoder"]["path"] = self.encoder["name"]
-        found = {
+        found: RunSpec = {
             "optimizer": self.optimizer,
             "suite": self.suite.name,
             "suite_version": self.suite.version,
@@ -145,7 +146,7 @@ class Resolver:
             self._suites[request.suite, profile] = suite, key, suite_facts(suite, key, self._home)
         return self._suites[request.suite, profile]
 
-    def _optimizer(self, request: RunRequest) -> dict[str, Any]:
+    def _optimizer(self, request: RunRequest) -> OptimizerSpec:
         if request.optimizer in BASELINES:
             return {"name": request.optimizer, "params": {}}
         cls = get_optimizer(request.optimizer)
@@ -153,7 +154,7 @@ class Resolver:
         if unknown:
             known = ", ".join(hyperparameters(cls))
             raise ConfigError(f"{request.optimizer} has no hyperparameter {sorted(unknown)[0]!r}; it has: {known}")
-        resolved: dict[str, Any] = {"name": request.optimizer, "params": cls(**request.params).params}
+        resolved: OptimizerSpec = {"name": request.optimizer, "params": cls(**request.params).params}
         entry = lookup("optimizer", request.optimizer)
         if not entry.builtin:
             resolved["source"] = entry.source_hash()

@@ -1,69 +1,68 @@
-"""Carrying out one run: its stages in order, each found in the store or computed, then the record."""
+"""One run: its stages in order, each found in the store or computed, then the record."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
-from mtbench.pipeline.assemble import complete, skeleton
+from mtbench.pipeline.assemble import Stages, begin, complete
 from mtbench.pipeline.context import Context, Listener
 from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.errors import describe_error
+from mtbench.records.files import as_stored, write_record
+from mtbench.records.identity import timestamp
+from mtbench.records.record import RunRecord, Status
 from mtbench.storage.store import Built, Store
 
-WriteRecord = Callable[[dict[str, Any]], object]
 
+class Outcome(NamedTuple):
+    """The record as it stands in its file, and what stopped the run, if something did.
 
-def carry_out(
-    plan: Plan,
-    run_id: str,
-    store: Store,
-    write: WriteRecord,
-    *,
-    until: str | None = None,
-    listener: Listener | None = None,
-) -> dict[str, Any]:
-    """Compute what is missing and return the finished record, having written it.
-
-    Raises what stopped the run, after the record says ``failed`` or ``interrupted``: MtbenchError for what has a
-    name, RunError for what has none (its traceback stands in the record).
+    ``error`` is a RunError for what has no name (its cause is the error itself, its traceback stands in the record).
     """
-    record = skeleton(plan, run_id, "running", _now())
-    write(record)
-    built: dict[str, Built] = {}
+
+    record: RunRecord
+    error: MtbenchError | None = None
+
+
+def run_plan(
+    plan: Plan, store: Store, results: Path, *, until: str | None = None, listener: Listener | None = None
+) -> Outcome:
+    """Compute what is missing of a run and write its record below ``results``: when it begins and when it ends.
+
+    A run that fails has its whole record too, with ``status`` ``failed``. KeyboardInterrupt passes through, after the
+    record says ``interrupted``.
+    """
+    record = begin(plan)
+    write_record(results, record)
+    built: Stages = {}
     context = Context(plan.run, store, listener)
     try:
         for stage in plan.until(until):
             built[stage.key] = build_stage(context, stage)
         complete(record, plan, context, built)
     except KeyboardInterrupt:
-        write(_stopped(record, plan, context, built, "interrupted", None))
+        _end(results, _stopped(record, plan, context, built), "interrupted")
         raise
-    except (Exception, SystemExit) as error:  # a plugin may try to end the process
-        write(_stopped(record, plan, context, built, "failed", error))
-        if isinstance(error, MtbenchError):
-            raise
-        raise RunError(f"{run_id}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin may do anything, and try to end the process)
+        record = _stopped(record, plan, context, built)
+        record["error"] = describe_error(error, _places(plan, store))
+        return Outcome(_end(results, record, "failed"), _named(error, record["run_id"]))
     whole = plan.final.key in built
-    record["status"] = "complete" if whole else "interrupted"
     if not whole:
         record["error"] = {"type": "Until", "message": f"stopped after {until} as asked", "traceback": []}
-    record["finished"] = _now()
-    write(record)
-    return record
+    return Outcome(_end(results, record, "complete" if whole else "interrupted"))
 
 
 def build_stage(context: Context, stage: Stage) -> Built:
     """One finished stage, computed if it is absent; the listener is told."""
 
-    def compute(work: Any) -> dict[str, Any] | None:
+    def compute(work: Path) -> dict[str, Any] | None:
         context.listener.stage_started(stage)
         leader = current_leader()
         return leader.compute(context, stage, work) if leader else stages.compute(context, stage, work)
@@ -74,27 +73,34 @@ def build_stage(context: Context, stage: Stage) -> Built:
     return built
 
 
-def _stopped(
-    record: dict[str, Any],
-    plan: Plan,
-    context: Context,
-    built: dict[str, Built],
-    status: str,
-    error: Exception | SystemExit | None,
-) -> dict[str, Any]:
+def _stopped(record: RunRecord, plan: Plan, context: Context, built: Stages) -> RunRecord:
+    """The record of as much as was done."""
     if built:
         with contextlib.suppress(OSError):  # a stage may be what is gone
             complete(record, plan, context, built)
         record.pop("average", None)
-    record["status"], record["finished"] = status, _now()
-    if error is not None:
-        run = plan.run
-        places = {context.store.root: "<store>", run.suite.root: f"<{run.suite.name}>"}
-        if run.config.encoder.path != "tiny":
-            places[Path(run.config.encoder.path)] = run.encoder["name"]
-        record["error"] = describe_error(error, places)
     return record
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _end(results: Path, record: RunRecord, status: Status) -> RunRecord:
+    record["status"], record["finished"] = status, timestamp()
+    record = as_stored(results, record)
+    write_record(results, record)
+    return record
+
+
+def _named(error: Exception | SystemExit, run_id: str) -> MtbenchError:
+    if isinstance(error, MtbenchError):
+        return error
+    named = RunError(f"{run_id}: {type(error).__name__}: {error}")
+    named.__cause__ = error
+    return named
+
+
+def _places(plan: Plan, store: Store) -> dict[Path, str]:
+    """Folders with the names that they have in a record."""
+    run = plan.run
+    places = {store.root: "<store>", run.suite.root: f"<{run.suite.name}>"}
+    if run.config.encoder.path != "tiny":
+        places[Path(run.config.encoder.path)] = run.encoder["name"]
+    return places

@@ -7,28 +7,43 @@ import platform
 import subprocess
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+
+from mtbench.records.record import Environment
+from mtbench.version import VERSION
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "faiss-cpu", "faiss-gpu", "bm25s", "ray")
 
 
 @lru_cache(maxsize=1)
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Git commit or None, versions, device, threads."""
     import torch
-
-    import mtbench
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({platform.machine()})"
     return {
         "git_commit": _git_commit(),
-        "mtbench": mtbench.__version__,
+        "mtbench": VERSION,
         "python": platform.python_version(),
         "platform": platform.system(),
-        "libraries": {name: v for name in LIBRARIES if (v := _version(name))},
+        "libraries": _versions(LIBRARIES),
         "device": device,
         "threads": torch.get_num_threads(),
     }
+
+
+def scoring_environment() -> Environment:
+    """What scored an outside system's files; what made them is not known. Needs no torch."""
+    return {
+        "git_commit": None,
+        "mtbench": VERSION,
+        "python": platform.python_version(),
+        "libraries": _versions(("numpy",)),
+        "device": None,
+    }
+
+
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: version for name in names if (version := _version(name))}
 
 
 def _version(name: str) -> str | None:

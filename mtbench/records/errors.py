@@ -6,7 +6,8 @@ import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from mtbench.records.record import ErrorInfo
 
 TRACEBACK_LINES = 12
 _QUOTED = re.compile(r"""(["'])((?:(?:file://)?/(?=\S)|[A-Za-z]:[\\/])(?:(?!\1).)*)\1""")
@@ -14,7 +15,7 @@ _BARE = re.compile(r"""file://[^\s"']+|(?<![\w.~>/])/(?:[^\s"'/]+/)+[^\s"'/]*|(?
 _SOMEONES_HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:[\\/]Users[\\/][^\\/]+[\\/]?")
 
 
-def describe_error(error: BaseException, places: Mapping[Path, str]) -> dict[str, Any]:
+def describe_error(error: BaseException, places: Mapping[Path, str]) -> ErrorInfo:
     """An error as it stands in a record; ``places`` are folders with the short names they get there."""
     lines = [shorten_paths(line.rstrip(), places) for line in traceback.format_exception(error)]
     return {

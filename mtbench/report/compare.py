@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from mtbench.config import parse_value
 from mtbench.errors import UsageError
+from mtbench.records.values import Params
 from mtbench.report.leaderboard import Board, compare_estimates
 from mtbench.report.per_query import QueryScores, align, load_scores
 from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
@@ -101,7 +101,7 @@ def find_row(board: Board, text: str) -> Row:
     raise UsageError(f"{problem}. Write one of:\n    {names}")
 
 
-def _changed(optimizer: str, setting: str) -> dict[str, Any]:
+def _changed(optimizer: str, setting: str) -> Params:
     """What ``tau=4,beta=0.9`` changes of the optimizer's defaults; naming a default changes nothing."""
     named = {key.strip(): parse_value(value) for key, _, value in (p.partition("=") for p in setting.split(",") if p)}
     defaults = default_params([optimizer])[optimizer]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mtbench.records.values import JsonObject
 from mtbench.report.cells import fit_columns, gain, score
 from mtbench.report.compare import Check, Comparison, Line
 from mtbench.report.notes import metric_title
@@ -31,7 +32,7 @@ _HEADERS = (
 )
 
 
-def comparison_dict(comparison: Comparison) -> dict[str, Any]:
+def comparison_dict(comparison: Comparison) -> JsonObject:
     """Plain JSON types; scores are fractions of 1."""
     bare = [dataclasses.replace(row, runs={}) for row in (comparison.first, comparison.second)]
     plain = dataclasses.asdict(dataclasses.replace(comparison, first=bare[0], second=bare[1]))
@@ -41,7 +42,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
     return {"schema": 1, **plain}
 
 
-def checks_dict(row: Row, system: Reported, checks: Sequence[Check]) -> dict[str, Any]:
+def checks_dict(row: Row, system: Reported, checks: Sequence[Check]) -> JsonObject:
     """A comparison with published figures as plain JSON types."""
     plain = [dataclasses.asdict(check) for check in checks]
     return {"schema": 1, "row": row.name, "published": system.system, "source": system.source, "checks": plain}

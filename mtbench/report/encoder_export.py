@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from mtbench.errors import DataError
 
@@ -38,6 +38,16 @@ scores = queries @ passages.T
 Prompts stand before queries only: {prompts}. A passage is `Title: <title> Text: <text>`, and `Text: <text>` without
 a title.
 """
+
+
+class EncoderSettings(TypedDict):
+    """What ``mtbench.json`` in a trained encoder's folder says, as far as it is needed here."""
+
+    pooling: str
+    normalize: NotRequired[bool]
+    separator: str
+    prompts: dict[str, str]
+    query_max_lengths: NotRequired[dict[str, int]]
 
 
 def export_encoder(
@@ -82,24 +92,24 @@ def export_encoder(
     return list(backbones)
 
 
-def _settings(checkpoint: Path) -> dict[str, Any]:
+def _settings(checkpoint: Path) -> EncoderSettings:
     try:
         settings = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"not a trained mtbench encoder: no readable {SETTINGS_FILE}", path=checkpoint) from error
     if settings.get("pooling") not in ("t5", *POOLING):
         raise DataError(f"unknown pooling {settings.get('pooling')!r}", path=checkpoint / SETTINGS_FILE)
-    return dict(settings)
+    return cast("EncoderSettings", settings)
 
 
-def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> None:
+def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if settings["pooling"] == "t5":
         from mtbench.report import first_decoder_state
 
         source = Path(str(first_decoder_state.__file__))
         shutil.copyfile(source, folder / source.name)
-        lengths = settings.get("query_max_lengths") or {}
+        lengths = settings.get("query_max_lengths", {})
         queries = {prompt: lengths.get(task, max_length) for task, prompt in settings["prompts"].items()}
         module = {"max_seq_length": max_length, "separator": settings["separator"], "queries": queries}
         _write(folder / first_decoder_state.SETTINGS_FILE, module)
@@ -124,8 +134,8 @@ def _write_modules(folder: Path, settings: dict[str, Any], max_length: int) -> N
     )
 
 
-def _card(settings: dict[str, Any], title: str, max_length: int) -> str:
-    prompts: dict[str, str] = settings["prompts"]
+def _card(settings: EncoderSettings, title: str, max_length: int) -> str:
+    prompts = settings["prompts"]
     t5 = settings["pooling"] == "t5"
     listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items()) or "this encoder has none"
     return _USAGE.format(

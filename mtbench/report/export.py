@@ -6,11 +6,12 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, get_args
 
 from mtbench.data.tokenizing import separator
 from mtbench.errors import DataError, UnknownNameError, UsageError
-from mtbench.records.files import Loaded, Record, load_records, optimizer_params, read_record
+from mtbench.records.files import Loaded, load_records, read_record
+from mtbench.records.record import CostName, RunRecord, optimizer_params
 from mtbench.report.settings import rerun_command
 from mtbench.storage.store import Store
 
@@ -21,7 +22,9 @@ COLUMNS = (
     "task", "metric", "value", "num_queries", "average", "step_ms", "peak_memory_bytes",
     "optimizer_state_bytes", "total_seconds", "tuning_trials", "git_commit", "finished",
 )  # fmt: skip
-_COSTS = ("step_ms", "peak_memory_bytes", "optimizer_state_bytes", "total_seconds")
+_COSTS: tuple[CostName, ...] = get_args(CostName)
+Line: TypeAlias = dict[str, bool | int | float | str | None]
+"""One line of a table: a value for each of :data:`COLUMNS`."""
 _TEXT = {
     "run_id",
     "status",
@@ -81,12 +84,12 @@ def find_run(results: Path, run: str) -> Loaded:
     return read_record(known[found[0]])
 
 
-def export_model(record: Record, target: Path, store: Store) -> list[Path]:
+def export_model(record: RunRecord, target: Path, store: Store) -> list[Path]:
     """The encoder after the last episode as sentence-transformers folders."""
     from mtbench.model.tokenizer import load_tokenizer
     from mtbench.report.encoder_export import export_encoder
 
-    trained = [stage for stage in record.get("stages", ()) if stage["name"] in ("warmup", "train")]
+    trained = [stage for stage in record["stages"] if stage["name"] in ("warmup", "train")]
     if not trained:
         raise UsageError(f"run {record['run_id']} trained no encoder, so there is none to export")
     checkpoint = _stage_folder(record, trained[-1]["name"], store) / "model"
@@ -100,7 +103,7 @@ def export_model(record: Record, target: Path, store: Store) -> list[Path]:
     return export_encoder(checkpoint, target, separator=sep, max_length=max(limits), title=title)
 
 
-def export_rankings(record: Record, form: str, target: Path, store: Store) -> list[Path]:
+def export_rankings(record: RunRecord, form: str, target: Path, store: Store) -> list[Path]:
     """Rankings of the dev queries, one file a task: ``TASK.trec``, or ``TASK.jsonl`` where the task has gold pages."""
     from mtbench.data.prepared import PreparedSuite
     from mtbench.evaluation.runfiles import write_kilt_predictions, write_trec_run
@@ -108,7 +111,7 @@ def export_rankings(record: Record, form: str, target: Path, store: Store) -> li
 
     if record.get("external"):
         raise UsageError(f"run {record['run_id']} is an outside system: its files were given by its makers")
-    if not record.get("per_query"):
+    if "per_query" not in record:
         raise UsageError(f"run {record['run_id']} has no rankings (status: {record['status']})")
     rankings = _open(record, record["per_query"]["stage"], record["per_query"]["fingerprint"], store) / "rankings"
     suite = PreparedSuite.open(_stage_folder(record, "prepare", store) / "data")
@@ -126,29 +129,29 @@ def export_rankings(record: Record, form: str, target: Path, store: Store) -> li
     return written
 
 
-def flat_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+def flat_rows(records: Iterable[RunRecord]) -> Iterator[Line]:
     """One row per run, task and metric, keys as in :data:`COLUMNS`; a run without results has one row without value."""
     for record in records:
-        spec, cost = record["spec"], record.get("cost") or {}
-        head = {
+        spec, cost = record["spec"], record["cost"]
+        head: Line = {
             "run_id": record["run_id"],
             "status": record["status"],
             "suite": spec["suite"],
             "suite_version": spec.get("suite_version"),
             "profile": spec["profile"],
             "optimizer": spec["optimizer"]["name"],
-            "params": json.dumps(optimizer_params(record), sort_keys=True),
+            "params": json.dumps(optimizer_params(spec), sort_keys=True),
             "seed": spec["seed"],
             "external": bool(record.get("external")),
             "average": record.get("average"),
             **{key: cost.get(key) for key in _COSTS},
-            "tuning_trials": (record.get("tuning") or {}).get("trials"),
-            "git_commit": (record.get("environment") or {}).get("git_commit"),
+            "tuning_trials": record["tuning"]["trials"] if "tuning" in record else None,
+            "git_commit": record["environment"].get("git_commit"),
             "finished": record.get("finished"),
         }
-        scores = [
+        scores: list[Line] = [
             {"task": task, "metric": metric, "value": value, "num_queries": scored.get("num_queries")}
-            for task, scored in (record.get("tasks") or {}).items()
+            for task, scored in record["tasks"].items()
             for metric, value in scored["metrics"].items()
         ]
         for row in scores or [{}]:
@@ -156,7 +159,7 @@ def flat_rows(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
             yield {name: merged.get(name) for name in COLUMNS}
 
 
-def write_table(rows: Iterable[dict[str, Any]], target: Path, form: str) -> Path:
+def write_table(rows: Iterable[Line], target: Path, form: str) -> Path:
     """Write ``rows`` to ``target``, or to ``results.csv`` / ``results.parquet`` below it if it has no such ending.
 
     Numbers are written in full: reading the file gives the same floats.
@@ -175,7 +178,7 @@ def write_table(rows: Iterable[dict[str, Any]], target: Path, form: str) -> Path
     return path
 
 
-def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_parquet(path: Path, rows: list[Line]) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -188,15 +191,15 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
 
 
-def _stage_folder(record: Record, name: str, store: Store) -> Path:
+def _stage_folder(record: RunRecord, name: str, store: Store) -> Path:
     """The folder of the run's last stage called ``name``."""
-    keys = [stage["fingerprint"] for stage in record.get("stages", ()) if stage["name"] == name]
+    keys = [stage["fingerprint"] for stage in record["stages"] if stage["name"] == name]
     if not keys:
         raise UsageError(f"run {record['run_id']} has no stage {name!r} (status: {record['status']})")
     return _open(record, name, keys[-1], store)
 
 
-def _open(record: Record, name: str, key: str, store: Store) -> Path:
+def _open(record: RunRecord, name: str, key: str, store: Store) -> Path:
     built = store.open(name, key)
     if built is None:
         raise DataError(

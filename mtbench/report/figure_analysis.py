@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtbench.errors import UsageError
+from mtbench.records.curves import Analysis, Entropy, Sensitivity
 from mtbench.report.figures import PALETTE, legend_below, line_style, new_figure, styled
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def analysed(board: Board, optimizer: str | None, part: str) -> list[tuple[Row, int, dict[str, Any]]]:
+Part = Literal["sensitivity", "entropy"]
+
+
+def analysed(board: Board, optimizer: str | None, part: Part) -> list[tuple[Row, int, Analysis]]:
     """Rows with an analysis, the seed it is of, and its ``part``; UsageError saying how to make one."""
     found = []
     for row in board.rows:
         if row.kind != "optimizer" or (optimizer and row.optimizer != optimizer):
             continue
         for seed, record in sorted(row.runs.items()):
-            if (record.get("analysis") or {}).get(part):
+            if "analysis" in record and record["analysis"].get(part):
                 found.append((row, seed, record["analysis"]))
                 break
     if not found:
@@ -68,7 +72,7 @@ def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
 def entropy_figure(board: Board, optimizer: str | None) -> Figure:
     """Histogram of the parameters' task entropy with the bins Not Activated and Task Specific; commitment below."""
     runs = analysed(board, optimizer, "entropy")
-    committed = [(row, a["commitment"]) for row, _, a in runs if (a.get("commitment") or {}).get("steps")]
+    committed = [(row, a["commitment"]) for row, _, a in runs if "commitment" in a and a["commitment"]["steps"]]
     figure = new_figure(7.2, 3.4 + (2.4 if committed else 0))
     with styled():
         panels = figure.subplots(2 if committed else 1, 1, squeeze=False, height_ratios=[3, 2] if committed else [1])[
@@ -87,7 +91,7 @@ def entropy_figure(board: Board, optimizer: str | None) -> Figure:
     return figure
 
 
-def _histogram(axes: Axes, parts: Sequence[tuple[Row, dict[str, Any]]]) -> None:
+def _histogram(axes: Axes, parts: Sequence[tuple[Row, Entropy]]) -> None:
     width = 0.8 / len(parts)
     labels: list[str] = []
     skipped = min(int(np.argmax(np.array(part["counts"]) > 0)) for _, part in parts)  # empty below Task Specific
@@ -107,16 +111,18 @@ def _histogram(axes: Axes, parts: Sequence[tuple[Row, dict[str, Any]]]) -> None:
     axes.set(xlabel="entropy over tasks in nats" + _limits(parts[0][1]), ylabel="parameters, percent")
 
 
-def _unit(part: dict[str, Any]) -> str:
+def _unit(part: Sensitivity) -> str:
     """The axis of the sensitivities, with the unit that the analysis names."""
     return str(part.get("unit") or "task-specific sensitivity").replace("theta * g", "θ·g")
 
 
-def _limits(part: dict[str, Any]) -> str:
+def _limits(part: Entropy) -> str:
     """Where the two named bins begin, as far as the analysis says."""
-    limits = part.get("thresholds") or {}
-    named = [("task_specific", "Task Specific: below {} nats"), ("not_activated", "Not Activated: below {} medians")]
-    texts = [text.format(limits[key]) for key, text in named if key in limits]
+    limits, texts = part.get("thresholds", {}), []
+    if "task_specific" in limits:
+        texts.append(f"Task Specific: below {limits['task_specific']} nats")
+    if "not_activated" in limits:
+        texts.append(f"Not Activated: below {limits['not_activated']} medians")
     return "\n" + "; ".join(texts) if texts else ""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtbench.errors import UsageError
-from mtbench.records.files import Record
-from mtbench.report.figures import legend_below, line_style, new_figure, styled
+from mtbench.records.curves import CurveName, EpisodeCurves
+from mtbench.records.record import RunRecord
+from mtbench.report.figures import LineStyle, legend_below, line_style, new_figure, styled
 from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.rows import Row
@@ -41,12 +42,12 @@ def overview_figure(board: Board) -> Figure:
     return figure
 
 
-def _episodes(axes: Axes, row: Row, style: dict[str, Any], band: bool) -> None:
+def _episodes(axes: Axes, row: Row, style: LineStyle, band: bool) -> None:
     by_episode: dict[int, list[float]] = defaultdict(list)
     for seed in row.seeds_done:
-        for entry in row.runs[seed].get("history") or []:
-            if entry.get("average") is not None:
-                by_episode[int(entry["episode"])].append(100 * entry["average"])
+        for entry in row.runs[seed].get("history", []):
+            if entry["average"] is not None:
+                by_episode[entry["episode"]].append(100 * entry["average"])
     episodes = sorted(by_episode)
     if not episodes:
         return
@@ -56,12 +57,12 @@ def _episodes(axes: Axes, row: Row, style: dict[str, Any], band: bool) -> None:
         axes.fill_between(episodes, low, high, color=style["color"], alpha=0.1, lw=0)
 
 
-def _last_losses(axes: Axes, row: Row, style: dict[str, Any]) -> None:
+def _last_losses(axes: Axes, row: Row, style: LineStyle) -> None:
     curves: dict[float, list[float]] = defaultdict(list)
     for seed in row.seeds_done:
         episodes = _training(row.runs[seed])
         if episodes:
-            for losses in (episodes[-1].get("losses") or {}).values():
+            for losses in episodes[-1]["losses"].values():
                 for step, value in zip(episodes[-1]["steps"], losses, strict=True):
                     if value is not None:
                         curves[step].append(value)
@@ -78,7 +79,11 @@ def optimizer_figure(row: Row, seed: int | None = None) -> Figure:
         raise UsageError(f"{row.name} has no finished run{'' if seed is None else f' with seed {seed}'} with curves")
     episodes = _training(record)
     figure = new_figure(7.4, 5.2)
-    panels = (("losses", "loss", False), ("weights", "task weight", False), ("gradient_norms", "gradient norm", True))
+    panels: tuple[tuple[CurveName, str, bool], ...] = (
+        ("losses", "loss", False),
+        ("weights", "task weight", False),
+        ("gradient_norms", "gradient norm", True),
+    )
     with styled():
         grid = figure.subplots(2, 2, sharex=True)
         starts = _starts(episodes)
@@ -101,11 +106,11 @@ def optimizer_figure(row: Row, seed: int | None = None) -> Figure:
     return figure
 
 
-def _training(record: Record) -> list[dict[str, Any]]:
-    return [e for e in (record.get("training") or {}).get("episodes", []) if e.get("steps")]
+def _training(record: RunRecord) -> list[EpisodeCurves]:
+    return [e for e in record["training"]["episodes"] if e["steps"]] if "training" in record else []
 
 
-def _starts(episodes: list[dict[str, Any]]) -> list[float]:
+def _starts(episodes: list[EpisodeCurves]) -> list[float]:
     starts, at = [], 0.0
     for episode in episodes:
         starts.append(at)
@@ -113,22 +118,22 @@ def _starts(episodes: list[dict[str, Any]]) -> list[float]:
     return starts
 
 
-def _by_task(episodes: list[dict[str, Any]], starts: list[float], key: str) -> dict[str, Series]:
+def _by_task(episodes: list[EpisodeCurves], starts: list[float], key: CurveName) -> dict[str, Series]:
     found: dict[str, Series] = {}
     for start, episode in zip(starts, episodes, strict=True):
-        for task, values in (episode.get(key) or {}).items():
+        for task, values in episode[key].items():
             steps, series = found.setdefault(task, ([], []))
             steps.extend(start + s for s in episode["steps"])
             series.extend(np.nan if v is None else v for v in values)
     return found
 
 
-def _conflicts(axes: Axes, episodes: list[dict[str, Any]], starts: list[float]) -> None:
+def _conflicts(axes: Axes, episodes: list[EpisodeCurves], starts: list[float]) -> None:
     steps: list[float] = []
     rates: list[float] = []
     for start, episode in zip(starts, episodes, strict=True):
-        measured = episode.get("conflict_rate") or []
-        at = episode.get("conflict_steps") or episode["steps"]
+        measured = episode.get("conflict_rate", [])
+        at = episode.get("conflict_steps", episode["steps"])
         steps += [start + s for s in at[: len(measured)]]
         rates += [np.nan if r is None else 100 * r for r in measured[: len(at)]]
     axes.set_ylabel("task pairs in conflict, percent")

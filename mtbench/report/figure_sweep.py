@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import UsageError
-from mtbench.records.files import optimizer_params
+from mtbench.records.record import RunRecord, optimizer_params
+from mtbench.records.values import Params
 from mtbench.report.figures import PALETTE, new_figure, styled
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Setting = tuple[dict[str, Any], list[float]]
+Setting = tuple[Params, list[float]]
 """All hyperparameters of a row, and its value for each seed, in percent."""
 
 
@@ -46,23 +47,28 @@ def sweep_figure(board: Board, optimizer: str) -> Figure:
         for panel, (name, line) in zip(axes, lines, strict=False):
             _draw_line(panel, name, line, centre, label)
         for panel, (a, b) in zip(axes[len(lines) :], pairs, strict=True):
-            _draw_grid(figure, panel, a, b, settings, varied, centre, label)
+            _draw_grid(figure, panel, a, b, _grid(settings, a, b, varied, centre), label)
         figure.suptitle(f"{optimizer} on {board.label}, profile {board.profile}", x=0.01, ha="left", fontsize=10)
     return figure
 
 
-def _settings(rows: list[Row], defaults: dict[str, Any]) -> tuple[list[Setting], str]:
+def _settings(rows: list[Row], defaults: Params) -> tuple[list[Setting], str]:
     """Each row's setting and values: those of the slice of train where every run has them, else of dev."""
-    chosen = all((r.runs[s].get("selection") or {}).get("average") is not None for r in rows for s in r.seeds_done)
+    chosen = all(_selection(r.runs[s]) is not None for r in rows for s in r.seeds_done)
     settings = []
     for row in rows:
-        params = {**defaults, **optimizer_params(next(iter(row.runs.values())))}
+        params = {**defaults, **optimizer_params(next(iter(row.runs.values()))["spec"])}
         if chosen:
-            values = [100 * row.runs[s]["selection"]["average"] for s in row.seeds_done]
+            values = [100 * (_selection(row.runs[s]) or 0.0) for s in row.seeds_done]
         else:
             values = [100 * v for v in row.average.seeds.values()]
         settings.append((params, values))
     return settings, "average on the slice of train, percent" if chosen else "average on dev, percent"
+
+
+def _selection(record: RunRecord) -> float | None:
+    """The average on the slice of train."""
+    return record["selection"].get("average") if "selection" in record else None
 
 
 def _varied(settings: list[Setting]) -> list[str]:
@@ -73,7 +79,7 @@ def _varied(settings: list[Setting]) -> list[str]:
     return sorted(name for name, seen in values.items() if len(seen) > 1)
 
 
-def _centre(settings: list[Setting], varied: list[str], defaults: dict[str, Any]) -> dict[str, Any]:
+def _centre(settings: list[Setting], varied: list[str], defaults: Params) -> Params:
     """The setting that lines go through: the defaults where a run has them, else the one most runs share."""
     if all(p in defaults for p in varied) and any(all(s[p] == defaults[p] for p in varied) for s, _ in settings):
         return {p: defaults[p] for p in varied}
@@ -81,21 +87,25 @@ def _centre(settings: list[Setting], varied: list[str], defaults: dict[str, Any]
     return shared
 
 
-def _line(
-    settings: list[Setting], name: str, varied: list[str], centre: dict[str, Any]
-) -> list[tuple[Any, list[float]]]:
+def _line(settings: list[Setting], name: str, varied: list[str], centre: Params) -> list[tuple[Any, list[float]]]:
     others = [p for p in varied if p != name]
     found = [(s[name], v) for s, v in settings if all(s.get(p) == centre[p] for p in others)]
     return sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
 
 
-def _is_grid(settings: list[Setting], a: str, b: str, varied: list[str], centre: dict[str, Any]) -> bool:
+def _is_grid(settings: list[Setting], a: str, b: str, varied: list[str], centre: Params) -> bool:
     """Whether some runs have both ``a`` and ``b`` away from the centre, all else being at it."""
     others = [p for p in varied if p not in (a, b)]
     return any(s[a] != centre[a] and s[b] != centre[b] and all(s[p] == centre[p] for p in others) for s, _ in settings)
 
 
-def _draw_line(axes: Axes, name: str, line: list[tuple[Any, list[float]]], centre: dict[str, Any], label: str) -> None:
+def _grid(settings: list[Setting], a: str, b: str, varied: list[str], centre: Params) -> dict[tuple[Any, Any], float]:
+    """Mean over seeds by the values of ``a`` and ``b``, all else being at the centre."""
+    others = [p for p in varied if p not in (a, b)]
+    return {(s[a], s[b]): float(np.mean(v)) for s, v in settings if all(s[p] == centre[p] for p in others)}
+
+
+def _draw_line(axes: Axes, name: str, line: list[tuple[Any, list[float]]], centre: Params, label: str) -> None:
     values = [v for v, _ in line]
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     logarithmic = numeric and min(values) > 0 and max(values) / min(values) >= 8
@@ -114,18 +124,7 @@ def _draw_line(axes: Axes, name: str, line: list[tuple[Any, list[float]]], centr
     axes.set(xlabel=f"{name} (ring: default; grey: seeds)", ylabel=label)
 
 
-def _draw_grid(
-    figure: Figure,
-    axes: Axes,
-    a: str,
-    b: str,
-    settings: list[Setting],
-    varied: list[str],
-    centre: dict[str, Any],
-    label: str,
-) -> None:
-    others = [p for p in varied if p not in (a, b)]
-    points = {(s[a], s[b]): float(np.mean(v)) for s, v in settings if all(s[p] == centre[p] for p in others)}
+def _draw_grid(figure: Figure, axes: Axes, a: str, b: str, points: dict[tuple[Any, Any], float], label: str) -> None:
     xs, ys = sorted({x for x, _ in points}), sorted({y for _, y in points})
     table = np.array([[points.get((x, y), np.nan) for x in xs] for y in ys])
     image = axes.imshow(table, cmap="cividis", origin="lower", aspect="auto")

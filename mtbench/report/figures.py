@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
 
@@ -74,7 +74,15 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def line_style(index: int) -> dict[str, Any]:
+class LineStyle(TypedDict):
+    """How a line is drawn, as matplotlib takes it."""
+
+    color: str
+    linestyle: str
+    marker: str
+
+
+def line_style(index: int) -> LineStyle:
     """Colour, dash and marker of the n-th line: distinct for 32 lines, also in grey."""
     return {
         "color": PALETTE[index % len(PALETTE)],

@@ -8,6 +8,7 @@ trust_remote_code=True)``.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class FirstDecoderState(nn.Module):
 
     tokenize = preprocess
 
-    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` to the features."""
         ids = features["input_ids"]
         start = torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
@@ -90,14 +91,14 @@ class FirstDecoderState(nn.Module):
         given = {key: options[key] for key in known if options.get(key) is not None}
         if "cache_folder" in given:
             given["cache_dir"] = given.pop("cache_folder")
-        where: dict[str, Any] = {"subfolder": subfolder, **given}
+        where = {"subfolder": subfolder, **given}
         config = AutoConfig.from_pretrained(model_name_or_path, **where)
         model = T5Model.from_pretrained(model_name_or_path, config=config, dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(model_name_or_path, **where)
         return cls(model, tokenizer, **_settings(model_name_or_path, subfolder, given)).eval()
 
 
-def _settings(model_name_or_path: str, subfolder: str, options: dict[str, Any]) -> dict[str, Any]:
+def _settings(model_name_or_path: str, subfolder: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     from transformers.utils import cached_file
 
     file = cached_file(model_name_or_path, SETTINGS_FILE, subfolder=subfolder, **options)

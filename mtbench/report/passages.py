@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mtbench.errors import MtbenchError
-from mtbench.records.files import Record
+from mtbench.records.record import RunRecord
 from mtbench.storage.store import Store
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def describe_moved(comparison: Comparison, store: Store, passages: int = 3) -> N
         moved.second_passages = _top(suite, runs[1], store, moved.task, index, passages)
 
 
-def _open_prepared(runs: list[Record], store: Store) -> PreparedSuite | None:
+def _open_prepared(runs: list[RunRecord], store: Store) -> PreparedSuite | None:
     from mtbench.data.prepared import PreparedSuite
 
     for run in runs:
-        for stage in run.get("stages", []):
+        for stage in run["stages"]:
             folder = store.folder("prepare", stage["fingerprint"])
             if stage["name"] != "prepare" or not folder.is_dir():
                 continue
@@ -54,10 +54,12 @@ def _open_prepared(runs: list[Record], store: Store) -> PreparedSuite | None:
     return None
 
 
-def _top(suite: PreparedSuite, run: Record, store: Store, task: str, index: int, count: int) -> list[str]:
+def _top(suite: PreparedSuite, run: RunRecord, store: Store, task: str, index: int, count: int) -> list[str]:
     from mtbench.retrieval.ranking import Ranking
 
-    reference = run.get("per_query") or {}
+    if "per_query" not in run:
+        return []
+    reference = run["per_query"]
     folder = store.folder(reference["stage"], reference["fingerprint"]) / "rankings" / task
     if not (folder / "indices.npy").is_file():
         return []

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtbench.evaluation.scores import TaskScores, read_scores
-from mtbench.records.files import Record
+from mtbench.records.record import RunSummary
 from mtbench.storage.store import Store
 
 
@@ -25,11 +25,11 @@ class QueryScores:
     """Why a run's scores are not there, in words."""
 
 
-def locate(record: Record, store: Store) -> Path | str:
+def locate(record: RunSummary, store: Store) -> Path | str:
     """The run's file of per-query scores, or why it cannot be used."""
-    reference = record.get("per_query")
-    if not reference:
+    if "per_query" not in record:
         return f"{record['run_id']} refers to no per-query scores"
+    reference = record["per_query"]
     path = store.folder(reference["stage"], reference["fingerprint"]) / reference["file"]
     if not path.is_file():
         return f"{record['run_id']}: its per-query scores are not in the store"
@@ -38,7 +38,7 @@ def locate(record: Record, store: Store) -> Path | str:
     return path
 
 
-def load_scores(runs: Mapping[int, Record], seeds: Sequence[int], metric: str, store: Store) -> QueryScores:
+def load_scores(runs: Mapping[int, RunSummary], seeds: Sequence[int], metric: str, store: Store) -> QueryScores:
     """Scores of ``metric`` for the given seeds; tasks without the metric, or with other queries, are left out."""
     found = QueryScores()
     tables: list[dict[str, TaskScores]] = []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from mtbench.records.files import Loaded, Record
+from mtbench.records.files import Loaded
+from mtbench.records.record import BASELINES, CostName, RunRecord, RunSpec, RunSummary, average, error_type
+from mtbench.records.values import Params
 from mtbench.report.settings import (
-    BASELINES,
     VariantKeys,
     changed_params,
     default_params,
@@ -31,7 +31,7 @@ class Row:
     optimizer: str
     kind: str
     """``optimizer``, ``baseline``, ``external`` or ``reported``."""
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     variant: str = ""
     """How the rest of the configuration differs from the table's; empty for the rows compared with each other."""
     tasks: dict[str, Estimate] = field(default_factory=dict)
@@ -46,8 +46,8 @@ class Row:
     seeds_known: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     source: str = ""
-    runs: dict[int, Record] = field(default_factory=dict, repr=False)
-    """Seed -> record."""
+    runs: dict[int, RunRecord] = field(default_factory=dict, repr=False)
+    """Seed -> record (its summary alone, on boards that were read so)."""
 
     @property
     def name(self) -> str:
@@ -63,11 +63,11 @@ class Group:
     """
 
     key: tuple[str, str, str, str]
-    runs: dict[int, Record] = field(default_factory=dict)
+    runs: dict[int, RunRecord] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | None = None) -> list[Group]:
+def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None = None) -> list[Group]:
     """Usable records grouped by optimizer, non-default parameters and everything else in their specification."""
     records = [item.record for item in loaded if item.usable]
     if defaults is None:
@@ -76,7 +76,7 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
     groups: dict[tuple[str, str, str, str], Group] = {}
     variant_key = VariantKeys()
     for record in records:
-        changed = changed_params(record, defaults)
+        changed = changed_params(record["spec"], defaults)
         setting = json.dumps(changed, sort_keys=True) if changed else "{}"
         optimizer = record["spec"]["optimizer"]
         key = (optimizer["name"], setting, variant_key(record["spec"]), str(optimizer.get("source", "")))
@@ -84,7 +84,7 @@ def group_runs(loaded: Sequence[Loaded], defaults: dict[str, dict[str, Any]] | N
     return _merge_baselines(list(groups.values()))
 
 
-def _add(group: Group, record: Record) -> None:
+def _add(group: Group, record: RunRecord) -> None:
     seed = record["spec"]["seed"]
     other = group.runs.get(seed)
     if other is not None:
@@ -103,7 +103,7 @@ def _merge_baselines(groups: list[Group]) -> list[Group]:
         if kind_of(first) == "optimizer":
             merged.append(group)
             continue
-        figures = json.dumps([first.get("tasks", {}), first["status"]], sort_keys=True)
+        figures = json.dumps([first["tasks"], first["status"]], sort_keys=True)
         known = seen.setdefault((group.key[0], figures), group)
         if known is group:
             merged.append(group)
@@ -127,7 +127,7 @@ def main_variant(groups: Sequence[Group], baseline: str) -> str | None:
     return max(counts, key=lambda v: (counts[v], v in with_baseline, v))
 
 
-def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | None) -> Row:
+def make_row(group: Group, tasks: Sequence[str], metric: str, main: RunSpec | None) -> Row:
     """The row of one group: estimates over the seeds that have every task, reasons for the others.
 
     ``main`` is a spec of the table's configuration, with which the row's own is compared.
@@ -147,7 +147,7 @@ def make_row(group: Group, tasks: Sequence[str], metric: str, main: Record | Non
         "optimizer_state_bytes": _largest(complete, "optimizer_state_bytes"),
         "hours": _scaled(_mean(complete, "total_seconds"), 1 / 3600),
     }
-    trials = [int((r.get("tuning") or {}).get("trials") or 0) for r in group.runs.values()]
+    trials = [int(r["tuning"]["trials"] or 0) if "tuning" in r else 0 for r in group.runs.values()]
     row.trials = max(trials) if kind == "optimizer" else None
     return row
 
@@ -171,7 +171,8 @@ def _fill_scores(row: Row, group: Group, tasks: Sequence[str], metric: str) -> N
     row.notes += [f"seed {seed}: {reason}" for seed, reason in reasons.items()]
     if row.seeds_done:
         row.tasks = {t: estimate({s: values[s][t] for s in row.seeds_done}) for t in tasks}
-        row.average = estimate({s: sum(values[s][t] for t in tasks) / len(tasks) for s in row.seeds_done})
+        means = {seed: average(group.runs[seed]["tasks"], tasks, metric) for seed in row.seeds_done}
+        row.average = estimate({seed: mean for seed, mean in means.items() if mean is not None})
         return
     short = _short_reason(list(group.runs.values()))
     finished = [s for s, r in group.runs.items() if r["status"] == "complete"]
@@ -181,50 +182,50 @@ def _fill_scores(row: Row, group: Group, tasks: Sequence[str], metric: str) -> N
     row.average = Estimate(None, reason=short or "incomplete")
 
 
-def task_values(record: Record, metric: str) -> dict[str, float]:
+def task_values(record: RunSummary, metric: str) -> dict[str, float]:
     """Task name -> value of ``metric``, finite values only."""
     found = {}
-    for task, result in record.get("tasks", {}).items():
+    for task, result in record["tasks"].items():
         value = result["metrics"].get(metric)
         if isinstance(value, int | float) and math.isfinite(value):
             found[task] = float(value)
     return found
 
 
-def _why_unusable(record: Record, values: dict[str, float], tasks: Sequence[str]) -> str | None:
+def _why_unusable(record: RunSummary, values: dict[str, float], tasks: Sequence[str]) -> str | None:
     if record["status"] != "complete":
-        error = record.get("error") or {}
-        message = str(error.get("message") or "").splitlines()
-        detail = ": ".join(part for part in (error.get("type"), message[0] if message else "") if part)
+        error = record["error"]
+        message = str(error.get("message") or "").splitlines() if error else []
+        detail = ": ".join(part for part in (error_type(record), message[0] if message else "") if part)
         return f"{record['status']}{f' ({detail[:160]})' if detail else ''}"
     missing = [t for t in tasks if t not in values]
     return f"no result for {', '.join(missing)}, so no average" if missing else None
 
 
-def _short_reason(records: Sequence[Record]) -> str | None:
+def _short_reason(records: Sequence[RunSummary]) -> str | None:
     """What a cell says when no run of the row finished: ``failed: RunError``, ``running``, ``interrupted``."""
     statuses = {r["status"] for r in records}
     if "complete" in statuses:
         return None
     for status in ("failed", "interrupted", "running"):
         if status in statuses:
-            errors = [(r.get("error") or {}).get("type") for r in records if r["status"] == status]
+            errors = [error_type(r) for r in records if r["status"] == status]
             kind = next((e for e in errors if e), None)
             return f"{status}: {kind}" if kind else status
     return None
 
 
-def _costs(records: Sequence[Record], key: str) -> list[float]:
-    values = [(r.get("cost") or {}).get(key) for r in records]
+def _costs(records: Sequence[RunSummary], key: CostName) -> list[float]:
+    values = [r["cost"].get(key) for r in records]
     return [float(v) for v in values if isinstance(v, int | float)]
 
 
-def _mean(records: Sequence[Record], key: str) -> float | None:
+def _mean(records: Sequence[RunSummary], key: CostName) -> float | None:
     values = _costs(records, key)
     return sum(values) / len(values) if values else None
 
 
-def _largest(records: Sequence[Record], key: str) -> float | None:
+def _largest(records: Sequence[RunSummary], key: CostName) -> float | None:
     return max(_costs(records, key), default=None)
 
 
@@ -240,9 +241,9 @@ def task_titles(loaded: Sequence[Loaded], metric: str) -> tuple[dict[str, str], 
     titles: dict[str, str] = {}
     defined: dict[str, bool] = defaultdict(bool)
     usable = (i.record for i in loaded if i.usable)
-    ordered = sorted(usable, key=lambda r: (kind_of(r) != "optimizer", -len(r.get("tasks", {}))))
+    ordered = sorted(usable, key=lambda r: (kind_of(r) != "optimizer", -len(r["tasks"])))
     for record in ordered:
-        for name, task in record.get("tasks", {}).items():
+        for name, task in record["tasks"].items():
             titles.setdefault(name, task.get("title") or name)
             defined[name] |= metric in task["metrics"]
     return {n: t for n, t in titles.items() if defined[n]}, [n for n in titles if not defined[n]]

@@ -6,34 +6,32 @@ name the difference.
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import json
 import shlex
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
 
 from mtbench.errors import MtbenchError
-from mtbench.records.files import Record, optimizer_params
+from mtbench.records.record import BASELINES, RunSpec, RunSummary, optimizer_params
+from mtbench.records.values import JsonObject, Params
 
-if TYPE_CHECKING:
-    from mtbench.registry import Entry
+Flat: TypeAlias = JsonObject
+"""Settings by dotted keys: ``train.lr``."""
 
-BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
-"""Records that no optimizer made: name -> how tables call them."""
+RunKind = Literal["optimizer", "baseline", "external"]
 
 _NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit"})
 
 
-def kind_of(record: Record) -> str:
+def kind_of(record: RunSummary) -> RunKind:
     """``baseline``, ``external`` or ``optimizer``."""
     if record.get("external"):
         return "external"
     return "baseline" if record["spec"]["optimizer"]["name"] in BASELINES else "optimizer"
 
 
-def default_params(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def default_params(names: Iterable[str]) -> dict[str, Params]:
     """Name -> defaults of the registered optimizers ``names``, read from their sources (a table needs no torch).
 
     Empty for one that is not installed any more; a default that is not written as a literal is left out.
@@ -44,43 +42,26 @@ def default_params(names: Iterable[str]) -> dict[str, dict[str, Any]]:
         known = entries("optimizer")
     except MtbenchError:  # a broken plugin must not hide the results of the others
         known = {}
-    return {name: _declared_defaults(known[name]) if name in known else {} for name in names}
+    return {name: dict(known[name].defaults) if name in known else {} for name in names}
 
 
-def _declared_defaults(entry: Entry) -> dict[str, Any]:
-    if entry.file is None:
-        return {}
-    found: dict[str, Any] = {"scale": "mean"}
-    for node in ast.parse(entry.file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and node.name == entry.class_name:
-            for item in node.body:
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value:
-                    with contextlib.suppress(ValueError):
-                        found[item.target.id] = _literal_default(item.value)
-    return found
+def changed_params(spec: RunSpec, defaults: Mapping[str, Params]) -> Params:
+    """The hyperparameters that differ from the optimizer's defaults (``defaults``: name -> defaults)."""
+    known = defaults.get(spec["optimizer"]["name"], {})
+    return {k: v for k, v in sorted(optimizer_params(spec).items()) if k not in known or known[k] != v}
 
 
-def _literal_default(node: ast.expr) -> Any:
-    """The default in ``hyper(2.0, ...)``, ``reset_field()`` or a plain literal; ValueError for anything else."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id == "reset_field":
-            return True
-        if node.func.id == "hyper" and node.args:
-            return ast.literal_eval(node.args[0])
-    return ast.literal_eval(node)
-
-
-def changed_params(record: Record, defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The parameters of a record that differ from its optimizer's defaults (``defaults``: name -> defaults)."""
-    known = defaults.get(record["spec"]["optimizer"]["name"], {})
-    return {k: v for k, v in sorted(optimizer_params(record).items()) if k not in known or known[k] != v}
-
-
-def variant_of(spec: Record) -> dict[str, Any]:
+def variant_of(spec: RunSpec) -> Flat:
     """Everything in ``spec`` that must be equal for two runs to be comparable, flattened to dotted keys."""
+    rest, config = _compared(spec)
+    return flatten({**rest, **config})
+
+
+def _compared(spec: RunSpec) -> tuple[JsonObject, JsonObject]:
+    """The part of ``spec`` that belongs to the configuration, without and with its settings."""
     rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
     config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
-    return flatten({**rest, **config})
+    return rest, config
 
 
 class VariantKeys:
@@ -90,13 +71,11 @@ class VariantKeys:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[list[Any], str]] = deque(maxlen=8)
+        self._recent: deque[tuple[tuple[JsonObject, JsonObject], str]] = deque(maxlen=8)
 
-    def __call__(self, spec: Record) -> str:
+    def __call__(self, spec: RunSpec) -> str:
         """The key of one specification."""
-        rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
-        config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
-        parts = [rest, config]
+        parts = _compared(spec)
         for known, key in self._recent:
             if known == parts:
                 return key
@@ -105,36 +84,35 @@ class VariantKeys:
         return key
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: JsonObject, prefix: str = "") -> Flat:
     """Nested dictionaries as one dictionary with dotted keys."""
-    if not isinstance(value, dict):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
+    flat: Flat = {}
     for key, inner in value.items():
-        flat.update(flatten(inner, f"{prefix}.{key}" if prefix else str(key)))
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat.update(flatten(inner, name) if isinstance(inner, dict) else {name: inner})
     return flat
 
 
-def describe_difference(variant: dict[str, Any], main: dict[str, Any], most: int = 3) -> str:
+def describe_difference(variant: Flat, main: Flat, most: int = 3) -> str:
     """``train.lr=5e-06, model.kind=bert``: how ``variant`` differs from ``main``, shortened to ``most`` keys."""
     keys = sorted(k for k in {*variant, *main} if variant.get(k) != main.get(k))
     named = [f"{k}={show_value(variant.get(k, 'unset'))}" for k in keys[:most]]
     return ", ".join(named) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def describe_params(params: dict[str, Any]) -> str:
+def describe_params(params: Params) -> str:
     """``tau=4, beta=0.9``; empty for no parameters."""
     return ", ".join(f"{k}={show_value(v)}" for k, v in params.items())
 
 
-def rerun_command(spec: Record) -> str:
+def rerun_command(spec: RunSpec) -> str:
     """The command that computes a run anew, with every setting in which it differs from its profile."""
     from mtbench.config import build_config, load_profile
 
     name = "naive" if spec["optimizer"]["name"] in BASELINES else spec["optimizer"]["name"]
     words = ["mtbench", "run", "--rerun", "all", "--optimizer", name, "--suite", spec["suite"]]
     words += ["--profile", spec["profile"], "--seeds", str(spec["seed"])]
-    changed = changed_params({"spec": spec}, default_params([name])) if name == spec["optimizer"]["name"] else {}
+    changed = changed_params(spec, default_params([name])) if name == spec["optimizer"]["name"] else {}
     try:
         base = build_config(load_profile(spec["profile"]), "profile").model_dump(mode="json")
     except MtbenchError:  # a file that is not here

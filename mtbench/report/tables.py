@@ -6,8 +6,9 @@ import csv
 import dataclasses
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mtbench.records.values import JsonObject
 from mtbench.report.cells import Column, caption, cell, columns, fit_columns, why
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
@@ -75,7 +76,7 @@ def to_csv(board: Board) -> str:
     return out.getvalue()
 
 
-def _csv_row(row: Row) -> dict[str, Any]:
+def _csv_row(row: Row) -> dict[str, object]:
     gain = row.gain or Difference(None)
     return {
         "method": row.label,
@@ -109,7 +110,7 @@ def _number_or_reason(estimate: Estimate) -> float | str:
     return estimate.mean if estimate.mean is not None else estimate.reason or "missing"
 
 
-def to_dict(board: Board) -> dict[str, Any]:
+def to_dict(board: Board) -> JsonObject:
     """The board as plain JSON types; scores are fractions of 1."""
     bare = dataclasses.replace(board, rows=[dataclasses.replace(row, runs={}) for row in board.rows])
     plain = dataclasses.asdict(bare)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtbench.errors import DataError
-from mtbench.records.files import write_atomically
 from mtbench.report.leaderboard import Board
 from mtbench.report.tables import FORMATS, render, to_markdown
+from mtbench.storage.atomic import write_text
 
 
 def write_board(board: Board, results: Path, readme: Path | None = None) -> list[Path]:
@@ -20,7 +20,7 @@ def write_board(board: Board, results: Path, readme: Path | None = None) -> list
     for format, suffix in FORMATS.items():
         if format != "terminal":
             path = folder / f"{stem}-{own}.{suffix}"
-            write_atomically(path, render(board, format))
+            write_text(path, render(board, format))
             written.append(path)
     if readme is not None and readme.is_file() and update_block(readme, board):
         written.append(readme)
@@ -51,5 +51,5 @@ def update_block(readme: Path, board: Board) -> bool:
     block = f"{begin}\n\n{to_markdown(board)}\n{end}"
     if "\r\n" in text:
         block = block.replace("\n", "\r\n")
-    write_atomically(readme, text[:start] + block + text[stop + len(end) :])
+    write_text(readme, text[:start] + block + text[stop + len(end) :])
     return True

@@ -154,13 +154,13 @@ def test_an_interrupted_driver_says_so_and_the_same_command_goes_on(
 
 def test_a_run_that_the_scheduler_stopped_says_so(local: Local, tmp_path: Path) -> None:
     from mtbench.execution.ray.driver import Driver
-    from mtbench.pipeline.assemble import skeleton
+    from mtbench.pipeline.assemble import begin
     from mtbench.records.files import write_record
 
     planned = plan_runs(tiny_matrix(("tsage",)), PlanOptions(local.store, tmp_path / "results", rerun="all"))
     driver = Driver(planned, ExecutionOptions("ray", scheduler="asha"), Share(1, 1, 0), Reporter(quiet=True))
     [unit] = driver.queue.units.values()
-    write_record(driver.outbox, skeleton(unit.job.plan, unit.job.run_id, "running", "2026-01-01T00:00:00+00:00"))
+    write_record(driver.outbox, begin(unit.job.plan))
     driver.ended(unit, None)
     [record] = driver.records.values()
     assert record["status"] == "interrupted" and record["error"]["type"] == "Stopped"

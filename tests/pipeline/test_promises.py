@@ -1,7 +1,7 @@
 """Run ids and fingerprints are promises: the commands that made the committed records plan the same runs today.
 
-Nothing is trained. A stage that is found by another fingerprint would be computed again, and a run with another id would
-leave its record behind: both are what a change of the code must not do unless it says so.
+Nothing is trained. A stage with another fingerprint would be computed again, and a run with another id would leave its
+record behind: both are what a change of the code must not do unless it says so.
 """
 
 from __future__ import annotations

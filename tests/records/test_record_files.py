@@ -12,13 +12,8 @@ from typing import Any
 import pytest
 from synthetic_records import family, make_record, make_spec, write_all
 
-from mtbench.records.files import (
-    load_records,
-    read_record,
-    record_path,
-    run_id,
-    write_record,
-)
+from mtbench.records.files import load_records, read_record, write_record
+from mtbench.records.identity import record_path, run_id
 from mtbench.report.leaderboard import load_board
 
 DATA = Path(__file__).parents[1] / "data" / "records"
@@ -229,5 +224,5 @@ def test_an_older_schema_is_upgraded_step_by_step(tmp_path: Path, monkeypatch: p
     def rename(record: dict) -> dict:
         return {**{k: v for k, v in record.items() if k != "state"}, "status": record["state"], "schema": 0}
 
-    monkeypatch.setattr("mtbench.records.files._UPGRADES", {-1: rename, 0: lambda record: {**record, "schema": 1}})
+    monkeypatch.setattr("mtbench.records.checking._UPGRADES", {-1: rename, 0: lambda record: {**record, "schema": 1}})
     assert read_record(path).record == make_record()

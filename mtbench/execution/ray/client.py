@@ -17,7 +17,8 @@ from mtbench.execution.planned import PlannedRuns, RunPlanner
 from mtbench.execution.progress import Reporter
 from mtbench.execution.ray.messages import Experiment
 from mtbench.pipeline.request import RunRequest
-from mtbench.records.files import Record, write_record
+from mtbench.records.files import write_record
+from mtbench.records.record import RunRecord
 
 if TYPE_CHECKING:
     from ray.util.queue import Queue
@@ -37,7 +38,7 @@ class FarReporter(Reporter):
         self._queue.put(text)
 
 
-def run_on_cluster(planned: PlannedRuns, options: ExecutionOptions, reporter: Reporter) -> list[Record]:
+def run_on_cluster(planned: PlannedRuns, options: ExecutionOptions, reporter: Reporter) -> list[RunRecord]:
     """The records of the jobs that wait. Ray's client must be connected."""
     import ray
     from ray.util.queue import Queue
@@ -54,7 +55,7 @@ def run_on_cluster(planned: PlannedRuns, options: ExecutionOptions, reporter: Re
         while not ray.wait([future], timeout=POLL)[0]:
             _show(queue, reporter)
         _show(queue, reporter)
-        records: list[Record] = ray.get(future)
+        records: list[RunRecord] = ray.get(future)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, MtbenchError):
             raise error.cause from None
@@ -74,7 +75,7 @@ def _show(queue: Queue, reporter: Reporter) -> None:
         reporter.line(text)
 
 
-def _drive(experiment: Experiment, queue: Queue) -> list[Record]:
+def _drive(experiment: Experiment, queue: Queue) -> list[RunRecord]:
     """On the cluster: plan the requests again over the shared store and run them."""
     import shutil
     import uuid

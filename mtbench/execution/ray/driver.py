@@ -11,12 +11,13 @@ import uuid
 from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
-from mtbench.execution.ray.messages import ErrorReport, UnitConfig, UnitReport
+from mtbench.execution.ray.messages import UnitConfig, UnitReport
 from mtbench.execution.ray.selection import no_score
 from mtbench.execution.ray.share import Share
 from mtbench.execution.schedule import Unit, UnitQueue, make_units
-from mtbench.pipeline.assemble import skeleton
-from mtbench.records.files import Record, write_record
+from mtbench.pipeline.assemble import begin
+from mtbench.records.files import as_stored, write_record
+from mtbench.records.record import ErrorInfo, RunRecord
 
 
 class Driver:
@@ -30,10 +31,10 @@ class Driver:
         self.store = planned.store.root.resolve()
         self.outbox = self.store / "ray" / f"{self.name}-records"
         """Where workers leave records."""
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, RunRecord] = {}
         self.refusal: str | None = None
         """Why the scheduler cannot work: no unit starts any more."""
-        self._errors: dict[int, ErrorReport] = {}
+        self._errors: dict[int, ErrorInfo] = {}
 
     def next_config(self) -> UnitConfig | None:
         """What the next worker gets; None if no unit can start now."""
@@ -72,7 +73,7 @@ class Driver:
         if report.get("unscored") and self.options.scheduler != "none":
             self.refusal = no_score(unit.job.plan.run.suite.metric, report["unscored"])
 
-    def ended(self, unit: Unit, error: ErrorReport | None) -> None:
+    def ended(self, unit: Unit, error: ErrorInfo | None) -> None:
         """A unit is done, or failed for good: its record is written, and those of runs that cannot start now."""
         self.reporter.gone(unit.number)
         if self.refusal is not None:
@@ -87,23 +88,24 @@ class Driver:
             if other.is_run:
                 self._take_record(other, error)
 
-    def _take_record(self, unit: Unit, error: ErrorReport | None) -> None:
+    def _take_record(self, unit: Unit, error: ErrorInfo | None) -> None:
         record = self._left_by_worker(unit.job)
         if error is not None and record["status"] != "complete":
-            record.update(status="failed", error=record["error"] or error)
-            self.reporter.run_failed(unit.label, record["error"]["message"])
+            failure = record["error"] or error
+            record["status"], record["error"] = "failed", failure
+            self.reporter.run_failed(unit.label, failure["message"])
         elif record["status"] == "running":
             message = "stopped by the scheduler: others were ahead on the slice of train"
-            record.update(status="interrupted", error={"type": "Stopped", "message": message, "traceback": []})
+            record["status"] = "interrupted"
+            record["error"] = {"type": "Stopped", "message": message, "traceback": []}
             self.reporter.line(f"      {unit.label}: {message}")
         else:
             self.reporter.run_finished(unit.label, record)
-        self.records[unit.job.run_id] = record
+        self.records[unit.job.run_id] = as_stored(self.planned.results, record)
         write_record(self.planned.results, record)
 
-    def _left_by_worker(self, job: Job) -> Record:
-        started = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-        return job.record_in(self.outbox) or skeleton(job.plan, job.run_id, "running", started)
+    def _left_by_worker(self, job: Job) -> RunRecord:
+        return job.record_in(self.outbox) or begin(job.plan)
 
     def interrupted(self) -> None:
         """Say so in the records of the runs that were under way."""

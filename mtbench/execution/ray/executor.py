@@ -7,7 +7,7 @@ from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
 from mtbench.execution.ray.connect import join_cluster, keep_quiet, start_ray
-from mtbench.records.files import Record
+from mtbench.records.record import RunRecord
 
 
 class RayExecutor(Executor):
@@ -17,7 +17,7 @@ class RayExecutor(Executor):
         super().__init__(reporter)
         self.options = options
 
-    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[Record]:
+    def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[RunRecord]:
         """See :class:`Executor`; UsageError if there is no cluster at the address, or it can never hold a run."""
         keep_quiet()
         import ray
@@ -37,7 +37,7 @@ class RayExecutor(Executor):
         finally:
             ray.shutdown()
 
-    def _run_connected(self, planned: PlannedRuns) -> list[Record]:
+    def _run_connected(self, planned: PlannedRuns) -> list[RunRecord]:
         from mtbench.execution.ray.experiment import run_experiment
 
         return run_experiment(planned, self.options, self.reporter)

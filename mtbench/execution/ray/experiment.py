@@ -19,19 +19,19 @@ from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import PlannedRuns
 from mtbench.execution.progress import Reporter
 from mtbench.execution.ray.driver import Driver
-from mtbench.execution.ray.messages import ErrorReport, UnitReport
+from mtbench.execution.ray.messages import UnitReport
 from mtbench.execution.ray.selection import check_scored
 from mtbench.execution.ray.share import share_of
 from mtbench.execution.ray.worker import run_trial
 from mtbench.execution.schedule import Unit
 from mtbench.records.errors import shorten_paths
-from mtbench.records.files import Record
+from mtbench.records.record import ErrorInfo, RunRecord
 
 RETRIES = 3
 """Restarts of a unit whose worker died or raised what has no name."""
 
 
-def run_experiment(planned: PlannedRuns, options: ExecutionOptions, reporter: Reporter) -> list[Record]:
+def run_experiment(planned: PlannedRuns, options: ExecutionOptions, reporter: Reporter) -> list[RunRecord]:
     """The records of the jobs that wait; shared stages are computed once and first.
 
     UsageError if the cluster can never hold a run, ConfigError if the scheduler gets no scores, KeyboardInterrupt
@@ -111,7 +111,7 @@ class Watcher(tune.Callback):
         self._driver.ended(self._unit(trial), _error_of(trial, self._driver.store))
 
 
-def _error_of(trial: Trial, root: Path) -> ErrorReport:
+def _error_of(trial: Trial, root: Path) -> ErrorInfo:
     """From the text that Tune keeps (its pickled form is not read)."""
     try:
         text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""

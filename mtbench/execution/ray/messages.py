@@ -6,14 +6,7 @@ from collections.abc import Callable
 from typing import TypedDict
 
 from mtbench.execution.progress import StageReport
-
-
-class ErrorReport(TypedDict):
-    """What stopped a unit, as it stands in a record."""
-
-    type: str
-    message: str
-    traceback: list[str]
+from mtbench.records.record import ErrorInfo
 
 
 class UnitConfig(TypedDict):
@@ -44,7 +37,7 @@ class UnitReport(StageReport, total=False):
     episode: int
     selection: float
     unscored: list[str]
-    failed: ErrorReport
+    failed: ErrorInfo
 
 
 Report = Callable[[UnitReport], None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mtbench.errors import ConfigError
 from mtbench.execution.planned import PlannedRuns
-from mtbench.pipeline.assemble import _average as average
+from mtbench.records.record import average
 from mtbench.storage.store import Built
 from mtbench.suite import Suite
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import cast
 
 from ray import tune
 
 from mtbench.errors import ConfigError, MtbenchError, RunError
-from mtbench.execution.ray.messages import ErrorReport, Report, UnitConfig, UnitReport
+from mtbench.execution.ray.messages import Report, UnitConfig, UnitReport
 from mtbench.execution.ray.ranks import run_with_ranks
 from mtbench.execution.ray.selection import selection_score, unscored_tasks
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
-from mtbench.pipeline.runner import build_stage, carry_out
+from mtbench.pipeline.runner import build_stage, run_plan
 from mtbench.records.errors import describe_error
-from mtbench.records.files import run_id, write_record
+from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files
 from mtbench.storage.store import Store
 from mtbench.suite import Suite
@@ -57,19 +56,13 @@ def run_unit(config: UnitConfig, report: Report) -> None:
         if config["stages"]:
             _build_stages(plan, set(config["stages"]), store, listener)
         else:
-            folder = Path(config["records"])
-            carry_out(
-                plan,
-                config["run_id"],
-                store,
-                lambda record: write_record(folder, record),
-                until=config["until"],
-                listener=listener,
-            )
+            ended = run_plan(plan, store, Path(config["records"]), until=config["until"], listener=listener)
+            if ended.error is not None:
+                raise ended.error
     except MtbenchError as error:
         if _may_pass(error):
             raise
-        report({"failed": cast("ErrorReport", describe_error(error, {root: "<store>"}))})
+        report({"failed": describe_error(error, {root: "<store>"})})
 
 
 def _may_pass(error: MtbenchError) -> bool:

@@ -1,0 +1,133 @@
+"""The long parts of a record: what was logged while training, and the analysis of the trained encoder.
+
+Every number may be None where it was not finite or not logged. Tables need none of this; figures do.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+from mtbench.records.values import Number, Params
+
+ByTask = dict[str, list[float | None]]
+"""Task name -> a value for each logged step."""
+
+
+class TrainingSummary(TypedDict):
+    """The totals of one warm-up or episode."""
+
+    optimizer: str
+    params: Params
+    steps: int
+    skipped_steps: int
+    """Steps without an update, because a loss or gradient was not finite."""
+    clipped_share: float
+    solver_fallbacks: int
+    drawn_negatives: int
+    """Negatives drawn at random where too few were mined."""
+    update_digest: str
+    """Of the norms of the first updates: equal for two methods that do the same."""
+    optimizer_state_bytes: int
+    num_parameters: int
+    phase_ms: dict[str, float]
+    """Median milliseconds by phase of a step."""
+    step_ms: float
+    peak_memory_bytes: int
+    task_batch_sizes: dict[str, int]
+    final_report: dict[str, Number]
+    """What the optimizer's ``report()`` says of the last step."""
+    ranks: NotRequired[int]
+    sharded: NotRequired[bool]
+
+
+class Cosines(TypedDict):
+    """Mean pairwise cosines of the task gradients: ``mean[i][j]`` of ``tasks[i]`` and ``tasks[j]``."""
+
+    tasks: list[str]
+    mean: list[list[float]]
+
+
+class EpisodeCurves(TypedDict):
+    """One warm-up (episode 0) or episode: its totals, and values at the logged ``steps``."""
+
+    episode: int
+    summary: TrainingSummary
+    optimizer: str
+    skipped_steps: int
+    clipped_share: float
+    solver_fallbacks: int
+    update_digest: str
+    steps: list[int]
+    losses: ByTask
+    weights: ByTask
+    gradient_norms: ByTask
+    norm_before_clip: list[float | None]
+    norm_after_clip: list[float | None]
+    conflict_steps: NotRequired[list[int]]
+    conflict_rate: NotRequired[list[float | None]]
+    """Share of task pairs whose gradients have a negative cosine, at ``conflict_steps``."""
+    cosines: NotRequired[Cosines]
+
+
+CurveName = Literal["losses", "weights", "gradient_norms"]
+
+
+class Training(TypedDict):
+    """All episodes in their order."""
+
+    episodes: list[EpisodeCurves]
+
+
+class HistoryEntry(TypedDict):
+    """The suite's metric on dev after one episode (0: after the warm-up)."""
+
+    episode: int
+    average: float | None
+    tasks: dict[str, float | None]
+
+
+class Sensitivity(TypedDict):
+    """Density of the parameters' sensitivity by task over ``bins``."""
+
+    tasks: list[str]
+    bins: list[float]
+    unit: NotRequired[str]
+    density: dict[str, list[float]]
+
+
+class Thresholds(TypedDict, total=False):
+    """Where the named bins of the entropy begin."""
+
+    task_specific: float
+    not_activated: float
+    committed: float
+
+
+class Entropy(TypedDict):
+    """Histogram of the parameters' entropy over tasks, with the two bins that are named."""
+
+    bins: list[float]
+    unit: NotRequired[str]
+    counts: list[int]
+    not_activated: int
+    task_specific: int
+    task_specific_by_task: NotRequired[dict[str, int]]
+    parameters: NotRequired[int]
+    thresholds: NotRequired[Thresholds]
+
+
+class Commitment(TypedDict):
+    """Share of coordinates that one task has taken over, by step; empty for methods that do not report it."""
+
+    steps: list[int]
+    rate: list[float]
+
+
+class Analysis(TypedDict):
+    """What the stage ``analyze`` found."""
+
+    sensitivity: Sensitivity
+    entropy: Entropy
+    committed_share: NotRequired[float]
+    medians: NotRequired[dict[str, float]]
+    commitment: NotRequired[Commitment]
