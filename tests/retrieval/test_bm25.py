@@ -135,7 +135,7 @@ def test_a_search_goes_on_without_its_processes(tmp_path: Path, monkeypatch: pyt
     expected = search_bm25(tmp_path, ["river stone"] * 5, 6, ranks(30), workers=1)
     monkeypatch.setattr(bm25_search, "WORTHWHILE", 0)
     monkeypatch.setattr(bm25_search, "_search_part", _end)  # what a worker is told to do
-    with pytest.warns(UserWarning, match="one searches alone"):
+    with pytest.warns(UserWarning, match="one process goes on alone"):
         assert_equal(search_bm25(tmp_path, ["river stone"] * 5, 6, ranks(30), workers=2), expected)
 
 
