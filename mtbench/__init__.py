@@ -45,13 +45,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load public names on first use: ``import mtbench`` and the command line's help need no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mtbench' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # for a type checker a name that is not public does not exist
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        """Load public names on first use: ``import mtbench`` and the command line's help need no torch."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'mtbench' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
