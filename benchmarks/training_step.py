@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mtbench.allocator import keep_freed_memory
 from mtbench.config import build_config
 from mtbench.data.negatives import Negatives
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.tokenizer import train_tokenizer
-from mtbench.pipeline.context import keep_freed_memory
 from mtbench.registry import entries, get_optimizer
 from mtbench.training.batches import BatchOrder
 from mtbench.training.examples import TaskExamples

@@ -17,6 +17,8 @@ import importlib.util
 import os
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +49,8 @@ _BASES = {
     "suite": {"SuiteDefinition"},
 }
 PLUGIN_VARIABLE = "MTBENCH_PLUGINS"
+_files: list[str] = []
+"""Plugin files that this process was told of, beside those that the variable names."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,8 @@ def lookup(kind: Kind, name: str) -> Entry:
     return known[name]
 
 
-def add_plugin_files(files: list[str]) -> None:
-    """Make plugin files known to this process and the ones it starts. PluginError for a file that cannot be one."""
-    known = [p for p in os.environ.get(PLUGIN_VARIABLE, "").split(os.pathsep) if p]
+def add_plugin_files(files: Sequence[str]) -> None:
+    """Make plugin files known to this process. PluginError for a file that cannot be one."""
     for file in files:
         path = str(expanded(file).resolve())
         if not _read(Path(path), "optimizer") and not _read(Path(path), "suite"):
@@ -139,9 +142,23 @@ def add_plugin_files(files: list[str]) -> None:
                 f"{', '.join(sorted(_BASES['optimizer'] | _BASES['suite']))} and sets `name`.\n"
                 "  Start from: mtbench new optimizer NAME"
             )
-        if path not in known:
-            known.append(path)
-    os.environ[PLUGIN_VARIABLE] = os.pathsep.join(known)
+        if path not in plugin_files():
+            _files.append(path)
+
+
+def plugin_files() -> list[str]:
+    """Files that are known as plugins: those of the variable ``MTBENCH_PLUGINS``, then those that were added."""
+    return [p for p in os.environ.get(PLUGIN_VARIABLE, "").split(os.pathsep) if p] + _files
+
+
+@contextmanager
+def plugins_as_they_were() -> Iterator[None]:
+    """Files that are added inside are forgotten at the end."""
+    before = list(_files)
+    try:
+        yield
+    finally:
+        _files[:] = before
 
 
 def builtin_folder(kind: Kind) -> Path:
@@ -163,8 +180,7 @@ def _from_folder(kind: Kind) -> list[Entry]:
 
 
 def _from_files(kind: Kind) -> list[Entry]:
-    listed = [p for p in os.environ.get(PLUGIN_VARIABLE, "").split(os.pathsep) if p]
-    return [e for p in listed for e in _read(Path(p), kind)]
+    return [e for p in plugin_files() for e in _read(Path(p), kind)]
 
 
 @functools.lru_cache

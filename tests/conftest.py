@@ -11,7 +11,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,21 +18,12 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _floating_point_as_it_was() -> Iterator[None]:
-    """A run flushes denormal numbers to zero in its whole process; the next test gets them back."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
-
-
-@pytest.fixture(autouse=True)
 def _plugins_as_they_were() -> Iterator[None]:
     """``--plugin`` makes a file known to the whole process, and a test's own are gone for the next."""
-    before = os.environ.get("MTBENCH_PLUGINS")
-    yield
-    os.environ.pop("MTBENCH_PLUGINS", None)
-    if before is not None:
-        os.environ["MTBENCH_PLUGINS"] = before
+    from mtbench.registry import plugins_as_they_were
+
+    with plugins_as_they_were():
+        yield
 
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

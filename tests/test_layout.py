@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"version", "errors", "hyperparameters", "suite", "registry", "config", "processes", "optim", "storage", "records"},
+    {
+        "errors",
+        "hyperparameters",
+        "suite",
+        "registry",
+        "config",
+        "allocator",
+        "processes",
+        "optim",
+        "storage",
+        "version",
+        "records",
+    },
     {"data", "model", "worlds"},
     {"training", "retrieval", "evaluation"},
     {"pipeline"},

@@ -139,6 +139,9 @@ def _interrupted(arguments: list[str]) -> int:
 
 def entry() -> None:
     """The console script."""
+    from mtbench.allocator import keep_freed_memory
+
+    keep_freed_memory()
     code = main()
     try:
         sys.stdout.flush()

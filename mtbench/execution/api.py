@@ -11,6 +11,7 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions, Rerun
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
+from mtbench.pipeline.computing import caller_as_it_was
 from mtbench.records.record import BASELINES, RunRecord
 from mtbench.storage.places import expanded
 
@@ -40,6 +41,7 @@ def run(
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for a user's mistake before any work; a
     run that fails has ``status`` ``failed`` in its record. Calls from several threads wait for each other.
+    The process stays as it was: threads, random states, environment, and ``plugins`` are forgotten at the end.
     """
     matrix = RunMatrix(
         [optimizer] if isinstance(optimizer, str) else list(optimizer),
@@ -53,7 +55,7 @@ def run(
         tuple(baselines),
     )
     options = PlanOptions(store, results, rerun, until)
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, caller_as_it_was():
         return LocalExecutor(reporter or Reporter(quiet=True)).run(plan_runs(matrix, options))
 
 

@@ -7,6 +7,7 @@ import abc
 from mtbench.errors import DataError
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
+from mtbench.pipeline.computing import caller_as_it_was
 from mtbench.pipeline.runner import run_plan
 from mtbench.records.record import RunRecord
 from mtbench.storage.mirror import offer_results
@@ -25,7 +26,8 @@ class Executor(abc.ABC):
         records say so, and so does DataError, which ends all runs: they have the same data.
         """
         try:
-            return planned.in_order(self.run_jobs(planned, planned.waiting) if planned.waiting else [])
+            with caller_as_it_was():
+                return planned.in_order(self.run_jobs(planned, planned.waiting) if planned.waiting else [])
         finally:
             offer_results(planned.results)
 

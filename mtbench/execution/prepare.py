@@ -21,8 +21,6 @@ from mtbench.registry import get_suite
 from mtbench.storage.places import default_root, expanded
 from mtbench.storage.store import Built, Store
 
-WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
-
 
 @dataclass(frozen=True)
 class PrepareRequest:
@@ -137,10 +135,10 @@ def prepare_suite(request: PrepareRequest, reporter: Reporter) -> Prepared:
     if request.needs_files:
         definition, lines = get_suite(request.suite), _FetchLines(reporter)
         raw = obtain_raw(definition, request.data_profile, raw, request.home, lines).root
-    os.environ[WORKERS_VARIABLE] = str(request.workers or os.cpu_count() or 1)
     run = Resolver(request.home, raw).resolve(request.run)
     stage = make_plan(run).stages[0]
-    context = Context(run, Store(request.home), reporter.listener(f"prepare {request.suite}"))
+    workers = request.workers or os.cpu_count() or 1
+    context = Context(run, Store(request.home), reporter.listener(f"prepare {request.suite}"), workers)
     built = build_stage(context, stage)
     return _numbers(context.prepared(stage), built)
 

@@ -22,7 +22,15 @@ from mtbench.hyperparameters import Hyperparameter, hyperparameters
 from mtbench.optim import conformance_checks as behaviour
 from mtbench.optim.conformance_bench import Subject, ViolationError, conflicting_steps, direction_gap, run, started
 from mtbench.optim.contract import Cost, MultitaskOptimizer
-from mtbench.registry import PLUGIN_VARIABLE, add_plugin_files, entries, get_optimizer, lookup
+from mtbench.registry import (
+    PLUGIN_VARIABLE,
+    add_plugin_files,
+    entries,
+    get_optimizer,
+    lookup,
+    plugin_files,
+    plugins_as_they_were,
+)
 from mtbench.storage.places import expanded
 
 DISTINCT_STEPS = 120
@@ -44,22 +52,19 @@ def check_optimizer(name: str | None = None, file: Path | None = None, *, worker
     ``worker=False`` leaves out the check that starts a process. Raises UnknownNameError for an unknown name and
     PluginError for a file without an optimizer or one that cannot be imported.
     """
-    before, threads = os.environ.get(PLUGIN_VARIABLE), torch.get_num_threads()
+    threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)  # on vectors this small a second thread costs more than it does
-        if file is not None:
-            add_plugin_files([str(file)])
-            name = _name_in(Path(file), name)
-        if name is None:
-            raise ConfigError("check_optimizer needs a name or a file")
-        subject = Subject(name, get_optimizer(name))
-        return [_check(title, test, subject) for title, test in CHECKS if worker or test is not survives_a_worker]
+        with plugins_as_they_were():
+            if file is not None:
+                add_plugin_files([str(file)])
+                name = _name_in(Path(file), name)
+            if name is None:
+                raise ConfigError("check_optimizer needs a name or a file")
+            subject = Subject(name, get_optimizer(name))
+            return [_check(title, test, subject) for title, test in CHECKS if worker or test is not survives_a_worker]
     finally:
         torch.set_num_threads(threads)
-        if before is None:
-            os.environ.pop(PLUGIN_VARIABLE, None)
-        else:
-            os.environ[PLUGIN_VARIABLE] = before
 
 
 def _name_in(file: Path, wanted: str | None) -> str:
@@ -227,6 +232,7 @@ def survives_a_worker(subject: Subject) -> str:
     code = "import sys; from mtbench.optim.conformance import worker_updates as w; print(w(sys.stdin.read()))"
     place = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *(p for p in sys.path if p)])
     there = {**os.environ, "PYTHONPATH": place, "OMP_NUM_THREADS": "1"}
+    there[PLUGIN_VARIABLE] = os.pathsep.join(plugin_files())
     # -P: a random.py or mtbench.py in the user's folder is a plugin and nobody's module
     done = subprocess.run([sys.executable, "-P", "-c", code], input=spec, capture_output=True, text=True, env=there)
     if done.returncode:

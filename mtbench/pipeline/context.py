@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
-
 from mtbench.config import Config
 from mtbench.data.prepared import PreparedCorpus, PreparedSuite
 from mtbench.model.encoder import DualEncoder, build_encoder
+from mtbench.pipeline.computing import device
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.storage.store import Store
@@ -20,6 +18,10 @@ from mtbench.training.streams import stream_seed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+
+WORKERS_VARIABLE = "MTBENCH_PREPARE_WORKERS"
+"""Processes that tokenise where nobody says how many."""
 
 
 class Listener(Protocol):
@@ -51,9 +53,12 @@ class Silent:
 class Context:
     """Opens what stages need; one per run."""
 
-    def __init__(self, run: ResolvedRun, store: Store, listener: Listener | None = None) -> None:
+    def __init__(
+        self, run: ResolvedRun, store: Store, listener: Listener | None = None, prepare_workers: int | None = None
+    ) -> None:
         self.run, self.store, self.listener = run, store, listener or Silent()
-        self.device, self.ranks = choose_device(run.config), current_ranks()
+        self.device, self.ranks = device(), current_ranks()
+        self.prepare_workers = prepare_workers or int(os.environ.get(WORKERS_VARIABLE, "1"))
         self._prepared: dict[str, PreparedSuite] = {}
 
     @property
@@ -107,33 +112,6 @@ class Context:
     def padding(self, prepare: Stage) -> int:
         """The id that fills up short sequences."""
         return int(self.tokenizer(prepare).pad_token_id or 0)
-
-
-def choose_device(config: Config) -> torch.device:
-    """A GPU where there is one. On a processor a tiny model gets one thread, which is faster than several."""
-    if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        return torch.device("cuda")
-    torch.set_flush_denormal(True)
-    keep_freed_memory()
-    if config.encoder.path == "tiny":
-        torch.set_num_threads(1)
-    return torch.device("cpu")
-
-
-def keep_freed_memory() -> bool:
-    """Let glibc keep up to 256 MB of freed memory at the top of a heap; False where that cannot be said.
-
-    By default it hands every large block back to the system and asks for it again, page by page, in the next step:
-    an eighth of a small model's step on a processor.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another system, or another C library
-        return False
-    return bool(mallopt(mmap_threshold, 32 << 20) and mallopt(trim_threshold, 256 << 20))
 
 
 def searched_corpora(suite: PreparedSuite, tasks: list[str]) -> dict[str, PreparedCorpus]:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+from mtbench.allocator import keep_freed_memory
 from mtbench.pipeline.followers import with_ranks
 
 
@@ -22,5 +23,6 @@ def _never() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     sys.exit(with_ranks(_never))

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from mtbench.pipeline.computing import computing
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 
@@ -13,7 +14,8 @@ _FILES = {"warmup": "train"}
 
 
 def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
-    """Compute ``stage`` into ``work``; what it returns goes into the manifest."""
+    """Compute ``stage`` into ``work``; what it returns goes into the manifest. The caller's process stays as it was."""
     module = importlib.import_module(f"mtbench.pipeline.stages.{_FILES.get(stage.name, stage.name)}")
-    result: dict[str, Any] | None = module.compute(context, stage, work)
+    with computing(context.config):
+        result: dict[str, Any] | None = module.compute(context, stage, work)
     return result

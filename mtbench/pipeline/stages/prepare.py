@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None
             context.run.request.limit,
             rules_of_stage(context.run.rules, "prepare"),
         ),
-        workers=int(os.environ.get("MTBENCH_PREPARE_WORKERS", "1")),
+        workers=context.prepare_workers,
         progress=lambda what, done, total: context.listener.stage_advanced(stage, done, total, {}),
     )
     return None
