@@ -76,8 +76,7 @@ def _as_rank(arguments: list[str]) -> int:
     """One of several processes that ``torchrun`` has started."""
     from mtbench.pipeline.followers import with_ranks
 
-    code: int = with_ranks(lambda: _run(arguments))
-    return code
+    return with_ranks(lambda: _run(arguments))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ runs and goes on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mtbench.errors import EnvironmentMismatchError
@@ -21,6 +23,11 @@ def optuna_settings(planner: SweepPlanner, executor: Executor) -> list[Setting]:
     """Run ``trials`` points per Optuna's TPE sampler; the settings with their records. EnvironmentMismatchError
     without Optuna."""
     optuna = _require_optuna()
+    with _quiet(optuna):
+        return _ask_and_tell(planner, executor, optuna)
+
+
+def _ask_and_tell(planner: SweepPlanner, executor: Executor, optuna: Any) -> list[Setting]:
     request = planner.request
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     found: dict[tuple[str, ...], Setting] = {}
@@ -61,5 +68,14 @@ def _require_optuna() -> Any:
         raise EnvironmentMismatchError(
             "--sampler optuna needs Optuna, which is not installed: pip install optuna (or use --sampler random)"
         ) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

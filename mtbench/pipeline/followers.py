@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar
 
 from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.storage.manifest import Results
 from mtbench.storage.store import Store
-from mtbench.training.ranks import TorchRanks, join_ranks, leave_ranks
+from mtbench.training.ranks import RankPlace, TorchRanks, join_ranks, leave_ranks
+
+Result = TypeVar("Result")
 
 TOGETHER = {"warmup", "train", "encode", "mine", "evaluate"}
 """Stages that all ranks compute; the others are rank 0's alone."""
@@ -37,7 +40,30 @@ PATIENCE = timedelta(days=30)
 GONE = "gone"
 """Set by whoever started the ranks and saw one of them die."""
 
-LEFT = {
+
+class StageOrder(TypedDict):
+    """What rank 0 asks of the others: a stage (its fingerprint) of a request (as JSON); ``work``: the folder for it."""
+
+    request: str
+    store: str
+    stage: str
+    work: str
+
+
+class Failure(TypedDict):
+    """How a rank's part of a stage failed; ``order`` counts failures as they came."""
+
+    type: str
+    message: str
+    order: int
+
+
+Known = dict[str, tuple[Context, dict[str, Stage]]]
+"""By request (as JSON): its context, and its stages by fingerprint."""
+Verdict = dict[int, Failure]
+"""The ranks that failed, and how."""
+
+LEFT: Failure = {
     "type": "ConnectionError",
     "message": "it ended without an error (killed, or its machine is gone)",
     "order": 0,
@@ -54,13 +80,13 @@ class Leader:
     def __init__(self, ranks: TorchRanks) -> None:
         self.ranks, self._number, self._lost = ranks, 0, ""
 
-    def compute(self, context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+    def compute(self, context: Context, stage: Stage, work: Path) -> Results | None:
         """:func:`stages.compute` with the help of the other ranks, where the stage is one of theirs."""
         if stage.name not in TOGETHER:
             return stages.compute(context, stage, work)
         if self._lost:
             raise RanksLostError(f"not computed: {self._lost} earlier. The same command goes on from what is stored")
-        order = {
+        order: StageOrder = {
             "request": context.run.request.to_json(),
             "store": str(context.store.root.resolve()),
             "stage": stage.key,
@@ -87,7 +113,7 @@ class Leader:
         self._send(None)
         _missing(self.ranks, self._number, 0.0 if self._lost else FAREWELL)
 
-    def _send(self, order: dict[str, Any] | None) -> None:
+    def _send(self, order: StageOrder | None) -> None:
         assert self.ranks.control is not None
         self.ranks.control.set(f"order/{self._number}", json.dumps(order))
 
@@ -95,20 +121,20 @@ class Leader:
 def follow(ranks: TorchRanks) -> int:
     """What the other ranks do until rank 0 dismisses them; the exit code."""
     assert ranks.control is not None
-    known: dict[str, tuple[Context, dict[str, Stage]]] = {}
+    known: Known = {}
     number = 0
     while True:
         number += 1
         try:
             ranks.control.wait([f"order/{number}"], PATIENCE)
-            order = json.loads(ranks.control.get(f"order/{number}"))
+            order: StageOrder | None = json.loads(ranks.control.get(f"order/{number}"))
         except RuntimeError:
             print(f"mtbench: rank {ranks.rank}: rank 0 has gone", file=sys.stderr, flush=True)
             return 1
         if order is None:
-            ranks.control.set(f"end/{number}/{ranks.rank}", "{}")
+            ranks.control.set(f"end/{number}/{ranks.rank}", "null")
             return 0
-        _, error = _attempt(lambda: _help(order, known))  # noqa: B023 - called at once
+        _, error = _attempt(partial(_help, order, known))
         verdict = _close(ranks, number, error)
         if verdict and not _in_step(verdict):
             if error is not None:
@@ -116,7 +142,7 @@ def follow(ranks: TorchRanks) -> int:
             return 1
 
 
-def _help(order: dict[str, Any], known: dict[str, tuple[Context, dict[str, Stage]]]) -> None:
+def _help(order: StageOrder, known: Known) -> None:
     """This rank's part of a stage."""
     key = order["request"]
     if key not in known:
@@ -133,31 +159,29 @@ def _help(order: dict[str, Any], known: dict[str, tuple[Context, dict[str, Stage
     stages.compute(context, planned[order["stage"]], Path(order["work"]))
 
 
-def _attempt(compute: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+def _attempt(compute: Callable[[], Result]) -> tuple[Result | None, BaseException | None]:
     try:
         return compute(), None
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised again once the others know of it
         return None, error
 
 
-Verdict = dict[int, dict[str, Any]]
-"""How the ranks that failed did so; ``order`` counts failures as they came."""
-
-
 def _close(ranks: TorchRanks, number: int, error: BaseException | None) -> Verdict:
     """Tell the others how this rank's part ended, and hear how theirs did: the failures, by rank."""
     control = ranks.control
     assert control is not None
-    word: dict[str, Any] = {}
+    mine: Failure | None = None
     if error is not None:
-        word = {"type": type(error).__name__, "message": str(error), "order": control.add(f"failures/{number}", 1)}
-    control.set(f"end/{number}/{ranks.rank}", json.dumps(word))
+        mine = {"type": type(error).__name__, "message": str(error), "order": control.add(f"failures/{number}", 1)}
+    control.set(f"end/{number}/{ranks.rank}", json.dumps(mine))
     missing = _missing(ranks, number, GRACE if error is not None else None)
     if missing:
         leave_ranks()  # whoever waits for this rank in an exchange gets an error there
         missing = _missing(ranks, number, LAST_WORD)
-    words = {r: LEFT if r in missing else json.loads(control.get(f"end/{number}/{r}")) for r in range(ranks.size)}
-    return {r: said for r, said in words.items() if said}
+    ends: dict[int, Failure | None] = {
+        r: LEFT if r in missing else json.loads(control.get(f"end/{number}/{r}")) for r in range(ranks.size)
+    }
+    return {r: failure for r, failure in ends.items() if failure is not None}
 
 
 def _missing(ranks: TorchRanks, number: int, seconds: float | None) -> list[int]:
@@ -192,14 +216,10 @@ def current_leader() -> Leader | None:
     return _leaders[-1] if _leaders else None
 
 
-def is_rank() -> bool:
-    """Whether this process was started as one of several (by ``torchrun``)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
-def with_ranks(main: Callable[[], Any]) -> Any:
-    """Join the other processes; rank 0 returns ``main()``, the others help it and return their exit code."""
-    ranks = join_ranks()
+def with_ranks(main: Callable[[], Result], place: RankPlace | None = None) -> Result | int:
+    """Join the other processes (:func:`join_ranks`); rank 0 returns ``main()``, the others help it and return their
+    exit code."""
+    ranks = join_ranks(place)
     try:
         if ranks.rank:
             return follow(ranks)

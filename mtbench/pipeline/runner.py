@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
@@ -17,6 +17,7 @@ from mtbench.records.errors import describe_error
 from mtbench.records.files import as_stored, write_record
 from mtbench.records.identity import timestamp
 from mtbench.records.record import RunRecord, Status
+from mtbench.storage.manifest import Results
 from mtbench.storage.store import Built, Store
 
 
@@ -62,7 +63,7 @@ def run_plan(
 def build_stage(context: Context, stage: Stage) -> Built:
     """One finished stage, computed if it is absent; the listener is told."""
 
-    def compute(work: Path) -> dict[str, Any] | None:
+    def compute(work: Path) -> Results | None:
         context.listener.stage_started(stage)
         leader = current_leader()
         return leader.compute(context, stage, work) if leader else stages.compute(context, stage, work)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -182,8 +183,32 @@ def current_ranks() -> Ranks:
     return _joined[-1] if _joined else _ALONE
 
 
-def join_ranks() -> TorchRanks:
-    """Join the processes named by RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT (``torchrun`` sets them).
+@dataclass(frozen=True)
+class RankPlace:
+    """This process's place among ``size`` processes that meet at ``address:port``; ``local_...``: on this machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str
+    port: int
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same for a child process, in the variables that ``torchrun`` sets."""
+        return {
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.size),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_size),
+            "MASTER_ADDR": self.address,
+            "MASTER_PORT": str(self.port),
+        }
+
+
+def join_ranks(place: RankPlace | None = None) -> TorchRanks:
+    """Join the other processes, at ``place`` or where the variables of ``torchrun`` say.
 
     With a GPU for each process of this machine NCCL moves what lies on GPUs; otherwise, and on the CPU, gloo.
     """
@@ -196,12 +221,16 @@ def join_ranks() -> TorchRanks:
     import torch.distributed.nn.functional
     from torch.distributed.rendezvous import rendezvous
 
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if place is None:
+        meeting = "env://"
+        local, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    else:
+        meeting = f"tcp://{place.address}:{place.port}?rank={place.rank}&world_size={place.size}"
+        local, here = place.local_rank, place.local_size
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         torch.cuda.set_device(local % gpus)
-    control, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+    control, rank, size = next(iter(rendezvous(meeting, timeout=TIMEOUT)))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if gpus and here <= gpus else "gloo",
         store=dist.PrefixStore("exchange", control),

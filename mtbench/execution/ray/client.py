@@ -77,12 +77,16 @@ def _show(queue: Queue, reporter: Reporter) -> None:
 
 def _drive(experiment: Experiment, queue: Queue) -> list[RunRecord]:
     """On the cluster: plan the requests again over the shared store and run them."""
+    from mtbench.execution.ray.connect import quiet_ray
+
+    with quiet_ray():
+        return _plan_and_run(experiment, queue)
+
+
+def _plan_and_run(experiment: Experiment, queue: Queue) -> list[RunRecord]:
     import shutil
     import uuid
 
-    from mtbench.execution.ray.connect import keep_quiet
-
-    keep_quiet()
     from mtbench.execution.ray.experiment import run_experiment
 
     root = Path(experiment["store"])

@@ -6,6 +6,8 @@ import importlib.util
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
 
@@ -37,10 +39,20 @@ PAUSE = 1.0
 LOST = "Starting Ray client server failed"
 
 
-def keep_quiet() -> None:
-    """Call before Ray is imported."""
-    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+@contextmanager
+def quiet_ray() -> Iterator[None]:
+    """Enter before Ray is imported; at the end the environment and the log level are as they were."""
+    added = {key: value for key, value in QUIET.items() if key not in os.environ}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    os.environ.update(added)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for key in added:
+            os.environ.pop(key, None)
 
 
 def start_ray() -> None:

@@ -6,7 +6,7 @@ from mtbench.execution.executors import Executor
 from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
-from mtbench.execution.ray.connect import join_cluster, keep_quiet, start_ray
+from mtbench.execution.ray.connect import join_cluster, quiet_ray, start_ray
 from mtbench.records.record import RunRecord
 
 
@@ -19,7 +19,10 @@ class RayExecutor(Executor):
 
     def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[RunRecord]:
         """See :class:`Executor`; UsageError if there is no cluster at the address, or it can never hold a run."""
-        keep_quiet()
+        with quiet_ray():
+            return self._run(planned)
+
+    def _run(self, planned: PlannedRuns) -> list[RunRecord]:
         import ray
 
         if ray.is_initialized():

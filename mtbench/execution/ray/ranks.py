@@ -13,12 +13,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar, cast
 
 from mtbench.pipeline.followers import GONE, with_ranks
-from mtbench.training.ranks import TorchRanks, current_ranks
+from mtbench.training.ranks import RankPlace, Ranks, TorchRanks, current_ranks
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ def run_with_ranks(function: Callable[[], Result], ranks: int) -> Result:
     """
     if ranks == 1:
         return function()
-    group = {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), **_meeting_place()}
+    mine = RankPlace(0, ranks, 0, ranks, "127.0.0.1", _free_port())
     followers: list[subprocess.Popen[bytes]] = []
     ended = threading.Event()
 
@@ -48,28 +48,25 @@ def run_with_ranks(function: Callable[[], Result], ranks: int) -> Result:
             ended.set()
 
     try:
-        followers += [_start(rank, group) for rank in range(1, ranks)]
-        with _environment({**group, "RANK": "0", "LOCAL_RANK": "0"}):
-            result: Result = with_ranks(watched)
-            return result
+        followers += [_start(replace(mine, rank=rank, local_rank=rank)) for rank in range(1, ranks)]
+        return cast("Result", with_ranks(watched, mine))  # rank 0 has no exit code
     finally:
         _end(followers)
 
 
-def _meeting_place() -> dict[str, str]:
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        return int(free.getsockname()[1])
 
 
-def _start(rank: int, group: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(place: RankPlace) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(p for p in sys.path if p)  # a Ray worker's path may come from its driver
-    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path}
     command = [sys.executable, "-P", "-m", "mtbench.pipeline.follower"]
-    return subprocess.Popen(command, env={**os.environ, **group, **own})
+    return subprocess.Popen(command, env={**os.environ, **place.variables, "PYTHONPATH": path})
 
 
-def _watch(followers: list[subprocess.Popen[bytes]], ranks: Any, ended: threading.Event) -> None:
+def _watch(followers: list[subprocess.Popen[bytes]], ranks: Ranks, ended: threading.Event) -> None:
     """Say so in the control store when a follower is gone before its time."""
     while not ended.wait(WATCH_EVERY):
         if any(follower.poll() is not None for follower in followers):
@@ -85,17 +82,3 @@ def _end(followers: list[subprocess.Popen[bytes]]) -> None:
         if follower.poll() is None:
             follower.kill()
             follower.wait()
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from mtbench.model.flat import FlatParameters
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.stages.train import load_examples, stage_order
+from mtbench.storage.manifest import Results
 from mtbench.training.examples import build_batch
 from mtbench.training.forward import TaskForward
 from mtbench.training.ranks import Ranks
 from mtbench.training.sensitivity import SensitivityTable, Thresholds
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """The analysis stands in the manifest, and so in the record."""
     prepare, trained = stage.inputs["prepare"], stage.inputs["model"]
     config = context.config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.pipeline.context import Context, searched_corpora
@@ -12,9 +11,10 @@ from mtbench.retrieval.bm25 import Analyzer, Segmentation, build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
 from mtbench.retrieval.negatives import mine
 from mtbench.retrieval.ranking import Ranking
+from mtbench.storage.manifest import Results
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``index/CORPUS/``, ``rankings/TASK/``, ``selection/TASK/`` and ``negatives/TASK/``."""
     suite = context.prepared(stage.inputs["prepare"])
     config = context.config

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 from mtbench.pipeline.context import Context, searched_corpora
 from mtbench.pipeline.plan import Stage
 from mtbench.retrieval.encode import Encoder, encode_corpus
+from mtbench.storage.manifest import Results
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``CORPUS/shard-*.npy``."""
     prepare = stage.inputs["prepare"]
     suite, search = context.prepared(prepare), context.config.search

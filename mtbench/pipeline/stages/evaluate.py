@@ -13,6 +13,7 @@ from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.searching import Part, search_parts, split_parts
 from mtbench.retrieval.ranking import Ranking
+from mtbench.storage.manifest import Results
 from mtbench.training.examples import selection_rows
 
 SCORES_FILE = "scores.parquet"
@@ -46,7 +47,7 @@ class Subset:
         return gold
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``rankings/TASK/`` and ``scores.parquet``; the metrics stand in the manifest."""
     suite, config = context.prepared(stage.inputs["prepare"]), context.config
     dev = split_parts(suite, lambda task: task.dev, lambda task: task.dev_corpus)

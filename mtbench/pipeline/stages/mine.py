@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.searching import search_parts, split_parts
 from mtbench.retrieval.negatives import mine
+from mtbench.storage.manifest import Results
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``negatives/TASK/``."""
     suite, settings = context.prepared(stage.inputs["prepare"]), context.config.negatives
     parts = split_parts(suite, lambda task: task.train, lambda task: task.corpus)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mtbench.data.preparing import PrepareOptions, build_prepared
 from mtbench.data.reading import iter_passages, read_task
@@ -12,9 +11,10 @@ from mtbench.data.rules import rules_of_stage
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
+from mtbench.storage.manifest import Results
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``tokenizer/`` and ``data/`` (see ``mtbench.data.prepared``)."""
     suite, config = context.run.suite, context.config
     if config.encoder.path == "tiny":

@@ -12,13 +12,14 @@ from mtbench.data.negatives import Negatives
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, episode_length
 from mtbench.registry import get_optimizer
+from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder
 from mtbench.training.examples import TaskExamples, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.state_files import load_state, save_state
 
 
-def compute(context: Context, stage: Stage, work: Path) -> dict[str, Any] | None:
+def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``model/`` (a folder that transformers loads), ``journal.json``, ``summary.json``, ``optimizer/``."""
     prepare, previous = stage.inputs["prepare"], stage.inputs.get("model")
     config = context.config
