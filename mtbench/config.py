@@ -13,29 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.sections import Section, is_late
 from mtbench.storage.places import expanded
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """True is not taken for 1, and no integer is larger than the libraries behind can hold."""
-        is_switch = cls.model_fields[str(info.field_name)].annotation is bool
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(item, bool) and not is_switch:
-                raise ValueError("true and false are not allowed")
-            if isinstance(item, int) and abs(item) >= 2**63:
-                raise ValueError("expected an integer within 64 bits")
-        return value
-
-
-class EncoderConfig(_Section):
+class EncoderConfig(Section):
     """Which encoder is trained. ``path="tiny"`` makes a small random T5 and a tokenizer from the suite's own text."""
 
     path: str = Field("tiny", description="'tiny', a folder, or a Hugging Face hub name")
@@ -59,7 +44,7 @@ class EncoderConfig(_Section):
         return self
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """How texts become token ids."""
 
     prompt: Literal["task", "family", "none"] = Field("task", description="what stands before a query")
@@ -75,7 +60,7 @@ def stemmers() -> list[str]:
     return ["none", *sorted(Stemmer.algorithms())]
 
 
-class Bm25Config(_Section):
+class Bm25Config(Section):
     """First-stage retrieval: first negatives, and the BM25 row."""
 
     k1: float = Field(0.9, ge=0)
@@ -92,7 +77,7 @@ class Bm25Config(_Section):
         return value
 
 
-class NegativesConfig(_Section):
+class NegativesConfig(Section):
     """Hard negatives, from BM25 for the warm-up and from the model's own ranking for the episodes."""
 
     depth: tuple[int, int] = Field((0, 110), description="ranks [first, last) that negatives are taken from")
@@ -108,8 +93,10 @@ class NegativesConfig(_Section):
         return value
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The training loop. One step has one batch of every task; lengths are in epochs unless steps are given."""
+
+    without_effect = frozenset({"checkpoint_every", "shard_state", "check_ranks_every"})
 
     batch_size: int = Field(64, ge=1, description="queries per step, over all tasks and ranks")
     task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c)")
@@ -135,11 +122,6 @@ class TrainConfig(_Section):
     shard_state: bool = Field(True, description="several ranks: each keeps a slice of the optimizers' state")
     check_ranks_every: int = Field(100, ge=1, description="steps between two looks whether ranks hold equal weights")
 
-    @property
-    def without_effect(self) -> set[str]:
-        """Settings that change no result, and so no fingerprint."""
-        return {"checkpoint_every", "shard_state", "check_ranks_every"}
-
     @field_validator("adam_betas")
     @classmethod
     def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
@@ -155,7 +137,7 @@ class TrainConfig(_Section):
         return value
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """Nearest passages of queries."""
 
     backend: Literal["exact", "flat", "ivf", "hnsw"] = "exact"
@@ -164,7 +146,7 @@ class SearchConfig(_Section):
     encode_tokens: int = Field(16_384, ge=256, description="tokens per encoding batch")
 
 
-class AnalyzeConfig(_Section):
+class AnalyzeConfig(Section):
     """The analysis of a trained encoder (``--until analyze``)."""
 
     batches: int = Field(20, ge=1, description="batches per task that sensitivities are averaged over")
@@ -173,7 +155,7 @@ class AnalyzeConfig(_Section):
     committed: float = Field(0.95, gt=0, lt=1, description="share of one task in a committed parameter")
 
 
-class Config(_Section):
+class Config(Section):
     """All settings of the pipeline."""
 
     encoder: EncoderConfig = EncoderConfig()
@@ -288,6 +270,17 @@ def build_config(values: dict[str, Any], place: str) -> Config:
 def setting_names() -> list[str]:
     """All settings as ``section.key``."""
     return [f"{s}.{k}" for s, f in Config.model_fields.items() for k in f.annotation.model_fields]  # type: ignore[union-attr]
+
+
+def late_defaults() -> dict[str, Any]:
+    """Defaults, in JSON's types, of the settings that specifications leave out at their default: ``section.key``."""
+    plain = Config().model_dump(mode="json")
+    return {
+        f"{name}.{key}": plain[name][key]
+        for name in Config.model_fields
+        for key, field in type(getattr(Config(), name)).model_fields.items()
+        if is_late(field) or is_late(Config.model_fields[name])
+    }
 
 
 def split_assignments(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -31,6 +31,14 @@ class Hyperparameter:
     le: float | None = None
     lt: float | None = None
     nonzero: bool = False
+    since: int = 1
+    """When it was added; 1: it was there when specifications began (schema 1)."""
+
+    @property
+    def late(self) -> bool:
+        """Whether it is absent from specifications and fingerprints while it has its default, for it came later: what
+        ran before it existed keeps its id."""
+        return self.since > 1
 
     @property
     def allowed(self) -> str:
@@ -92,9 +100,14 @@ def hyper(
     le: float | None = None,
     lt: float | None = None,
     nonzero: bool = False,
+    since: int = 1,
 ) -> Any:
-    """Declare a hyperparameter with its default, help and range (``ge``/``gt`` below, ``le``/``lt`` above)."""
-    limits = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero}
+    """Declare a hyperparameter with its default, help and range (``ge``/``gt`` below, ``le``/``lt`` above).
+
+    One that is added to a method whose runs have been recorded needs ``since=2``: at its default, which must be the old
+    behaviour, it then leaves the ids of those runs as they are.
+    """
+    limits = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero, "since": since}
     return dataclasses.field(default=default, metadata={"mtbench": limits})
 
 

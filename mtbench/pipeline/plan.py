@@ -10,21 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from mtbench.config import TrainConfig
 from mtbench.data.rules import rules_of_stage
-from mtbench.pipeline.request import ResolvedRun
+from mtbench.pipeline.request import ResolvedRun, specified
 from mtbench.records.record import OptimizerSpec
+from mtbench.records.values import JsonObject
+from mtbench.registry import get_optimizer
 from mtbench.storage.store import Store, fingerprint
 
 VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 1}
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
-NAIVE: OptimizerSpec = {
-    "name": "naive",
-    "params": {"weights": "uniform", "temperature": 4.0, "compat": "none", "scale": "mean"},
-}
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,11 @@ class Stage:
 
     name: str
     episode: int | None
-    settings: dict[str, Any]
+    settings: JsonObject
     inputs: dict[str, Stage] = field(default_factory=dict)
 
     @property
-    def content(self) -> dict[str, Any]:
+    def content(self) -> JsonObject:
         """What the fingerprint is made of; stands in the manifest."""
         return {
             "stage": self.name,
@@ -94,39 +91,39 @@ class _Builder:
         self.stages: list[Stage] = []
         self.prepare = self._add("prepare", None, self._prepare_settings())
 
-    def _add(self, name: str, episode: int | None, settings: dict[str, Any], **inputs: Stage) -> Stage:
+    def _add(self, name: str, episode: int | None, settings: JsonObject, **inputs: Stage) -> Stage:
         rules = rules_of_stage(self.run.rules, name)
         stage = Stage(name, episode, {**settings, "rules": rules} if rules else settings, inputs)
         self.stages.append(stage)
         return stage
 
-    def _prepare_settings(self) -> dict[str, Any]:
-        data = self.config.data.model_dump(mode="json", exclude={"selection_queries"})
+    def _prepare_settings(self) -> JsonObject:
+        data = self.config.data.content(exclude={"selection_queries"})
         tiny = self.config.encoder.path == "tiny"
         tokenizer = {"trained": self.config.encoder.vocabulary} if tiny else self.run.encoder
         return {"suite": self.run.suite_key, "tokenizer": tokenizer, "data": data, "limit": self.run.request.limit}
 
-    def _encoder_settings(self) -> dict[str, Any]:
-        settings = self.config.encoder.model_dump(mode="json", exclude={"path"})
+    def _encoder_settings(self) -> JsonObject:
+        settings = self.config.encoder.content(exclude={"path"})
         if self.config.encoder.path != "tiny":
             for field_name in ("hidden", "layers", "feed_forward", "heads", "vocabulary"):
                 del settings[field_name]
         return {**settings, "content": self.run.encoder}
 
     def _bm25(self) -> Stage:
-        negatives = self.config.negatives.model_dump(mode="json", exclude={"sampling"})
-        settings = {"bm25": self.config.bm25.model_dump(mode="json"), "negatives": negatives}
+        negatives = self.config.negatives.content(exclude={"sampling"})
+        settings = {"bm25": self.config.bm25.content(), "negatives": negatives}
         return self._add("bm25", None, settings, prepare=self.prepare)
 
-    def _encode(self, episode: int | None, model: dict[str, Any] | Stage) -> Stage:
-        search = self.config.search.model_dump(mode="json", include={"shard_size", "encode_tokens"})
+    def _encode(self, episode: int | None, model: JsonObject | Stage) -> Stage:
+        search = self.config.search.content(include={"shard_size", "encode_tokens"})
         if isinstance(model, Stage):
             return self._add("encode", episode, search, prepare=self.prepare, model=model)
         return self._add("encode", episode, {**search, "initial": model}, prepare=self.prepare)
 
     def _evaluate(self, episode: int | None, source: Stage) -> Stage:
         settings = {
-            "search": self.config.search.model_dump(mode="json", include={"backend", "depth"}),
+            "search": self.config.search.content(include={"backend", "depth"}),
             "selection_queries": self.config.data.selection_queries,
         }
         return self._add("evaluate", episode, settings, prepare=self.prepare, source=source)
@@ -148,35 +145,30 @@ class _Builder:
         config = self.config
         first = config.first_acting_episode
         bm25 = self._bm25()
-        warmup_optimizer = self.run.optimizer if first == 0 else NAIVE
-        settings = self._train_settings(0, warmup_optimizer)
+        naive, acting = naive_optimizer(), self.run.specified_optimizer
+        settings = self._train_settings(0, acting if first == 0 else naive)
         settings["encoder"] = self._encoder_settings()
         model = self._add("warmup", 0, settings, prepare=self.prepare, negatives=bm25)
         encoded = self._encode(0, model)
         evaluations = [self._evaluate(0, encoded)]
         for episode in range(1, config.train.episodes + 1):
-            negatives = config.negatives.model_dump(mode="json", exclude={"sampling"})
-            search = config.search.model_dump(mode="json", include={"backend"})
+            negatives = config.negatives.content(exclude={"sampling"})
+            search = config.search.content(include={"backend"})
             mined = self._add(
                 "mine", episode, {"negatives": negatives, "search": search}, prepare=self.prepare, source=encoded
             )
-            optimizer = self.run.optimizer if episode >= first else NAIVE
-            settings = self._train_settings(episode, optimizer)
+            settings = self._train_settings(episode, acting if episode >= first else naive)
             model = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=mined)
             encoded = self._encode(episode, model)
             evaluations.append(self._evaluate(episode, encoded))
         final = evaluations[-1]
-        self._add(
-            "analyze", config.train.episodes, config.analyze.model_dump(mode="json"), prepare=self.prepare, model=model
-        )
+        self._add("analyze", config.train.episodes, config.analyze.content(), prepare=self.prepare, model=model)
         return Plan(self.run, tuple(self.stages), final, tuple(evaluations))
 
-    def _train_settings(self, episode: int, optimizer: OptimizerSpec) -> dict[str, Any]:
+    def _train_settings(self, episode: int, optimizer: OptimizerSpec) -> JsonObject:
         train = self.config.train
-        common = train.model_dump(
-            mode="json",
+        common = train.content(
             exclude={"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps", "episodes", "start_episode"}
-            | train.without_effect,
         )
         return {
             "train": common,
@@ -189,13 +181,18 @@ class _Builder:
         }
 
 
-def episode_length(train: TrainConfig, episode: int) -> dict[str, Any]:
+def episode_length(train: TrainConfig, episode: int) -> JsonObject:
     """Learning rate and length of the warm-up (0) or of an episode: ``lr`` and ``steps`` or ``epochs``."""
     if episode == 0:
         rate, steps, epochs = train.warmup_lr, train.warmup_steps, train.warmup_epochs
     else:
         rate, steps, epochs = train.lr, train.steps, train.epochs
     return {"lr": rate, "steps": steps} if steps is not None else {"lr": rate, "epochs": epochs}
+
+
+def naive_optimizer() -> OptimizerSpec:
+    """What every run combines with before its own optimizer acts, as fingerprints have it: naive by its defaults."""
+    return specified({"name": "naive", "params": get_optimizer("naive")().params})
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from mtbench.config import Config, build_config, load_profile, merge, profile_name
@@ -67,15 +68,18 @@ class ResolvedRun:
         """The rules that the suite's data call for; empty for most suites."""
         return self.facts.rules(self.suite, self.suite_key)
 
+    @cached_property
+    def specified_optimizer(self) -> OptimizerSpec:
+        """``optimizer`` as specifications and fingerprints have it: without what came later and has its default."""
+        return specified(self.optimizer)
+
     @property
     def specification(self) -> RunSpec:
         """Everything that determines the run, without a place."""
-        config = self.config.model_dump(
-            mode="json", exclude={"analyze": True, "train": self.config.train.without_effect}
-        )
+        config = self.config.content(exclude={"analyze"})
         config["encoder"]["path"] = self.encoder["name"]
         found: RunSpec = {
-            "optimizer": self.optimizer,
+            "optimizer": self.specified_optimizer,
             "suite": self.suite.name,
             "suite_version": self.suite.version,
             "suite_fingerprint": self.suite_key,
@@ -86,6 +90,15 @@ class ResolvedRun:
             "limit": self.request.limit,
         }
         return {**found, "rules": self.rules} if self.rules else found
+
+
+def specified(optimizer: OptimizerSpec) -> OptimizerSpec:
+    """``optimizer`` without hyperparameters that came later than schema 1 and have their default."""
+    if optimizer["name"] in BASELINES:
+        return optimizer
+    declared = hyperparameters(get_optimizer(optimizer["name"]))
+    kept = {n: v for n, v in optimizer["params"].items() if not (declared[n].late and v == declared[n].default)}
+    return {**optimizer, "params": kept}
 
 
 class Resolver:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+from mtbench.config import build_config, late_defaults, load_profile
 from mtbench.errors import MtbenchError
 from mtbench.records.record import BASELINES, RunSpec, RunSummary, optimizer_params
 from mtbench.records.values import JsonObject, Params
@@ -96,7 +97,8 @@ def flatten(value: JsonObject, prefix: str = "") -> Flat:
 def describe_difference(variant: Flat, main: Flat, most: int = 3) -> str:
     """``train.lr=5e-06, model.kind=bert``: how ``variant`` differs from ``main``, shortened to ``most`` keys."""
     keys = sorted(k for k in {*variant, *main} if variant.get(k) != main.get(k))
-    named = [f"{k}={show_value(variant.get(k, 'unset'))}" for k in keys[:most]]
+    absent = late_defaults() if keys else {}
+    named = [f"{k}={show_value(variant.get(k, absent.get(k, 'unset')))}" for k in keys[:most]]
     return ", ".join(named) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
@@ -107,8 +109,6 @@ def describe_params(params: Params) -> str:
 
 def rerun_command(spec: RunSpec) -> str:
     """The command that computes a run anew, with every setting in which it differs from its profile."""
-    from mtbench.config import build_config, load_profile
-
     name = "naive" if spec["optimizer"]["name"] in BASELINES else spec["optimizer"]["name"]
     words = ["mtbench", "run", "--rerun", "all", "--optimizer", name, "--suite", spec["suite"]]
     words += ["--profile", spec["profile"], "--seeds", str(spec["seed"])]
@@ -117,7 +117,7 @@ def rerun_command(spec: RunSpec) -> str:
         base = build_config(load_profile(spec["profile"]), "profile").model_dump(mode="json")
     except MtbenchError:  # a file that is not here
         base = {}
-    config = flatten(spec.get("config") or {})
+    config = {**late_defaults(), **flatten(spec.get("config") or {})}
     usual = flatten(base)
     if config.get("encoder.path", "tiny") != usual.get("encoder.path", "tiny"):
         words += ["--encoder", config["encoder.path"]]
