@@ -10,6 +10,9 @@ import numpy as np
 
 from mtbench.evaluation.metrics import MetricArrays, summarise
 
+SCORES_FILE = "scores.parquet"
+"""The name of the file in the folders of stages that score something."""
+
 
 @dataclass(frozen=True)
 class TaskScores:

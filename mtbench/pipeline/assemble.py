@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict, cast
 
+from mtbench.evaluation.scores import SCORES_FILE
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary
@@ -82,8 +83,8 @@ def _add_scores(record: RunRecord, plan: Plan, final: Built) -> None:
     record["per_query"] = {
         "stage": plan.final.name,
         "fingerprint": plan.final.key,
-        "file": "scores.parquet",
-        "sha256": final.manifest.files["scores.parquet"]["sha256"],
+        "file": SCORES_FILE,
+        "sha256": final.manifest.files[SCORES_FILE]["sha256"],
     }
 
 

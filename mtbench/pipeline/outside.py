@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mtbench.errors import DataError, UsageError
-from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
+from mtbench.evaluation.scores import SCORES_FILE, TaskScores, read_scores, write_scores
 from mtbench.pipeline.outside_scores import score_file
 from mtbench.records.environment import scoring_environment
 from mtbench.records.files import as_stored, read_record, write_record
@@ -32,7 +32,6 @@ from mtbench.storage.store import Store, fingerprint
 from mtbench.suite import Suite
 
 STAGE = "external"
-SCORES_FILE = "scores.parquet"
 
 
 def check_name(name: str, taken: Iterable[str]) -> None:

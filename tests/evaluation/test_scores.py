@@ -23,6 +23,24 @@ def test_scores_read_back_equal_with_nan_and_without_foreign_metrics(tmp_path: P
     assert back["nq"].means == nq.means
 
 
+def test_files_of_the_first_writer_read_back_as_those_of_this_one(tmp_path: Path) -> None:
+    """Stages that were computed before stand in stores, written by pandas."""
+    import pandas as pd
+
+    nq = TaskScores(["1", "2"], {"rprecision_page": np.array([1 / 3, np.nan]), "recall@20": np.array([0.5, 0.1])})
+    el = TaskScores(["x"], {"rprecision_page": np.array([1.0])})
+    frames = [pd.DataFrame({"task": n, "query_id": t.ids, **t.per_query}) for n, t in (("nq", nq), ("el", el))]
+    pd.concat(frames, ignore_index=True).to_parquet(tmp_path / "old.parquet", index=False)
+    write_scores(tmp_path / "new.parquet", {"nq": nq, "el": el})
+    old, new = read_scores(tmp_path / "old.parquet"), read_scores(tmp_path / "new.parquet")
+    assert list(old) == list(new)
+    for task, scores in old.items():
+        assert list(scores.ids) == list(new[task].ids) and list(scores.per_query) == list(new[task].per_query)
+        for metric, values in scores.per_query.items():
+            assert np.array_equal(values, new[task].per_query[metric], equal_nan=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "old.parquet"), pd.read_parquet(tmp_path / "new.parquet"))
+
+
 def test_no_task_gives_an_empty_file(tmp_path: Path) -> None:
     write_scores(tmp_path / "scores.parquet", {})
     assert read_scores(tmp_path / "scores.parquet") == {}

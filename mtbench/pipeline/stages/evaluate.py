@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mtbench.data.prepared import PreparedQueries, PreparedSuite
-from mtbench.evaluation.metrics import evaluate_task, summarise
+from mtbench.evaluation.metrics import evaluate_task
+from mtbench.evaluation.scores import SCORES_FILE, TaskScores, write_scores
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.searching import Part, search_parts, split_parts
+from mtbench.records.record import TaskResult
 from mtbench.retrieval.ranking import Ranking
 from mtbench.storage.manifest import Results
 from mtbench.training.examples import selection_rows
-
-SCORES_FILE = "scores.parquet"
 
 
 class Subset:
@@ -67,35 +67,22 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     for (name, *_), ranking in zip(dev, rankings, strict=False):
         ranking.save(work / "rankings" / name)
     scores = _scores(suite, dev, rankings[: len(dev)])
-    _write_scores(work / SCORES_FILE, dev, scores)
+    write_scores(work / SCORES_FILE, scores)
     chosen = _scores(suite, selection, rankings[len(dev) :])
-    return {"tasks": _summary(scores, dev), "selection": _summary(chosen, selection)}
+    return {"tasks": _results(scores), "selection": _results(chosen)}
 
 
-Scores = dict[str, dict[str, np.ndarray]]
-
-
-def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) -> Scores:
-    found: Scores = {}
+def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) -> dict[str, TaskScores]:
+    """By task; tasks without queries are left out."""
+    found: dict[str, TaskScores] = {}
     by_page = suite.metric == "rprecision_page"
     for (name, corpus, queries, rows), ranking in zip(parts, rankings, strict=True):
         if len(rows):
             pages = suite.corpora[corpus].pages if by_page else None
-            found[name] = evaluate_task(ranking, Subset(queries, rows, pages), suite.corpora[corpus])
+            arrays = evaluate_task(ranking, Subset(queries, rows, pages), suite.corpora[corpus])
+            found[name] = TaskScores([queries.ids[int(row)] for row in rows], arrays)
     return found
 
 
-def _summary(scores: Scores, parts: list[Part]) -> dict[str, Any]:
-    counts = {name: len(rows) for name, _, _, rows in parts}
-    return {name: {"metrics": summarise(arrays), "num_queries": counts[name]} for name, arrays in scores.items()}
-
-
-def _write_scores(path: Path, parts: list[Part], scores: Scores) -> None:
-    import pandas as pd
-
-    frames = [
-        pd.DataFrame({"task": name, "query_id": queries.ids, **scores[name]})
-        for name, _, queries, _ in parts
-        if name in scores
-    ]
-    pd.concat(frames, ignore_index=True).to_parquet(path, index=False)
+def _results(scores: Mapping[str, TaskScores]) -> dict[str, TaskResult]:
+    return {name: {"metrics": task.means, "num_queries": len(task.ids)} for name, task in scores.items()}
