@@ -48,6 +48,7 @@ WRONG = {
     'mtbench.get_optimizer("tsage")(tau=2.0).start(3)': "arg-type",
     'mtbench.get_optimizer("tsage").papers': "attr-defined",
     'mtbench.run("naive", "kilt", seed=[0])': "call-arg",
+    'mtbench.run("naive", "kilt")[0]["averages"]': "typeddict-item",
     "mtbench.runs": "attr-defined",
     "def f(suite: mtbench.Suite) -> int: return suite.name": "return-value",
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import Json
 
 
 def command(
@@ -23,7 +24,7 @@ def command(
         bool, typer.Option("--leftovers", help="Only work that was interrupted, and damaged folders.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Free the stored stages of given runs. Records are never deleted."""
     from mtbench.execution.cleaning import CleanRequest, clean

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtbench.errors import UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mtbench.records.record import RunRecord
 
 
-def emit_json(value: Any) -> None:
+def emit_json(value: object) -> None:
     """One JSON object on standard output and nothing else there."""
     json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")

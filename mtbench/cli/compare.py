@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mtbench.cli.options import FinishedProfile, FinishedSuite, Json, Metric, Plugins, Results
 from mtbench.errors import UsageError
 
 
@@ -16,15 +17,15 @@ def command(
         str,
         typer.Argument(metavar="B", help="The same, or a published system's name, or 'published' for A's counterpart."),
     ],
-    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
-    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
-    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
+    suite: FinishedSuite = "kilt",
+    profile: FinishedProfile = "mini",
+    metric: Metric = None,
     tolerance: Annotated[float, typer.Option(help="Points within which a published figure counts as reached.")] = 1.0,
     top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.", min=0)] = 5,
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    results: Results = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """Differences by task with intervals, p-values over seeds and over queries, and the queries that moved most."""
     from mtbench.cli.common import emit_json, out_console
@@ -39,7 +40,7 @@ def command(
 
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
-    add_plugin_files([str(file) for file in plugin or []])
+    add_plugin_files(plugin or [])
     board = load_board(results, suite, profile, metric=metric, summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import Json
 
 
 def command(
     store: Annotated[str | None, typer.Option(help="The store to look at.")] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to look at: auto or ray://HOST:PORT.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> int:
     """Check the installation; exit code 1 if something is wrong."""
     from mtbench.execution.health import examine

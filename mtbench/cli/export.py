@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mtbench.cli.options import Json, Results
+
 
 def command(
     run: Annotated[str, typer.Argument(help="Run id, its beginning, a record's path, or 'all' (csv, parquet).")],
@@ -14,9 +16,9 @@ def command(
     format: Annotated[
         str, typer.Option(help="sentence-transformers, trec, kilt, csv or parquet.")
     ] = "sentence-transformers",
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    results: Results = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Where stages are kept.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
     from mtbench.cli.common import emit_json

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict
 
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import Json, Plugins
+
+if TYPE_CHECKING:
+    from mtbench.suite import Suite
 
 
 def command(
     name: Annotated[str, typer.Argument(help="An optimizer, a suite, or a folder with a suite.toml.")],
-    plugin: Annotated[list[str] | None, typer.Option(help="A plugin file to look in too.", metavar="FILE.py")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """Show hyperparameters with types, ranges and defaults, paper and file; or a suite's tasks, sources, licences."""
     from mtbench.registry import add_plugin_files
@@ -21,12 +25,52 @@ def command(
     facts = describe(name)
     if json:
         common.emit_json(facts)
-        return
-    for key, value in facts.items():
-        _print(key, value)
+    else:
+        for key, value in facts.items():
+            _print(key, value)
 
 
-def describe(name: str) -> dict[str, Any]:
+class HyperparameterRow(TypedDict):
+    """One hyperparameter as it is declared."""
+
+    name: str
+    type: str
+    default: object
+    allowed: str
+    help: str
+
+
+class OptimizerFacts(TypedDict):
+    """What an optimizer declares about itself."""
+
+    name: str
+    kind: str
+    summary: str
+    paper: str
+    cost: str
+    state: str
+    file: str
+    description: str
+    hyperparameters: list[HyperparameterRow]
+
+
+class SuiteFacts(TypedDict):
+    """What a suite declares about itself. ``profiles`` and ``downloads``: of a registered one."""
+
+    name: str
+    kind: str
+    version: int
+    metric: str
+    tasks: list[str]
+    corpora: list[str]
+    licences: list[str]
+    sources: list[str]
+    profiles: NotRequired[str]
+    file: str
+    downloads: NotRequired[list[str]]
+
+
+def describe(name: str) -> OptimizerFacts | SuiteFacts:
     """Plain values about an optimizer or a suite; UnknownNameError with the closest names of both kinds."""
     from mtbench.errors import UnknownNameError
     from mtbench.registry import entries
@@ -35,8 +79,12 @@ def describe(name: str) -> dict[str, Any]:
     optimizers, suites = entries("optimizer"), entries("suite")
     if name in optimizers:
         return _optimizer(name)
-    if name in suites or expanded(name).is_dir():
-        return _suite(name)
+    if name in suites:
+        return _registered_suite(name)
+    if expanded(name).is_dir():
+        from mtbench.data.loading import load_suite
+
+        return _suite(load_suite(name, "mini"), name)
     raise UnknownNameError(
         "optimizer or suite", name, [*optimizers, *suites], "mtbench ls optimizers; mtbench ls suites"
     )
@@ -50,7 +98,7 @@ COSTS = {
 }
 
 
-def _optimizer(name: str) -> dict[str, Any]:
+def _optimizer(name: str) -> OptimizerFacts:
     import inspect
 
     from mtbench.hyperparameters import hyperparameters
@@ -74,22 +122,21 @@ def _optimizer(name: str) -> dict[str, Any]:
     }
 
 
-def _suite(name: str) -> dict[str, Any]:
+def _registered_suite(name: str) -> SuiteFacts:
     from pathlib import Path
 
-    from mtbench.registry import entries, get_suite, lookup
+    from mtbench.registry import get_suite, lookup
 
-    if name in entries("suite"):
-        definition = get_suite(name)
-        suite = definition().suite(Path("raw"), definition.profiles[-1])
-        extra: dict[str, Any] = {"profiles": ", ".join(definition.profiles), "file": lookup("suite", name).place}
-        extra["downloads"] = [
-            f"{d.path} ({d.size or '?'} bytes): {d.urls[0] if d.urls else d.manual}" for d in definition.downloads
-        ]
-    else:
-        from mtbench.data.loading import load_suite
+    definition = get_suite(name)
+    facts = _suite(definition().suite(Path("raw"), definition.profiles[-1]), lookup("suite", name).place)
+    facts["profiles"] = ", ".join(definition.profiles)
+    facts["downloads"] = [
+        f"{d.path} ({d.size or '?'} bytes): {d.urls[0] if d.urls else d.manual}" for d in definition.downloads
+    ]
+    return facts
 
-        suite, extra = load_suite(name, "mini"), {"file": name}
+
+def _suite(suite: Suite, place: str) -> SuiteFacts:
     return {
         "name": suite.name,
         "kind": "suite",
@@ -102,21 +149,21 @@ def _suite(name: str) -> dict[str, Any]:
         "corpora": [f"{c.name} ({c.format}; {c.passage_max_length} tokens)" for c in suite.corpora],
         "licences": [f"{part}: {text}" for part, text in suite.licences.items()],
         "sources": [f"{part}: {text}" for part, text in suite.sources.items()],
-        **extra,
+        "file": place,
     }
 
 
-def _print(key: str, value: Any) -> None:
+def _print(key: str, value: object) -> None:
     if isinstance(value, list):
         typer.echo(f"{key}:")
         for item in value:
-            typer.echo("  " + (_hyperparameter(item) if isinstance(item, dict) else str(item)))
+            typer.echo(f"  {item if isinstance(item, str) else _hyperparameter(item)}")
     elif "\n" in str(value):
         typer.echo(f"{key}:\n  " + str(value).replace("\n", "\n  "))
     else:
         typer.echo(f"{key}: {value}")
 
 
-def _hyperparameter(item: dict[str, Any]) -> str:
+def _hyperparameter(item: HyperparameterRow) -> str:
     text = f"{item['name']} = {item['default']!r}  ({item['allowed']})"
     return text + (f"  {item['help']}" if item["help"] else "")

@@ -7,27 +7,28 @@ from typing import Annotated
 
 import typer
 
+from mtbench.cli.options import Baseline, FinishedProfile, FinishedSuite, Metric, Plugins, Results
 from mtbench.errors import UsageError
 
 _FORMATS = ("terminal", "md", "csv", "tex", "html", "json")
 
 
 def command(
-    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
-    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
-    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
-    baseline: Annotated[str, typer.Option(help="Row that gains are measured against.")] = "naive",
+    suite: FinishedSuite = "kilt",
+    profile: FinishedProfile = "mini",
+    metric: Metric = None,
+    baseline: Baseline = "naive",
     format: Annotated[str, typer.Option(help=f"One of {', '.join(_FORMATS)}.")] = "terminal",
     published: Annotated[bool, typer.Option("--published", help="Add the papers' rows.")] = False,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
     ] = False,
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    results: Results = Path("results"),
     readme: Annotated[
         Path | None, typer.Option(help="File whose leaderboard block --write updates; default: README.md.")
     ] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
+    plugin: Plugins = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Rank the finished runs of a suite, with intervals, tests and costs."""
@@ -43,7 +44,7 @@ def command(
     if plugin:
         from mtbench.registry import add_plugin_files
 
-        add_plugin_files([str(file) for file in plugin])
+        add_plugin_files(plugin)
     board = load_board(results, suite, profile, metric=metric, baseline=baseline, published=published)
     if write:
         from mtbench.report.writing import write_board

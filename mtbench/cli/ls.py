@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import Json, Plugins
 from mtbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
 def command(
     what: Annotated[str, typer.Argument(help="optimizers, suites, runs, profiles or settings.")] = "optimizers",
     results: Annotated[str, typer.Option(help="Where records stand (for runs).")] = "results",
-    plugin: Annotated[list[str] | None, typer.Option(help="A plugin file to list too.", metavar="FILE.py")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """List optimizers, suites, runs, profiles or settings."""
     if what not in KINDS:

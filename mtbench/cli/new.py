@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mtbench.cli.options import Json
+
 app = typer.Typer(help="Write one file to start from: an optimizer or a suite.", no_args_is_help=True)
 
 
@@ -14,7 +16,7 @@ app = typer.Typer(help="Write one file to start from: an optimizer or a suite.",
 def optimizer(
     name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and underscores.")],
     folder: Annotated[Path, typer.Option("--dir", help="Where to write NAME.py.")] = Path(),
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Write NAME.py, a multitask optimizer that runs and passes its checks as it stands."""
     from mtbench.optim.new_optimizer import new_optimizer
@@ -31,7 +33,7 @@ def suite(
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="[DIR]...", help="More folders.")] = None,
     folder: Annotated[Path, typer.Option("--dir", help="Where to make the folder NAME.")] = Path(),
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Write NAME/suite.toml over folders of corpora, queries and judgements."""
     from mtbench.data.new_suite import scaffold_suite

@@ -7,20 +7,22 @@ from typing import Annotated
 
 import typer
 
+from mtbench.cli.options import Baseline, FinishedProfile, FinishedSuite, Json, Metric, Plugins, Results
+
 
 def command(
     kind: Annotated[str, typer.Option(help="curves, gain, cost, sweep, sensitivity or entropy.")] = "gain",
-    suite: Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")] = "kilt",
-    profile: Annotated[str, typer.Option(help="Profile of the runs.")] = "mini",
+    suite: FinishedSuite = "kilt",
+    profile: FinishedProfile = "mini",
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, for the curves of one optimizer.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")] = None,
-    baseline: Annotated[str, typer.Option(help="Row that gains are measured against.")] = "naive",
+    metric: Metric = None,
+    baseline: Baseline = "naive",
     out: Annotated[Path | None, typer.Option(help="File; default: RESULTS/figures/....")] = None,
     format: Annotated[str, typer.Option(help="png, pdf or svg, where --out is not given.")] = "png",
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
-    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    results: Results = Path("results"),
+    plugin: Plugins = None,
+    json: Json = False,
 ) -> None:
     """Draw one figure as png, pdf or svg."""
     from mtbench.cli.common import emit_json, out_console
@@ -28,7 +30,7 @@ def command(
     from mtbench.report.leaderboard import load_board
     from mtbench.report.plots import default_path, plot
 
-    add_plugin_files([str(file) for file in plugin or []])
+    add_plugin_files(plugin or [])
     board = load_board(results, suite, profile, metric=metric, baseline=baseline, summary=False)
     path = out or default_path(results, board, kind, optimizer, format)
     plot(board, kind, path, optimizer=optimizer, seed=seed)

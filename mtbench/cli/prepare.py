@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import Json, Plugins, Profile
 from mtbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     suite: Annotated[str, typer.Argument(help="A name (mtbench ls suites), or a folder with a suite.toml.")],
-    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    profile: Profile = "mini",
     raw: Annotated[
         str | None,
         typer.Option(help="Folder with the official files; none of them is downloaded then.", metavar="DIR"),
@@ -32,11 +33,9 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Processes that tokenise; default: as many as there are cores.", min=1)
     ] = None,
-    plugin: Annotated[
-        list[str] | None, typer.Option(help="A file with the suite. Repeatable.", metavar="FILE.py")
-    ] = None,
+    plugin: Plugins = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched, with sizes.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Json = False,
 ) -> int:
     """Fetch or check the raw files of a suite, and build its token ids and judgements."""
     from pathlib import Path

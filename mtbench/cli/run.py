@@ -7,46 +7,49 @@ from typing import Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import (
+    Address,
+    Encoder,
+    GpusPerRun,
+    Json,
+    Limit,
+    MaxConcurrent,
+    Optimizers,
+    Plugins,
+    Profile,
+    RecordsPlace,
+    Seeds,
+    StorePlace,
+    SuiteName,
+)
 
 
 def command(
-    optimizer: Annotated[str, typer.Option("--optimizer", "-o", help="Names, separated by commas.")],
-    suite: Annotated[str, typer.Option("--suite", "-s", help="A name, or a folder with a suite.toml.")],
-    seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
-    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    optimizer: Optimizers,
+    suite: SuiteName,
+    seeds: Seeds = "0",
+    profile: Profile = "mini",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE: tau=2, train.lr=5e-6. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="A folder or a hub name instead of the profile's encoder.")
-    ] = None,
+    encoder: Encoder = None,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT.")
-    ] = None,
-    gpus_per_run: Annotated[float | None, typer.Option(help="GPUs of each run under Ray; may be a fraction.")] = None,
-    max_concurrent: Annotated[int | None, typer.Option(help="Runs at the same time under Ray.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    ] = None,
-    results: Annotated[str, typer.Option(help="Where records are written.")] = "results",
+    address: Address = None,
+    gpus_per_run: GpusPerRun = None,
+    max_concurrent: MaxConcurrent = None,
+    store: StorePlace = None,
+    results: RecordsPlace = "results",
     rerun: Annotated[
         str, typer.Option(help="missing: what is not finished; failed: also what failed; all.")
     ] = "missing",
     until: Annotated[str | None, typer.Option(help="Stop after this stage (analyze goes one stage further).")] = None,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
-    ] = None,
+    plugin: Plugins = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan: stages, what is cached, what is shared.")
     ] = False,
-    limit: Annotated[
-        int | None, typer.Option(help="At most N train and N dev queries a task; kept off leaderboards.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    limit: Limit = None,
+    json: Json = False,
 ) -> int:
     """Run the whole pipeline and print the scores."""
     from mtbench.execution.choose import make_executor

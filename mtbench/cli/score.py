@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtbench.cli.options import Json, Plugins
 from mtbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ def command(
     seed: Annotated[int, typer.Option(help="With --as: seed of the system's run.", min=0)] = 0,
     results: Annotated[Path, typer.Option(help="With --as: where records stand.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="With --as: where per-query scores are kept.")] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file; may be repeated.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    plugin: Plugins = None,
+    json_: Json = False,
 ) -> None:
     """Score a prediction or run file, or enter an outside system into the leaderboard.
 
@@ -45,10 +47,10 @@ def command(
         if plugin:
             from mtbench.registry import add_plugin_files
 
-            add_plugin_files([str(file) for file in plugin])
+            add_plugin_files(plugin)
         if gold or qrels or (run is None) == (guess is None):
             raise UsageError("--as takes its files from --run or --guess (one of them), its judgements from the suite")
-        _enter(name, suite, run or guess or Path(), task, profile, seed, results, store, json_)
+        _enter(_System(name, suite, run or guess or Path(), task, profile, seed), results, store, json_)
     elif gold and guess and not (qrels or run):
         _score_kilt(gold, guess, ks, rank_keys, json_)
     elif qrels and run and not (gold or guess):
@@ -84,17 +86,19 @@ def _score_trec(qrels: Path, run: Path, metrics: str, json_: bool) -> None:
     _show(scores.metrics, len(scores.ids), json_)
 
 
-def _enter(
-    name: str,
-    suite_name: str,
-    source: Path,
-    task: str | None,
-    profile: str,
-    seed: int,
-    results: Path,
-    store_root: Path | None,
-    json_: bool,
-) -> None:
+@dataclass(frozen=True)
+class _System:
+    """An outside system: its name and seed, and the file or folder of its results on a suite's data."""
+
+    name: str
+    suite: str
+    source: Path
+    task: str | None
+    profile: str
+    seed: int
+
+
+def _enter(system: _System, results: Path, store_root: Path | None, json_: bool) -> None:
     from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.outside import check_name, enter_system, task_files
@@ -102,19 +106,19 @@ def _enter(
     from mtbench.storage.places import default_root
     from mtbench.storage.store import Store
 
-    check_name(name, entries("optimizer"))
-    load_profile(profile)
+    check_name(system.name, entries("optimizer"))
+    load_profile(system.profile)
     root = store_root or default_root()
-    suite = load_suite(suite_name, profile, home=root)
+    suite = load_suite(system.suite, system.profile, home=root)
     record, path = enter_system(
-        name,
+        system.name,
         suite,
         suite_fingerprint(suite, root),
-        task_files(suite, source, task),
-        profile=profile_name(profile),
+        task_files(suite, system.source, system.task),
+        profile=profile_name(system.profile),
         results=results,
         store=Store(root),
-        seed=seed,
+        seed=system.seed,
     )
     _show_entry(record, path, [t.name for t in suite.tasks], json_)
 

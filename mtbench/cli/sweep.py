@@ -7,6 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtbench.cli import common
+from mtbench.cli.options import (
+    Address,
+    Encoder,
+    GpusPerRun,
+    Json,
+    Limit,
+    MaxConcurrent,
+    Optimizers,
+    Plugins,
+    Profile,
+    RecordsPlace,
+    Seeds,
+    StorePlace,
+    SuiteName,
+)
 
 if TYPE_CHECKING:
     from mtbench.execution.planned import PlannedRuns
@@ -14,8 +29,8 @@ if TYPE_CHECKING:
 
 
 def command(
-    optimizer: Annotated[str, typer.Option("--optimizer", "-o", help="Names, separated by commas.")],
-    suite: Annotated[str, typer.Option("--suite", "-s", help="A name, or a folder with a suite.toml.")],
+    optimizer: Optimizers,
+    suite: SuiteName,
     grid: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,44 +45,32 @@ def command(
     scheduler: Annotated[
         str, typer.Option(help="none, or asha: stop weak settings early; episodes are its rungs.")
     ] = "none",
-    seeds: Annotated[str, typer.Option(help="0,1,2 or 0-4.")] = "0",
-    profile: Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")] = "mini",
+    seeds: Seeds = "0",
+    profile: Profile = "mini",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE for every setting. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="A folder or a hub name instead of the profile's encoder.")
-    ] = None,
+    encoder: Encoder = None,
     executor: Annotated[str, typer.Option(help="ray (Ray Tune) or local (one run after the other).")] = "ray",
-    address: Annotated[
-        str | None, typer.Option(help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT.")
-    ] = None,
-    gpus_per_run: Annotated[float | None, typer.Option(help="GPUs of each run; may be a fraction.")] = None,
-    max_concurrent: Annotated[int | None, typer.Option(help="Runs at the same time under Ray.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder."),
-    ] = None,
-    results: Annotated[str, typer.Option(help="Where records are written.")] = "results",
+    address: Address = None,
+    gpus_per_run: GpusPerRun = None,
+    max_concurrent: MaxConcurrent = None,
+    store: StorePlace = None,
+    results: RecordsPlace = "results",
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"),
     ] = False,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(help="A file with an optimizer or a suite. Repeatable.", metavar="FILE.py"),
-    ] = None,
+    plugin: Plugins = None,
     figure: Annotated[
         str | None, typer.Option(help="Where the figure goes (png, pdf, svg). Default: RESULTS/figures/.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan, what is shared, and what it will cost.")
     ] = False,
-    limit: Annotated[
-        int | None, typer.Option(help="At most N train and N dev queries a task; kept off leaderboards.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    limit: Limit = None,
+    json: Json = False,
 ) -> int:
     """Try many settings, choose on a slice of train (never on dev), and print the table and the best setting."""
     from mtbench.execution.choose import make_executor

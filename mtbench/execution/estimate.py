@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from mtbench.config import Config, build_config, load_profile, merge
 from mtbench.execution.planned import PlannedRuns
@@ -63,6 +63,18 @@ class Model:
         return cls(2.0 * encoder.layers * block, parameters, encoder.hidden, 2 * encoder.layers)
 
 
+class EstimateRow(TypedDict):
+    """An estimate in rounded numbers: hours on a GPU as fast as :data:`GPU_FLOPS`, bytes, and what they rest on."""
+
+    share_of_independent_runs: float
+    gpu_hours: float
+    gpu_hours_independent: float
+    gpu_hours_one_run: float
+    memory_bytes: dict[str, int]
+    store_bytes_per_model: int
+    basis: str
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Operations of all runs by themselves and of the distinct stages still to compute, and what they mean."""
@@ -78,8 +90,8 @@ class Estimate:
         """Work left over work of independent runs."""
         return self.to_compute / self.independent if self.independent else 0.0
 
-    def plain(self) -> dict[str, Any]:
-        """Rounded numbers for JSON: GPU hours at :data:`GPU_FLOPS`, bytes."""
+    def plain(self) -> EstimateRow:
+        """For JSON."""
         hours = 1 / GPU_FLOPS / 3600
         return {
             "share_of_independent_runs": round(self.share, 4),

@@ -6,41 +6,50 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from mtbench.errors import EnvironmentMismatchError, MtbenchError
 from mtbench.execution.ray.connect import join_cluster
 from mtbench.records.environment import environment
-from mtbench.registry import builtin_folder, entries
+from mtbench.records.record import Environment
+from mtbench.registry import Kind, builtin_folder, entries
 from mtbench.retrieval.faiss_library import faiss_builds
 from mtbench.storage.places import default_root, expanded
 
 
-def examine(store: str | None, address: str | None) -> dict[str, Any]:
-    """Plain facts, and ``problems`` as sentences with their remedies."""
+class Health(Environment, total=False):
+    """What stands here, and ``problems`` as sentences with their remedies. ``cluster``: nodes, and their resources."""
+
+    cores: int | None
+    gpus: list[str]
+    bf16: bool
+    faiss: str
+    store: str
+    store_free_gb: float
+    optimizers: int
+    suites: int
+    cluster: dict[str, float]
+    problems: list[str]
+
+
+def examine(store: str | None, address: str | None) -> Health:
+    """Look at the installation, the store and, where ``address`` names one, a Ray cluster."""
     import torch
 
     problems: list[str] = []
     root = expanded(store) if store else default_root()
-    facts: dict[str, Any] = {k: v for k, v in environment().items() if k != "threads"}
+    facts: Health = {**environment()}
+    facts.pop("threads", None)
     facts["cores"] = os.cpu_count()
     facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts["bf16"] = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    builds = faiss_builds()
-    facts["faiss"] = ", ".join(f"{name} {version}" for name, version in builds.items()) or "none"
-    if len(builds) > 1:
-        problems.append(
-            "faiss-cpu and faiss-gpu are both installed and overwrite each other. Keep one: "
-            "pip uninstall -y faiss-cpu faiss-gpu && pip install faiss-cpu (or 'faiss-gpu>=1.15.1')"
-        )
-    elif not builds:
-        problems.append("FAISS is not installed: pip install faiss-cpu")
+    facts["faiss"] = _faiss(problems)
     facts["store"] = str(root)
-    problems += _store(facts, root)
-    for kind in ("optimizer", "suite"):
+    facts["store_free_gb"] = _free_space(root, problems)
+    for kind in get_args(Kind):
         try:
             builtin_folder(kind)
-            facts[f"{kind}s"] = len(entries(kind))
+            facts["optimizers" if kind == "optimizer" else "suites"] = len(entries(kind))
         except EnvironmentMismatchError as error:
             problems.append(str(error))
     if address:
@@ -49,24 +58,37 @@ def examine(store: str | None, address: str | None) -> dict[str, Any]:
     return facts
 
 
-def _store(facts: dict[str, Any], root: Path) -> list[str]:
+def _faiss(problems: list[str]) -> str:
+    builds = faiss_builds()
+    if len(builds) > 1:
+        problems.append(
+            "faiss-cpu and faiss-gpu are both installed and overwrite each other. Keep one: "
+            "pip uninstall -y faiss-cpu faiss-gpu && pip install faiss-cpu (or 'faiss-gpu>=1.15.1')"
+        )
+    elif not builds:
+        problems.append("FAISS is not installed: pip install faiss-cpu")
+    return ", ".join(f"{name} {version}" for name, version in builds.items()) or "none"
+
+
+def _free_space(root: Path, problems: list[str]) -> float:
+    """In GB; a problem where nothing can be written."""
     existing = next(p for p in [root, *root.parents] if p.exists())
-    facts["store_free_gb"] = round(shutil.disk_usage(existing).free / 1e9, 1)
+    free = round(shutil.disk_usage(existing).free / 1e9, 1)
     try:
         tempfile.TemporaryDirectory(dir=existing).cleanup()  # permissions alone do not tell
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        return [f"the store {root} cannot be written ({reason}); choose another with --store or MTBENCH_HOME"]
-    return []
+        problems.append(f"the store {root} cannot be written ({reason}); choose another with --store or MTBENCH_HOME")
+    return free
 
 
-def _cluster(address: str, problems: list[str]) -> dict[str, Any]:
+def _cluster(address: str, problems: list[str]) -> dict[str, float]:
     import ray
 
     try:
         join_cluster(address)
-        resources = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
-        return {"nodes": sum(bool(n["Alive"]) for n in ray.nodes()), **resources}
+        found: dict[str, float] = {"nodes": sum(bool(n["Alive"]) for n in ray.nodes())}
+        return found | {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
     except MtbenchError as error:
         problems.append(str(error).splitlines()[0])
         return {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mtbench.errors import EnvironmentMismatchError
 from mtbench.execution.executors import Executor
@@ -27,7 +28,7 @@ def optuna_settings(planner: SweepPlanner, executor: Executor) -> list[Setting]:
         return _ask_and_tell(planner, executor, optuna)
 
 
-def _ask_and_tell(planner: SweepPlanner, executor: Executor, optuna: Any) -> list[Setting]:
+def _ask_and_tell(planner: SweepPlanner, executor: Executor, optuna: ModuleType) -> list[Setting]:
     request = planner.request
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     found: dict[tuple[str, ...], Setting] = {}
@@ -61,7 +62,7 @@ def _point(trial: optuna.Trial, axes: tuple[Axis, ...]) -> Point:
     return point
 
 
-def _require_optuna() -> Any:
+def _require_optuna() -> ModuleType:
     try:
         import optuna
     except ImportError:
@@ -72,7 +73,7 @@ def _require_optuna() -> Any:
 
 
 @contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
+def _quiet(optuna: ModuleType) -> Iterator[None]:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
@@ -13,7 +13,37 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def plan_summary(planned: PlannedRuns) -> dict[str, Any]:
+class PlannedStage(TypedDict):
+    """One stage of one run. ``runs``: how many of the runs that are not finished need it."""
+
+    name: str
+    episode: int | None
+    fingerprint: str
+    cached: bool
+    runs: int
+
+
+class PlannedRun(TypedDict):
+    """One run and its stages, in the order in which they can be computed."""
+
+    run_id: str
+    label: str
+    finished: bool
+    stages: list[PlannedStage]
+
+
+class PlanSummary(TypedDict):
+    """A plan. ``saved``: the share of all stages that sharing and the store save."""
+
+    runs: list[PlannedRun]
+    stages_total: int
+    stages_distinct: int
+    stages_cached: int
+    stages_to_compute: int
+    saved: float
+
+
+def plan_summary(planned: PlannedRuns) -> PlanSummary:
     """Runs, stages in all, distinct, cached, and the share of stages that sharing and the store save."""
     plans = [job.plan.until(planned.until) for job in planned.jobs]
     sharing = shared_stages([p for p, j in zip(plans, planned.jobs, strict=True) if j.finished is None], planned.store)
@@ -103,7 +133,7 @@ def identical_updates(records: list[RunRecord]) -> list[str]:
 
     Methods that differ in name alone are worth knowing: a released GradNorm turned out to be the plain sum.
     """
-    seen: dict[tuple[Any, ...], str] = {}
+    seen: dict[tuple[int, str | None, str], str] = {}
     found = []
     for record in records:
         episodes = record["training"]["episodes"] if "training" in record else []

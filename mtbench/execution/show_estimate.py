@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
-from mtbench.execution.estimate import Estimate, estimate, paper_projection
+from mtbench.execution.estimate import Estimate, EstimateRow, estimate, paper_projection
 from mtbench.execution.planned import PlannedRuns
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def estimate_summary(planned: PlannedRuns) -> dict[str, Any]:
+class Estimates(TypedDict):
+    """Of the plan, and of the same runs in the profile ``paper`` where the suite has it."""
+
+    estimate: EstimateRow
+    estimate_paper: EstimateRow | None
+
+
+def estimate_summary(planned: PlannedRuns) -> Estimates:
     """The estimate of the plan, and of the same runs with the paper's model, data and eight episodes."""
     projected = paper_projection(planned)
     return {

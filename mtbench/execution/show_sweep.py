@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.sweep_plan import Setting, Sweep
+from mtbench.records.record import RunRecord
+from mtbench.records.values import Params
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def sweep_summary(sweep: Sweep) -> dict[str, Any]:
+class SettingRow(TypedDict):
+    """One setting: its swept ``values``, what it reached on the slice of train, and on dev."""
+
+    optimizer: str
+    values: dict[str, object]
+    params: Params
+    seeds: list[int]
+    run_ids: list[str]
+    status: str
+    selection: float | None
+    selection_sd: float | None
+    average: float | None
+
+
+class BestRow(SettingRow):
+    """The best setting and the command that runs it by itself."""
+
+    command: str
+
+
+class SweepSummary(TypedDict):
+    """A finished sweep; scores are fractions of 1."""
+
+    suite: str
+    profile: str
+    metric: str
+    chosen_on: str
+    trials: int
+    settings: list[SettingRow]
+    best: BestRow | None
+    runs: list[RunRecord]
+
+
+def sweep_summary(sweep: Sweep) -> SweepSummary:
     """Settings with their scores, the best one and the command that runs it; fractions of 1."""
     best = sweep.best()
     return {
@@ -26,7 +61,7 @@ def sweep_summary(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _plain(setting: Setting) -> dict[str, Any]:
+def _plain(setting: Setting) -> SettingRow:
     return {
         "optimizer": setting.optimizer,
         "values": setting.values,
