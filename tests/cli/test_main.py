@@ -84,7 +84,7 @@ def test_a_dry_run_computes_nothing(suite: Path, tmp_path: Path, capsys: pytest.
         (["run", "--optimizer", "naive", "--suite", "kilt", "--seeds", "9" * 30], "from 0 to 2^63 - 1"),
         (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "x" * 300], "longer than 255 bytes"),
         (["run", "--optimizer", "naive", "--suite", "kilt", "--profile", "~nobody-here/x.toml"], "~nobody-here"),
-        (["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", "foo..bar"], "no name on a hub"),
+        (["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", "foo..bar"], "not a hub name"),
         (
             ["run", "--optimizer", "naive", "--suite", "kilt", "--encoder", "no/such"],
             "mtbench prepare kilt --profile mini",
