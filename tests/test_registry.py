@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtbench.errors import PluginError, UnknownNameError
+from mtbench.hyperparameters import hyperparameters
 from mtbench.registry import PLUGIN_VARIABLE, add_plugin_files, entries, get_optimizer, get_suite, lookup
 
 SOURCE = '''
@@ -215,3 +216,10 @@ def test_an_entry_point_that_is_no_optimizer(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match=says):
         get_optimizer("mine")
+
+
+@pytest.mark.parametrize("name", sorted(entries("optimizer")))
+def test_defaults_read_from_the_source_are_those_of_the_class(name: str) -> None:
+    """Tables compare records with them and load no optimizer."""
+    declared = {n: h.default for n, h in hyperparameters(get_optimizer(name)).items()}
+    assert lookup("optimizer", name).defaults == declared

@@ -101,7 +101,7 @@ class _System:
 def _enter(system: _System, results: Path, store_root: Path | None, json_: bool) -> None:
     from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
-    from mtbench.pipeline.outside import check_name, enter_system, task_files
+    from mtbench.pipeline.outside import OutsideSystem, check_name, enter_system, task_files
     from mtbench.registry import entries
     from mtbench.storage.places import default_root
     from mtbench.storage.store import Store
@@ -110,16 +110,10 @@ def _enter(system: _System, results: Path, store_root: Path | None, json_: bool)
     load_profile(system.profile)
     root = store_root or default_root()
     suite = load_suite(system.suite, system.profile, home=root)
-    record, path = enter_system(
-        system.name,
-        suite,
-        suite_fingerprint(suite, root),
-        task_files(suite, system.source, system.task),
-        profile=profile_name(system.profile),
-        results=results,
-        store=Store(root),
-        seed=system.seed,
-    )
+    key, profile = suite_fingerprint(suite, root), profile_name(system.profile)
+    entered = OutsideSystem(system.name, suite, key, profile, system.seed)
+    files = task_files(suite, system.source, system.task)
+    record, path = enter_system(entered, files, results=results, store=Store(root))
     _show_entry(record, path, [t.name for t in suite.tasks], json_)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mtbench.errors import DataError, UsageError
@@ -72,23 +73,41 @@ def task_files(suite: Suite, source: Path, task: str | None) -> dict[str, Path]:
     return found
 
 
+@dataclass(frozen=True)
+class OutsideSystem:
+    """What names the record of a system that mtbench did not train. ``suite_key``: the fingerprint of its data."""
+
+    name: str
+    suite: Suite
+    suite_key: str
+    profile: str
+    seed: int = 0
+
+    @property
+    def specification(self) -> RunSpec:
+        """The files are not part of it: entering better ones replaces the row."""
+        return {
+            "optimizer": {"name": self.name, "params": {}},
+            "suite": self.suite.name,
+            "suite_version": self.suite.version,
+            "suite_fingerprint": self.suite_key,
+            "profile": self.profile,
+            "seed": self.seed,
+            "config": {},
+            "limit": None,
+            "external": True,
+        }
+
+
 def enter_system(
-    name: str,
-    suite: Suite,
-    suite_fingerprint: str,
-    files: Mapping[str, Path],
-    *,
-    profile: str,
-    results: Path,
-    store: Store,
-    seed: int = 0,
+    system: OutsideSystem, files: Mapping[str, Path], *, results: Path, store: Store
 ) -> tuple[RunRecord, Path]:
-    """Score ``files`` (task -> file) and write the record of the outside system ``name``; the record and its path.
+    """Score ``files`` (task -> file) and write the record of an outside system; the record and its path.
 
     Tasks that were entered before under the same name, suite, profile and seed stay in the record. The average
     stands only when every task of the suite has the suite's metric.
     """
-    spec = _specification(name, suite, suite_fingerprint, profile, seed)
+    suite, spec = system.suite, system.specification
     record = new_record(spec, suite.metric, scoring_environment())
     scores, inputs = _entered_before(record_path(results, spec), store)
     for task, file in files.items():
@@ -106,21 +125,6 @@ def enter_system(
     record["status"], record["finished"] = "complete", timestamp()
     record = as_stored(results, record)
     return record, write_record(results, record)
-
-
-def _specification(name: str, suite: Suite, suite_fingerprint: str, profile: str, seed: int) -> RunSpec:
-    """What names the record. The files are not part of it: entering better ones replaces the row."""
-    return {
-        "optimizer": {"name": name, "params": {}},
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "suite_fingerprint": suite_fingerprint,
-        "profile": profile,
-        "seed": seed,
-        "config": {},
-        "limit": None,
-        "external": True,
-    }
 
 
 def _results(suite: Suite, scores: Mapping[str, TaskScores]) -> dict[str, TaskResult]:

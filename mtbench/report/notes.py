@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mtbench.report.rows import Row
 
@@ -23,28 +23,9 @@ def metric_title(metric: str) -> str:
 
 def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int, float], profile: str) -> list[str]:
     """Sentences about intervals, tests, tiers and power, each only where the table has what it speaks of."""
-    notes: list[str] = []
     optimizers = [r for r in rows if r.kind == "optimizer" and r.seeds_done]
-    seeds = sorted({len(r.seeds_done) for r in optimizers})
-    if any(n > 1 for n in seeds):
-        notes.append(f"±: half the 95 % t-interval of the average over seeds (n = {_counts(seeds)}).")
-    if len({tuple(sorted(r.seeds_done)) for r in optimizers}) > 1:
-        notes.append(
-            "Not all rows have the same seeds: averages and places are over each row's own seeds,"
-            f" tests against {baseline} over those that both have."
-        )
-    tests = [r.gain for r in optimizers if r.gain is not None and r.gain.p is not None]
-    if tests:
-        notes.append(
-            f"*: differs from {baseline}, p < .05: two-sided paired t-test over seed-level averages"
-            f" (n = {_counts(sorted({t.n for t in tests}))} seeds), Holm-corrected over {_many(len(tests))}."
-            f" On a task: the same test, Holm-corrected over the tasks of that optimizer."
-        )
-        notes.append(
-            "Tests over queries speak of these checkpoints, not of the method, and earn no star;"
-            " they are printed by `mtbench compare`."
-        )
     fixed = [r for r in rows if r.kind in ("baseline", "external") and r.gain and r.gain.p is not None]
+    notes = [*_on_seeds(optimizers, baseline), *_on_tests(optimizers, baseline)]
     if fixed:
         notes.append(
             "Baselines and outside systems with one figure are held fixed and tested against the seeds of"
@@ -67,6 +48,32 @@ def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int
     if any(r.kind == "reported" for r in rows):
         notes.append(f"reported: figures printed in papers, not measured here{_warning(profile)}.")
     return notes
+
+
+def _on_seeds(optimizers: Sequence[Row], baseline: str) -> Iterator[str]:
+    seeds = sorted({len(r.seeds_done) for r in optimizers})
+    if any(n > 1 for n in seeds):
+        yield f"±: half the 95 % t-interval of the average over seeds (n = {_counts(seeds)})."
+    if len({tuple(sorted(r.seeds_done)) for r in optimizers}) > 1:
+        yield (
+            "Not all rows have the same seeds: averages and places are over each row's own seeds,"
+            f" tests against {baseline} over those that both have."
+        )
+
+
+def _on_tests(optimizers: Sequence[Row], baseline: str) -> Iterator[str]:
+    tests = [r.gain for r in optimizers if r.gain is not None and r.gain.p is not None]
+    if not tests:
+        return
+    yield (
+        f"*: differs from {baseline}, p < .05: two-sided paired t-test over seed-level averages"
+        f" (n = {_counts(sorted({t.n for t in tests}))} seeds), Holm-corrected over {_many(len(tests))}."
+        f" On a task: the same test, Holm-corrected over the tasks of that optimizer."
+    )
+    yield (
+        "Tests over queries speak of these checkpoints, not of the method, and earn no star;"
+        " they are printed by `mtbench compare`."
+    )
 
 
 def _warning(profile: str) -> str:

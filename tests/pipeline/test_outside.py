@@ -12,7 +12,7 @@ from outside_suite import write_suite, write_systems
 from mtbench.data.suite_file import read_suite_folder
 from mtbench.errors import DataError, UsageError
 from mtbench.evaluation.scores import read_scores
-from mtbench.pipeline.outside import check_name, enter_system, task_files
+from mtbench.pipeline.outside import OutsideSystem, check_name, enter_system, task_files
 from mtbench.pipeline.outside_scores import score_file
 from mtbench.records.files import load_records
 from mtbench.storage.store import Store
@@ -31,7 +31,7 @@ def systems(tmp_path: Path) -> Path:
 
 def enter(suite: Suite, files: dict[str, Path], tmp_path: Path, name: str = "seal") -> tuple[dict, Path]:
     results, store = tmp_path / "results", Store(tmp_path / "store")
-    return enter_system(name, suite, "abc", files, profile="mini", results=results, store=store)
+    return enter_system(OutsideSystem(name, suite, "abc", "mini"), files, results=results, store=store)
 
 
 def test_a_run_is_scored_as_trec_eval_and_kilt_do(suite: Suite, systems: Path) -> None:
