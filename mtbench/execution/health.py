@@ -10,7 +10,7 @@ from typing import get_args
 
 from mtbench.errors import EnvironmentMismatchError, MtbenchError
 from mtbench.execution.ray.connect import join_cluster
-from mtbench.records.environment import environment
+from mtbench.records.environment import machine
 from mtbench.records.record import Environment
 from mtbench.registry import Kind, builtin_folder, entries
 from mtbench.retrieval.faiss_library import faiss_builds
@@ -38,8 +38,7 @@ def examine(store: str | None, address: str | None) -> Health:
 
     problems: list[str] = []
     root = expanded(store) if store else default_root()
-    facts: Health = {**environment()}
-    facts.pop("threads", None)
+    facts: Health = {**machine()}
     facts["cores"] = os.cpu_count()
     facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts["bf16"] = torch.cuda.is_available() and torch.cuda.is_bf16_supported()

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypedDict, cast
 
 from mtbench.evaluation.scores import SCORES_FILE
+from mtbench.pipeline.computing import threads
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary
@@ -36,7 +37,7 @@ class _Logged(TypedDict, total=False):
 
 def begin(plan: Plan) -> RunRecord:
     """The record before anything is known."""
-    return new_record(plan.run.specification, plan.run.suite.metric, environment())
+    return new_record(plan.run.specification, plan.run.suite.metric, environment(threads(plan.run.config)))
 
 
 def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> RunRecord:

@@ -9,6 +9,7 @@ rank), and whatever was set is put back, on errors too. What cannot be put back,
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import random
@@ -16,6 +17,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,23 +38,35 @@ def device() -> torch.device:
 
 
 def threads(config: Config) -> int:
-    """Threads that a run of ``config`` computes with: 1 for the tiny encoder on a processor, which is faster than
-    several and gives every machine the same figures; else torch's own number."""
-    return 1 if config.encoder.path == "tiny" and device().type == "cpu" else torch.get_num_threads()
+    """Threads that a run of ``config`` computes with: 1 for the tiny encoder, which is faster than several and gives
+    every machine the same figures; else torch's own number."""
+    return 1 if config.encoder.path == "tiny" else torch.get_num_threads()
 
 
 @contextmanager
 def computing(config: Config) -> Iterator[None]:
-    """Threads, rounding and determinism as mtbench's figures are made; the caller's own again at the end."""
-    with caller_as_it_was():
-        if device().type == "cuda":
+    """Threads, rounding, determinism and defaults as mtbench's figures are made, whatever the caller has set, and
+    generators at one fixed state; the caller's own again at the end."""
+    count, on_gpu = threads(config), device().type == "cuda"
+    with caller_as_it_was(), ExitStack() as stack:
+        torch.set_num_threads(count)
+        if on_gpu:
             os.environ.setdefault(*CUBLAS)
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            stack.enter_context(torch.backends.cudnn.flags(True, False, False, True))
         else:
-            if threads(config) > 1:
-                _start_threads()
-            torch.set_flush_denormal(True)
-            torch.set_num_threads(threads(config))
+            stack.callback(_flush_denormals, flushes_denormals(), count)
+            _flush_denormals(True, count)
+        torch.use_deterministic_algorithms(on_gpu, warn_only=True)
+        torch.set_float32_matmul_precision("highest")
+        torch.set_default_dtype(torch.float32)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(device().type, enabled=False))
+        stack.enter_context(np.errstate(all="warn", under="ignore"))
+        for seed in (torch.manual_seed, np.random.seed, random.seed):
+            seed(0)
         yield
 
 
@@ -69,21 +85,42 @@ def _torch() -> Callable[[], None]:
     count, flushing = torch.get_num_threads(), flushes_denormals()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    precision, gradients = torch.get_float32_matmul_precision(), torch.is_grad_enabled()
+    gradients, dtype, precision = torch.is_grad_enabled(), torch.get_default_dtype(), _precision()
 
     def restore() -> None:
         torch.set_num_threads(count)
         torch.set_flush_denormal(flushing)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.set_float32_matmul_precision(precision)
         torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
+        precision()
+
+    return restore
+
+
+def _precision() -> Callable[[], None]:
+    """torch has an older name for the precision of all products, and newer ones by library that may contradict it."""
+    places = (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None))
+    libraries: list[Any] = [place for place in places if hasattr(place, "fp32_precision")]
+    by_library = [library.fp32_precision for library in libraries]
+    try:
+        overall = torch.get_float32_matmul_precision()
+    except RuntimeError:  # they do contradict it
+        overall = None
+
+    def restore() -> None:
+        if overall is not None:
+            torch.set_float32_matmul_precision(overall)
+        for library, before in zip(libraries, by_library, strict=True):
+            if library.fp32_precision != before:
+                library.fp32_precision = before
 
     return restore
 
 
 def _random() -> Callable[[], None]:
     state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
 
     def restore() -> None:
         torch.set_rng_state(state)
@@ -147,6 +184,25 @@ def flushes_denormals() -> bool:
     return float(torch.tensor(1e-40) * 1.0) == 0.0
 
 
-def _start_threads() -> None:
-    """Let torch's threads begin before flushing is switched on: they inherit it, and nobody could switch it off."""
-    torch.ones(1 << 20).sum()
+def _flush_denormals(on: bool, count: int) -> None:
+    """In this thread, as torch does it, and in the others of torch's OpenMP: a new one has what its maker had then, so
+    that otherwise figures depended on when they began, and flushing outlived the run."""
+    parallel = _openmp() if count > 1 else None
+    if parallel is None:
+        torch.set_flush_denormal(on)
+    else:
+        parallel(_REGION(lambda _: torch.set_flush_denormal(on)), None, ctypes.c_uint(count), ctypes.c_uint(0))
+
+
+_REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> Callable[..., None] | None:
+    """``GOMP_parallel`` of the library that torch brings along and has loaded; None where it has another OpenMP, of
+    which those in use (LLVM's, Intel's) hand a thread's rounding on to their workers in every region."""
+    for file in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"):
+        with contextlib.suppress(OSError, AttributeError):
+            parallel: Callable[..., None] = ctypes.CDLL(str(file), mode=os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
+            return parallel
+    return None

@@ -1,9 +1,10 @@
-"""What a record says about where it was made: versions and device, no host name, user or path."""
+"""What a record says about where it was made: versions, device and threads, no host name, user or path."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +15,14 @@ from mtbench.version import VERSION
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "faiss-cpu", "faiss-gpu", "bm25s", "ray")
 
 
+def environment(threads: int) -> Environment:
+    """The machine, and the ``threads`` with which stages are computed on it."""
+    return {**machine(), "threads": threads}
+
+
 @lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Git commit or None, versions, device, threads."""
+def machine() -> Environment:
+    """Git commit or None, versions, device and processor."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({platform.machine()})"
@@ -27,7 +33,7 @@ def environment() -> Environment:
         "platform": platform.system(),
         "libraries": _versions(LIBRARIES),
         "device": device,
-        "threads": torch.get_num_threads(),
+        "processor": _processor(),
     }
 
 
@@ -40,6 +46,17 @@ def scoring_environment() -> Environment:
         "libraries": _versions(("numpy",)),
         "device": None,
     }
+
+
+def _processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's model without marks and clock rates; its architecture where the system does not name one."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2] for line in lines if line.partition(":")[0].strip() == "model name")
+    text = next(named, "") or platform.processor() or platform.machine()
+    return " ".join(re.sub(r"\((R|TM|C)\)|\bCPU\b|@.*", " ", text, flags=re.IGNORECASE).split())
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:

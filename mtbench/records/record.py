@@ -110,7 +110,10 @@ class Environment(TypedDict, total=False):
     platform: str
     libraries: dict[str, str]
     device: str | None
+    processor: str
+    """Its model, as ``AMD EPYC 7763 64-Core Processor``; libraries choose their kernels by it."""
     threads: int
+    """With which the stages were computed; torch's setting in the process that asked is not it."""
 
 
 class ErrorInfo(TypedDict):
