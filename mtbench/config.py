@@ -183,6 +183,13 @@ def profiles() -> list[str]:
     return sorted(f.stem for f in PROFILE_FOLDER.glob("*.toml"))
 
 
+def profile_file(name: str) -> Path | None:
+    """The absolute path of the TOML file that ``name`` means; None for a profile that comes with mtbench, or for none
+    that there is."""
+    path = expanded(name)
+    return path.absolute() if name not in profiles() and path.is_file() else None
+
+
 def profile_name(profile: str) -> str:
     """The profile's name; of a file, its stem."""
     return Path(profile).stem if profile.endswith(".toml") else profile

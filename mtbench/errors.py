@@ -45,8 +45,15 @@ class DataError(MtbenchError):
         remedy: str | None = None,
     ) -> None:
         self.path, self.line, self.remedy = path, line, remedy
-        place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+        place = f"{self.place}: " if self.place is not None else ""
         super().__init__(place + message + (f"\n  {remedy}" if remedy else ""))
+
+    @property
+    def place(self) -> str | None:
+        """``file:line``, or the file alone; None where neither is known."""
+        if self.path is None:
+            return None
+        return f"{self.path}" if self.line is None else f"{self.path}:{self.line}"
 
 
 class StoreError(MtbenchError):
@@ -59,6 +66,19 @@ class RunError(MtbenchError):
     """A run failed while computing: a non-finite loss, no memory, a dead worker."""
 
     exit_code = 1
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether usage, configuration or data are to blame: asking again in the same way gives the same."""
+    return isinstance(error, MtbenchError) and error.exit_code == 2
+
+
+def mistake_of(kind: str, message: str) -> MtbenchError | None:
+    """The mistake of class ``kind`` that another process reports; None if it is none."""
+    cls = globals().get(kind)
+    if not (isinstance(cls, type) and issubclass(cls, MtbenchError) and cls.exit_code == 2):
+        return None
+    return UsageError(message) if cls is UnknownNameError else cls(message)
 
 
 class UnknownNameError(MtbenchError):

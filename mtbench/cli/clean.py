@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ def command(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Run ids; stages that other records also use are kept.")
     ] = None,
-    results: Annotated[str, typer.Option(help="Where records stand.")] = "results",
+    results: Annotated[Path | None, typer.Option(help="Where records stand; default: results.")] = None,
     store: Annotated[str | None, typer.Option(help="The store to clean.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only stages of this name, such as encode (the largest).")] = None,
     everything: Annotated[
@@ -28,8 +29,11 @@ def command(
 ) -> None:
     """Free the stored stages of given runs. Records are never deleted."""
     from mtbench.execution.cleaning import CleanRequest, clean
+    from mtbench.storage.places import committed_results
 
-    freed = clean(CleanRequest(runs or [], stage, everything, leftovers), results, store, dry_run)
+    freed = clean(
+        CleanRequest(runs or [], stage, everything, leftovers), results or committed_results(), store, dry_run
+    )
     if json:
         common.emit_json(freed)
     else:

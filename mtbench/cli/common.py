@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mtbench.errors import UsageError
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def emit_json(value: object) -> None:
     """One JSON object on standard output and nothing else there."""
-    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    is_utf8 = text.encode("utf-8", "replace").decode() == text
+    sys.stdout.write(text if is_utf8 else json.dumps(value, allow_nan=False))  # a file's name may be no UTF-8
     sys.stdout.write("\n")
 
 
@@ -44,13 +46,27 @@ def err_console() -> Console:
 
 
 def exit_code(records: Iterable[RunRecord]) -> int:
-    """0 unless a run failed; 2 if settings or data are to blame for every failure, else 1."""
-    import mtbench.errors
-    from mtbench.records.record import error_type
+    """1 if a run failed, else 0. (A mistake of usage, configuration or data is an error and leaves no record.)"""
+    return int(any(record["status"] == "failed" for record in records))
 
-    kinds = {str(error_type(r)) for r in records if r["status"] == "failed"}
-    codes = {getattr(getattr(mtbench.errors, kind, None), "exit_code", 1) for kind in kinds}
-    return min(codes, default=0)
+
+def emit_runs(records: list[RunRecord], found: Mapping[str, object]) -> None:
+    """The one object of a verb that runs things: ``found``; if a run failed its ``error`` and all ``records`` too."""
+    failed = next((record for record in records if record["status"] == "failed"), None)
+    if failed is None:
+        emit_json(found)
+        return
+    told = failed["error"] or {"type": "RunError", "message": "failed", "traceback": []}
+    emit_json({**found, "error": error_object(told["type"], told["message"]), "records": records})
+
+
+def error_object(kind: str, message: str, place: str | None = None) -> dict[str, str | None]:
+    """An error as JSON: its class, what is wrong, where (a file, with its line where one is known), what to do."""
+    first, _, rest = message.partition("\n")
+    if place is not None:
+        first = first.removeprefix(f"{place}: ")
+    remedy = " ".join(line.strip() for line in rest.splitlines() if line.strip())
+    return {"type": kind, "message": first, "place": place, "remedy": remedy or None}
 
 
 def names(text: str, option: str) -> list[str]:

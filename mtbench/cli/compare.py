@@ -22,7 +22,7 @@ def command(
     metric: Metric = None,
     tolerance: Annotated[float, typer.Option(help="Points within which a published figure counts as reached.")] = 1.0,
     top: Annotated[int, typer.Option(help="How many of the queries that moved most to show.", min=0)] = 5,
-    results: Results = Path("results"),
+    results: Results = None,
     store: Annotated[Path | None, typer.Option(help="Store with the per-query scores.")] = None,
     plugin: Plugins = None,
     json: Json = False,
@@ -35,13 +35,13 @@ def command(
     from mtbench.report.leaderboard import load_board
     from mtbench.report.passages import describe_moved
     from mtbench.report.published import Reported
-    from mtbench.storage.places import default_root
+    from mtbench.storage.places import committed_results, default_root
     from mtbench.storage.store import Store
 
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
     add_plugin_files(plugin or [])
-    board = load_board(results, suite, profile, metric=metric, summary=False)
+    board = load_board(results or committed_results(), suite, profile, metric=metric, summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)
     if isinstance(other, Reported):

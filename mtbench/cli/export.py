@@ -16,17 +16,17 @@ def command(
     format: Annotated[
         str, typer.Option(help="sentence-transformers, trec, kilt, csv or parquet.")
     ] = "sentence-transformers",
-    results: Results = Path("results"),
+    results: Results = None,
     store: Annotated[Path | None, typer.Option(help="Where stages are kept.")] = None,
     json: Json = False,
 ) -> None:
     """Export a run: its encoder for sentence-transformers, TREC and KILT files, or a flat table of figures."""
     from mtbench.cli.common import emit_json
     from mtbench.report.export import export
-    from mtbench.storage.places import default_root
+    from mtbench.storage.places import committed_results, default_root
     from mtbench.storage.store import Store
 
-    written = export(run, format, to, results=results, store=Store(store or default_root()))
+    written = export(run, format, to, results=results or committed_results(), store=Store(store or default_root()))
     if json:
         emit_json({"format": format, "written": [str(path) for path in written]})
         return

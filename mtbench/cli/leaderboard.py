@@ -24,7 +24,7 @@ def command(
         bool,
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
     ] = False,
-    results: Results = Path("results"),
+    results: Results = None,
     readme: Annotated[
         Path | None, typer.Option(help="File whose leaderboard block --write updates; default: README.md.")
     ] = None,
@@ -35,6 +35,7 @@ def command(
     from mtbench.cli.common import err_console, out_console
     from mtbench.report.leaderboard import load_board
     from mtbench.report.tables import print_board, render
+    from mtbench.storage.places import committed_results
 
     format = "json" if json else format
     if format not in _FORMATS:
@@ -45,11 +46,12 @@ def command(
         from mtbench.registry import add_plugin_files
 
         add_plugin_files(plugin)
-    board = load_board(results, suite, profile, metric=metric, baseline=baseline, published=published)
+    folder = results or committed_results()
+    board = load_board(folder, suite, profile, metric=metric, baseline=baseline, published=published)
     if write:
         from mtbench.report.writing import write_board
 
-        written = write_board(board, results, readme or Path("README.md"))
+        written = write_board(board, folder, readme or Path("README.md"))
         for path in written:
             err_console().print(f"wrote {path}", markup=False, highlight=False)
         if readme is not None and readme not in written:

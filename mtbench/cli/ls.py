@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,7 @@ KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
 
 def command(
     what: Annotated[str, typer.Argument(help="optimizers, suites, runs, profiles or settings.")] = "optimizers",
-    results: Annotated[str, typer.Option(help="Where records stand (for runs).")] = "results",
+    results: Annotated[Path | None, typer.Option(help="Where records stand (for runs); default: results.")] = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -79,13 +80,12 @@ def _allowed(field: FieldInfo) -> str:
     return ", ".join([" | ".join(words), *bounds] if words else bounds)
 
 
-def _runs(results: str) -> list[dict[str, str]]:
-    from pathlib import Path
-
+def _runs(results: Path | None) -> list[dict[str, str]]:
     from mtbench.records.files import load_records
     from mtbench.report.settings import changed_params, default_params, describe_params
+    from mtbench.storage.places import committed_results
 
-    rows, found = [], load_records(Path(results), summary=True)
+    rows, found = [], load_records(results or committed_results(), summary=True)
     defaults = default_params({r.record["spec"]["optimizer"]["name"] for r in found if not r.problem})
     for loaded in found:
         record = loaded.record

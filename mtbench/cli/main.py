@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from typing import Annotated
 import typer
 
 import mtbench
-from mtbench.errors import MtbenchError, StoreError
+from mtbench.errors import DataError, MtbenchError, StoreError
 
 VERBS = (
     "run", "sweep", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor", "clean",
@@ -94,8 +95,22 @@ def _told_to_end() -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def _any_name_printed() -> Iterator[None]:
+    """The name of a file may have bytes that are no UTF-8: they are printed as escapes."""
+    strict = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper) and s.errors == "strict"]
+    for stream in strict:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream in strict:
+            with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads any more
+                stream.reconfigure(errors="strict")
+
+
 def _run(arguments: list[str]) -> int:
-    with _told_to_end():
+    with _told_to_end(), _any_name_printed():
         return _run_command(arguments)
 
 
@@ -107,15 +122,17 @@ def _run_command(arguments: list[str]) -> int:
             return _interrupted(arguments)
         return code if isinstance(code, int) else 0
     except MtbenchError as error:
-        print(f"mtbench: {error}", file=sys.stderr)
-        return error.exit_code
+        place = error.place if isinstance(error, DataError) else None
+        return _tell(arguments, type(error).__name__, str(error), place, error.exit_code)
     except typer.Exit as stop:
         return _interrupted(arguments) if stop.exit_code == 130 else int(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(arguments)
     except _CLICK_ERROR as error:
-        error.show()  # type: ignore[attr-defined]
-        return 0 if type(error).__name__ == "NoArgsIsHelpError" else 2
+        if type(error).__name__ == "NoArgsIsHelpError" or not _as_json(arguments):
+            error.show()  # type: ignore[attr-defined]
+            return 0 if type(error).__name__ == "NoArgsIsHelpError" else 2
+        return _tell(arguments, "UsageError", error.format_message(), None, 2)  # type: ignore[attr-defined]
     except SystemExit as stop:  # what the command line library makes of a reader that has gone
         if isinstance(stop.__context__, OSError) and stop.__context__.errno == errno.EPIPE:
             return 0
@@ -126,8 +143,24 @@ def _run_command(arguments: list[str]) -> int:
         if error.filename is None and error.errno not in _FULL:
             raise
         place = error.filename or "cannot write (output, results or store)"
-        print(f"mtbench: {place}: {error.strerror}", file=sys.stderr)
-        return 2 if error.errno in _WRONG_PATH else StoreError.exit_code
+        code = 2 if error.errno in _WRONG_PATH else StoreError.exit_code
+        return _tell(arguments, type(error).__name__, f"{place}: {error.strerror}", str(place), code)
+
+
+def _as_json(arguments: list[str]) -> bool:
+    return "--json" in arguments
+
+
+def _tell(arguments: list[str], kind: str, message: str, place: str | None, code: int) -> int:
+    """One message on standard error; with ``--json`` one object on standard output. Returns ``code``."""
+    if not _as_json(arguments):
+        print(f"mtbench: {message}", file=sys.stderr)
+        return code
+    from mtbench.cli.common import emit_json, error_object
+
+    records: dict[str, list[object]] = {"records": []} if code == 1 else {}
+    emit_json({"error": error_object(kind, message, place), **records})
+    return code
 
 
 def _interrupted(arguments: list[str]) -> int:

@@ -26,11 +26,14 @@ MaxConcurrent = Annotated[int | None, typer.Option(help="Runs at the same time u
 StorePlace = Annotated[
     str | None, typer.Option(help="Where stages are kept. Default: $MTBENCH_HOME or the user's cache folder.")
 ]
-RecordsPlace = Annotated[str, typer.Option(help="Where records are written.")]
+RecordsPlace = Annotated[
+    str | None,
+    typer.Option(help="Where records are written. Default: results; in a clone of mtbench results/local."),
+]
 
 # of verbs that read results
 FinishedSuite = Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")]
 FinishedProfile = Annotated[str, typer.Option(help="Profile of the runs.")]
 Metric = Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")]
 Baseline = Annotated[str, typer.Option(help="Row that gains are measured against.")]
-Results = Annotated[Path, typer.Option(help="Folder of the results.")]
+Results = Annotated[Path | None, typer.Option(help="Folder of the results. Default: results.")]

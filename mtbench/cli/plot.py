@@ -20,7 +20,7 @@ def command(
     baseline: Baseline = "naive",
     out: Annotated[Path | None, typer.Option(help="File; default: RESULTS/figures/....")] = None,
     format: Annotated[str, typer.Option(help="png, pdf or svg, where --out is not given.")] = "png",
-    results: Results = Path("results"),
+    results: Results = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -29,10 +29,11 @@ def command(
     from mtbench.registry import add_plugin_files
     from mtbench.report.leaderboard import load_board
     from mtbench.report.plots import default_path, plot
+    from mtbench.storage.places import committed_results, default_results
 
     add_plugin_files(plugin or [])
-    board = load_board(results, suite, profile, metric=metric, baseline=baseline, summary=False)
-    path = out or default_path(results, board, kind, optimizer, format)
+    board = load_board(results or committed_results(), suite, profile, metric=metric, baseline=baseline, summary=False)
+    path = out or default_path(results or default_results(), board, kind, optimizer, format)
     plot(board, kind, path, optimizer=optimizer, seed=seed)
     if json:
         emit_json({"schema": 1, "kind": kind, "file": str(path)})

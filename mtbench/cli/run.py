@@ -39,7 +39,7 @@ def command(
     gpus_per_run: GpusPerRun = None,
     max_concurrent: MaxConcurrent = None,
     store: StorePlace = None,
-    results: RecordsPlace = "results",
+    results: RecordsPlace = None,
     rerun: Annotated[
         str, typer.Option(help="missing: what is not finished; failed: also what failed; all.")
     ] = "missing",
@@ -82,5 +82,5 @@ def command(
             records = make_executor(execution, reporter).run(planned)
     finally:
         reporter.close()
-    common.emit_json({"runs": records}) if json else print_records(records, common.out_console())
+    common.emit_runs(records, {"runs": records}) if json else print_records(records, common.out_console())
     return common.exit_code(records)

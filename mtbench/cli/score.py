@@ -31,7 +31,9 @@ def command(
     task: Annotated[str | None, typer.Option(help="With --as: the task of a single file.")] = None,
     profile: Annotated[str, typer.Option(help="With --as: mini, paper or a TOML file.")] = "mini",
     seed: Annotated[int, typer.Option(help="With --as: seed of the system's run.", min=0)] = 0,
-    results: Annotated[Path, typer.Option(help="With --as: where records stand.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Option(help="With --as: where records are written; default: results.")
+    ] = None,
     store: Annotated[Path | None, typer.Option(help="With --as: where per-query scores are kept.")] = None,
     plugin: Plugins = None,
     json_: Json = False,
@@ -98,12 +100,12 @@ class _System:
     seed: int
 
 
-def _enter(system: _System, results: Path, store_root: Path | None, json_: bool) -> None:
+def _enter(system: _System, results: Path | None, store_root: Path | None, json_: bool) -> None:
     from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
     from mtbench.pipeline.outside import OutsideSystem, check_name, enter_system, task_files
     from mtbench.registry import entries
-    from mtbench.storage.places import default_root
+    from mtbench.storage.places import default_results, default_root
     from mtbench.storage.store import Store
 
     check_name(system.name, entries("optimizer"))
@@ -113,7 +115,7 @@ def _enter(system: _System, results: Path, store_root: Path | None, json_: bool)
     key, profile = suite_fingerprint(suite, root), profile_name(system.profile)
     entered = OutsideSystem(system.name, suite, key, profile, system.seed)
     files = task_files(suite, system.source, system.task)
-    record, path = enter_system(entered, files, results=results, store=Store(root))
+    record, path = enter_system(entered, files, results=results or default_results(), store=Store(root))
     _show_entry(record, path, [t.name for t in suite.tasks], json_)
 
 

@@ -57,7 +57,7 @@ def command(
     gpus_per_run: GpusPerRun = None,
     max_concurrent: MaxConcurrent = None,
     store: StorePlace = None,
-    results: RecordsPlace = "results",
+    results: RecordsPlace = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"),
@@ -114,7 +114,8 @@ def _show(sweep: Sweep, figure: str | None, json: bool) -> None:
 
     drawn = [_draw(sweep, name, figure) for name in sweep.request.matrix.optimizers]
     if json:
-        common.emit_json({**sweep_summary(sweep), "figures": [path for path, _ in drawn if path]})
+        records = [record for setting in sweep.settings for record in setting.records]
+        common.emit_runs(records, {**sweep_summary(sweep), "figures": [path for path, _ in drawn if path]})
         return
     print_sweep(sweep, common.out_console())
     for _, text in drawn:

@@ -30,7 +30,7 @@ def run(
     limit: int | None = None,
     plugins: Sequence[str | Path] = (),
     store: str | Path | None = None,
-    results: str | Path = "results",
+    results: str | Path | None = None,
     rerun: Rerun = "missing",
     until: str | None = None,
     baselines: Sequence[str] = tuple(BASELINES),

@@ -45,7 +45,7 @@ class Freed(TypedDict):
     kept: int
 
 
-def clean(request: CleanRequest, results: str, store: str | None, dry_run: bool) -> Freed:
+def clean(request: CleanRequest, results: Path, store: str | None, dry_run: bool) -> Freed:
     """Free what is asked for. UnknownNameError for a run id without a record; UsageError while a run computes."""
     target = Store(expanded(store) if store else default_root())
     if request.leftovers:
@@ -79,8 +79,8 @@ def _leases(store: Store) -> list[Path]:
     return sorted(f for f in (store.root / "leases").glob("*.json") if not f.name.startswith("."))
 
 
-def _stages_of(runs: Sequence[str], results: str) -> tuple[set[tuple[str, str]], int]:
-    records = {r.record["run_id"]: r.record for r in load_records(Path(results)) if r.usable}
+def _stages_of(runs: Sequence[str], results: Path) -> tuple[set[tuple[str, str]], int]:
+    records = {r.record["run_id"]: r.record for r in load_records(results) if r.usable}
     for run in runs:
         if run not in records:
             raise UnknownNameError("run", run, records, f"mtbench ls runs --results {results}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 
-from mtbench.errors import DataError
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
 from mtbench.pipeline.computing import caller_as_it_was
@@ -23,7 +22,7 @@ class Executor(abc.ABC):
         """The records of all jobs, in order: those that stand already, and those computed now.
 
         A run that fails is reported and recorded, and the others go on. KeyboardInterrupt passes through, after the
-        records say so, and so does DataError, which ends all runs: they have the same data.
+        records say so. A mistake of usage, configuration or data ends all runs and leaves no record.
         """
         try:
             with caller_as_it_was():
@@ -49,8 +48,6 @@ class LocalExecutor(Executor):
     def _run_job(self, planned: PlannedRuns, job: Job) -> RunRecord:
         listener = self.reporter.listener(job.label)
         record, error = run_plan(job.plan, planned.store, planned.results, until=planned.until, listener=listener)
-        if isinstance(error, DataError):
-            raise error  # the data are the same for all runs: one message
         if error is not None:
             self.reporter.run_failed(job.label, str(error))
         else:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mtbench.errors import UsageError
 from mtbench.pipeline.plan import STAGES
-from mtbench.storage.places import default_root, expanded
+from mtbench.storage.places import default_results, default_root, expanded, for_libraries
 
 EXECUTORS = ("local", "ray")
 SCHEDULERS = ("none", "asha")
@@ -24,12 +24,12 @@ RERUNS: tuple[Rerun, ...] = ("missing", "failed", "all")
 class PlanOptions:
     """Where stages and records stand, which runs are done again, and the stage after which runs stop.
 
-    ``store``: None for the default. ``rerun``: ``missing`` takes what is not finished, ``failed`` also what failed.
-    UsageError for what none of them can be.
+    ``store``, ``results``: None for the default. ``rerun``: ``missing`` takes what is not finished, ``failed`` also
+    what failed. UsageError for what none of them can be.
     """
 
     store: str | Path | None = None
-    results: str | Path = "results"
+    results: str | Path | None = None
     rerun: str = "missing"
     until: str | None = None
 
@@ -42,12 +42,12 @@ class PlanOptions:
     @cached_property
     def store_folder(self) -> Path:
         """The folder of the store."""
-        return expanded(self.store) if self.store else default_root()
+        return for_libraries((expanded(self.store) if self.store else default_root()).absolute(), "the store")
 
     @cached_property
     def results_folder(self) -> Path:
         """The folder of the records."""
-        return expanded(self.results)
+        return (default_results() if self.results is None else expanded(self.results)).absolute()
 
 
 @dataclass(frozen=True)

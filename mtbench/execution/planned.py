@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,11 @@ class RunPlanner:
 
     def plan(self, request: RunRequest) -> Job:
         """Resolve and plan one run; if an earlier call finished it (as far as ``until``), it carries its record."""
-        plan = make_plan(self._resolver.resolve(request))
+        run = self._resolver.resolve(request.settled())
+        path = run.config.encoder.path
+        if Path(path).is_absolute():  # also one that a profile or --set names from here
+            run = dataclasses.replace(run, request=dataclasses.replace(run.request, encoder=path))
+        plan = make_plan(run)
         job = Job(plan, run_id(plan.run.specification))
         job.finished = self._finished(job)
         return job

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from mtbench.execution.sweep_plan import Setting, Sweep
 from mtbench.records.record import RunRecord
 from mtbench.records.values import Params
+from mtbench.storage.places import default_results
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +81,7 @@ def command_for(sweep: Sweep, setting: Setting) -> str:
     matrix = sweep.request.matrix
     words = ["mtbench", "run", "--optimizer", setting.optimizer, "--suite", matrix.suite]
     words += [] if matrix.profile == "mini" else ["--profile", matrix.profile]
-    words += [] if str(sweep.planned.results) == "results" else ["--results", str(sweep.planned.results)]
+    words += [] if sweep.planned.results == default_results().absolute() else ["--results", str(sweep.planned.results)]
     words += [] if list(matrix.seeds) == [0] else ["--seeds", ",".join(map(str, matrix.seeds))]
     words += [] if matrix.encoder is None else ["--encoder", matrix.encoder]
     words += [] if matrix.limit is None else ["--limit", str(matrix.limit)]

@@ -6,13 +6,14 @@ folder names), so that it is the same on every machine and can be committed.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from mtbench.config import Config, build_config, load_profile, merge, profile_name
-from mtbench.data.loading import load_suite, suite_fingerprint
+from mtbench.config import Config, build_config, load_profile, merge, profile_file, profile_name
+from mtbench.data.loading import load_suite, suite_fingerprint, suite_folder
 from mtbench.data.rules import Rules, SuiteFacts, suite_facts
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
@@ -20,6 +21,7 @@ from mtbench.model.source import EncoderSource, find_encoder
 from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec
 from mtbench.records.values import Params, Settings
 from mtbench.registry import get_optimizer, lookup
+from mtbench.storage.places import expanded, for_libraries, settled
 from mtbench.suite import Suite
 
 
@@ -37,6 +39,20 @@ class RunRequest:
     encoder: str | None = None
     limit: int | None = None
     plugins: tuple[str, ...] = ()
+
+    def settled(self) -> RunRequest:
+        """The same with absolute places, for a process that works in another folder."""
+        folder, profile, encoder = suite_folder(self.suite), profile_file(self.profile), self.encoder
+        named = self.settings.get("encoder", {}).get("path") if encoder is None else encoder
+        if isinstance(named, str) and expanded(named).is_dir():
+            encoder = settled(for_libraries(expanded(named), "the encoder"))
+        return dataclasses.replace(
+            self,
+            suite=self.suite if folder is None else settled(folder),
+            profile=self.profile if profile is None else str(profile),
+            encoder=encoder,
+            plugins=tuple(settled(file) for file in self.plugins),
+        )
 
     def to_json(self) -> str:
         """For a worker."""

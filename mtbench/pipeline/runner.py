@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from mtbench.errors import MtbenchError, RunError
+from mtbench.errors import MtbenchError, RunError, is_mistake
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import Stages, begin, complete
 from mtbench.pipeline.context import Context, Listener
@@ -15,8 +15,9 @@ from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.errors import describe_error
 from mtbench.records.files import as_stored, write_record
-from mtbench.records.identity import timestamp
+from mtbench.records.identity import record_path, timestamp
 from mtbench.records.record import RunRecord, Status
+from mtbench.storage.atomic import write_text
 from mtbench.storage.manifest import Results
 from mtbench.storage.store import Built, Store
 
@@ -36,10 +37,12 @@ def run_plan(
 ) -> Outcome:
     """Compute what is missing of a run and write its record below ``results``: when it begins and when it ends.
 
-    A run that fails has its whole record too, with ``status`` ``failed``. KeyboardInterrupt passes through, after the
-    record says ``interrupted``.
+    A run that fails has its whole record too, with ``status`` ``failed``. A mistake of usage, configuration or data is
+    raised and leaves no record. KeyboardInterrupt passes through, after the record says ``interrupted``.
     """
     record = begin(plan)
+    place = record_path(results, record["spec"], record["run_id"])
+    earlier = place.read_text(encoding="utf-8") if place.is_file() else None
     write_record(results, record)
     built: Stages = {}
     context = Context(plan.run, store, listener)
@@ -50,7 +53,10 @@ def run_plan(
     except KeyboardInterrupt:
         _end(results, _stopped(record, plan, context, built), "interrupted")
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin may do anything, and try to end the process)
+    except (Exception, SystemExit) as error:
+        if is_mistake(error):
+            _put_back(place, earlier)
+            raise
         record = _stopped(record, plan, context, built)
         record["error"] = describe_error(error, _places(plan, store))
         return Outcome(_end(results, record, "failed"), _named(error, record["run_id"]))
@@ -81,6 +87,14 @@ def _stopped(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
             complete(record, plan, context, built)
         record.pop("average", None)
     return record
+
+
+def _put_back(place: Path, earlier: str | None) -> None:
+    """A mistake is no run: what stood in the record's place stands there again."""
+    if earlier is None:
+        place.unlink(missing_ok=True)
+    else:
+        write_text(place, earlier)
 
 
 def _end(results: Path, record: RunRecord, status: Status) -> RunRecord:

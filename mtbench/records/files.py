@@ -65,6 +65,10 @@ def write_record(results: Path, record: RunRecord) -> Path:
     return path
 
 
+LOCAL = "local"
+"""Below the results of a clone: the user's own records, beside those that came with it."""
+
+
 def load_records(
     results: Path, *, suite: str | None = None, profile: str | None = None, summary: bool = False
 ) -> list[Loaded]:
@@ -110,7 +114,7 @@ def _bad(record: Raw, path: Path, problem: str, kind: Kind) -> Loaded:
 
 
 def _record_files(results: Path, suite: str | None, profile: str | None) -> Iterator[Path]:
-    for suite_folder in _folders(results / "runs"):
+    for suite_folder in [*_folders(results / "runs"), *_folders(results / LOCAL / "runs")]:
         if suite not in (None, suite_folder.name, suite_folder.name.rpartition("@")[0]):
             continue
         for profile_folder in _folders(suite_folder):

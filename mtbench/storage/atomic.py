@@ -39,7 +39,10 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by the JSON of ``value``, keys in their own order; nothing is touched if it has none."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1))
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    is_utf8 = text.isascii() or text.encode("utf-8", "replace").decode() == text
+    # the name of a file may have bytes that are no UTF-8: only as escapes can they be written and read back
+    write_text(path, text if is_utf8 else json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> Any:

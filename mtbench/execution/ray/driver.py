@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 
+from mtbench.errors import ConfigError, MtbenchError, mistake_of
 from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
@@ -32,8 +33,8 @@ class Driver:
         self.outbox = self.store / "ray" / f"{self.name}-records"
         """Where workers leave records."""
         self.records: dict[str, RunRecord] = {}
-        self.refusal: str | None = None
-        """Why the scheduler cannot work: no unit starts any more."""
+        self.refusal: MtbenchError | None = None
+        """A mistake that a worker met, or why the scheduler cannot work: no unit starts any more."""
         self._errors: dict[int, ErrorInfo] = {}
 
     def next_config(self) -> UnitConfig | None:
@@ -68,10 +69,11 @@ class Driver:
         """A worker reports."""
         if report.get("failed"):
             self._errors[unit.number] = report["failed"]
+            self.refusal = self.refusal or mistake_of(report["failed"]["type"], report["failed"]["message"])
         elif report.get("stage"):
             self.reporter.advance(unit.number, unit.label, report)
         if report.get("unscored") and self.options.scheduler != "none":
-            self.refusal = no_score(unit.job.plan.run.suite.metric, report["unscored"])
+            self.refusal = ConfigError(no_score(unit.job.plan.run.suite.metric, report["unscored"]))
 
     def ended(self, unit: Unit, error: ErrorInfo | None) -> None:
         """A unit is done, or failed for good: its record is written, and those of runs that cannot start now."""

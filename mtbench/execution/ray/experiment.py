@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from mtbench.errors import ConfigError, RunError
+from mtbench.errors import MtbenchError, RunError
 from mtbench.execution.options import ExecutionOptions
 from mtbench.execution.planned import PlannedRuns
 from mtbench.execution.progress import Reporter
@@ -126,7 +126,7 @@ def _error_of(trial: Trial, root: Path) -> ErrorInfo:
 
 
 class Refusal(tune.Stopper):
-    """Ends an experiment whose scheduler cannot work."""
+    """Ends an experiment that a mistake has stopped, or whose scheduler cannot work."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -167,10 +167,10 @@ def run_units(driver: Driver, scheduler: TrialScheduler | None) -> None:
     try:
         tuner.fit()
         if driver.refusal is not None:
-            raise ConfigError(driver.refusal)
+            raise driver.refusal
         if driver.queue.unfinished:
             raise KeyboardInterrupt
-    except (KeyboardInterrupt, ConfigError):
+    except (KeyboardInterrupt, MtbenchError):
         driver.interrupted()
         raise
     except tune.TuneError as error:

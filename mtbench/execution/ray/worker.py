@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ray import tune
 
-from mtbench.errors import ConfigError, MtbenchError, RunError
+from mtbench.errors import ConfigError, MtbenchError, RunError, is_mistake
 from mtbench.execution.ray.messages import Report, UnitConfig, UnitReport
 from mtbench.execution.ray.ranks import run_with_ranks
 from mtbench.execution.ray.selection import selection_score, unscored_tasks
@@ -62,7 +62,10 @@ def run_unit(config: UnitConfig, report: Report) -> None:
     except MtbenchError as error:
         if _may_pass(error):
             raise
-        report({"failed": describe_error(error, {root: "<store>"})})
+        failed = describe_error(error, {root: "<store>"})
+        if is_mistake(error):
+            failed["message"] = str(error)  # it ends the experiment and stands in no record
+        report({"failed": failed})
 
 
 def _may_pass(error: MtbenchError) -> bool:
