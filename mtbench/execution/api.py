@@ -6,12 +6,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mtbench.computing import caller_as_it_was
 from mtbench.execution.executors import LocalExecutor
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions, Rerun
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
-from mtbench.pipeline.computing import caller_as_it_was
 from mtbench.records.record import BASELINES, RunRecord
 from mtbench.storage.places import expanded
 

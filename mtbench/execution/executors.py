@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 
+from mtbench.computing import caller_as_it_was
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
-from mtbench.pipeline.computing import caller_as_it_was
 from mtbench.pipeline.runner import run_plan
 from mtbench.records.record import RunRecord
 from mtbench.storage.mirror import offer_results

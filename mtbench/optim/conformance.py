@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mtbench.computing import caller_as_it_was
 from mtbench.errors import ConfigError, MtbenchError, PluginError
 from mtbench.hyperparameters import Hyperparameter, hyperparameters
 from mtbench.optim import conformance_checks as behaviour
@@ -29,7 +30,6 @@ from mtbench.registry import (
     get_optimizer,
     lookup,
     plugin_files,
-    plugins_as_they_were,
 )
 from mtbench.storage.places import expanded
 
@@ -52,19 +52,15 @@ def check_optimizer(name: str | None = None, file: Path | None = None, *, worker
     ``worker=False`` leaves out the check that starts a process. Raises UnknownNameError for an unknown name and
     PluginError for a file without an optimizer or one that cannot be imported.
     """
-    threads = torch.get_num_threads()
-    try:
+    with caller_as_it_was():
         torch.set_num_threads(1)  # on vectors this small a second thread costs more than it does
-        with plugins_as_they_were():
-            if file is not None:
-                add_plugin_files([str(file)])
-                name = _name_in(Path(file), name)
-            if name is None:
-                raise ConfigError("check_optimizer needs a name or a file")
-            subject = Subject(name, get_optimizer(name))
-            return [_check(title, test, subject) for title, test in CHECKS if worker or test is not survives_a_worker]
-    finally:
-        torch.set_num_threads(threads)
+        if file is not None:
+            add_plugin_files([str(file)])
+            name = _name_in(Path(file), name)
+        if name is None:
+            raise ConfigError("check_optimizer needs a name or a file")
+        subject = Subject(name, get_optimizer(name))
+        return [_check(title, test, subject) for title, test in CHECKS if worker or test is not survives_a_worker]
 
 
 def _name_in(file: Path, wanted: str | None) -> str:

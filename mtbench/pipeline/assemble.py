@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TypedDict, cast
 
+from mtbench.computing import threads
 from mtbench.evaluation.scores import SCORES_FILE
-from mtbench.pipeline.computing import threads
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary

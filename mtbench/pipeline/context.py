@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from mtbench.computing import device
 from mtbench.config import Config
 from mtbench.data.prepared import PreparedCorpus, PreparedSuite
 from mtbench.model.encoder import DualEncoder, build_encoder
-from mtbench.pipeline.computing import device
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.storage.store import Store

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ray import tune
 
+from mtbench.allocator import keep_freed_memory
 from mtbench.errors import ConfigError, MtbenchError, RunError, is_mistake
 from mtbench.execution.ray.messages import Report, UnitConfig, UnitReport
 from mtbench.execution.ray.ranks import run_with_ranks
@@ -35,6 +36,7 @@ _TOOLS: dict[str, tuple[Store, Resolver]] = {}
 
 def run_trial(config: UnitConfig) -> None:
     """What Tune calls: one unit in this process and, where GPUs share the run, in its other ranks."""
+    keep_freed_memory()
     run_with_ranks(lambda: run_unit(config, _tell_tune), config["ranks"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from mtbench.pipeline.computing import computing
+from mtbench.computing import computing
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.storage.manifest import Results

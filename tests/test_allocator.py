@@ -1,4 +1,4 @@
-"""What is set up before stages are computed."""
+"""What the C library's allocator is told."""
 
 from __future__ import annotations
 
