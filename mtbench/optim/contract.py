@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, dataclass_transform
+from typing import Any, ClassVar, Literal, TypedDict, dataclass_transform
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
 from mtbench.optim.states import copied, moved, nbytes
+from mtbench.records.values import Params, Report
 
 Layout = Sequence[tuple[str, int, int]]
 """``(parameter name, start, stop)`` in the flat vector, in order."""
@@ -42,9 +43,6 @@ Cost = Literal["losses", "norms", "gram", "elementwise"]
 ``losses``: K scalars; one backward pass of the weighted sum would do. ``norms``: the norm of each gradient as it
 passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwise``: work on every number of K rows.
 """
-
-Report: TypeAlias = dict[str, Any]
-"""Plain numbers of the last step: always ``weights`` (K effective task weights, mean form), and what a method adds."""
 
 
 class OptimizerState(TypedDict):
@@ -322,7 +320,7 @@ class MultitaskOptimizer:
         return sum(nbytes(getattr(self, field, None)) for field in self.state)
 
     def report(self) -> Report:
-        """Plain numbers of the last step, see :data:`Report`."""
+        """Plain numbers of the last step, see :data:`mtbench.records.values.Report`."""
         self._require_started()
         return dict(self._report)
 
@@ -338,7 +336,7 @@ class MultitaskOptimizer:
         self._report = {"weights": full, **numbers}
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> Params:
         """The hyperparameters and their values, as plain JSON types."""
         return {field: getattr(self, field) for field in hyperparameters(type(self))}
 

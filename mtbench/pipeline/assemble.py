@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict, cast
+from typing import cast
 
 from mtbench.computing import threads
 from mtbench.evaluation.scores import SCORES_FILE
@@ -14,25 +14,13 @@ from mtbench.records.environment import environment
 from mtbench.records.identity import new_record
 from mtbench.records.record import Cost, RunRecord, Selection, StageEntry, TaskResult, average
 from mtbench.storage.store import Built
+from mtbench.training.diagnostics import LoggedStep
 
 MAX_POINTS = 40
 """Points of a learning curve that a record keeps; the whole journal stays in the store."""
 
 Stages = dict[str, Built]
 """Fingerprint -> what stands in the store."""
-
-
-class _Logged(TypedDict, total=False):
-    """One logged step, as the journal of a ``warmup`` or ``train`` stage has it, as far as records keep it."""
-
-    step: int
-    losses: dict[str, float | None]
-    weights: dict[str, float | None]
-    gradient_norms: dict[str, float | None]
-    norm_before_clip: float | None
-    norm_after_clip: float | None
-    conflict_rate: float | None
-    cosines: list[list[float]]
 
 
 def begin(plan: Plan) -> RunRecord:
@@ -127,7 +115,7 @@ def _cost(stages: list[Stage], built: Stages) -> Cost:
 
 def _curves(context: Context, stage: Stage, built: Stages) -> EpisodeCurves:
     summary = _summary(built[stage.key])
-    journal: list[_Logged] = json.loads((built[stage.key].folder / "journal.json").read_text(encoding="utf-8"))
+    journal: list[LoggedStep] = json.loads((built[stage.key].folder / "journal.json").read_text(encoding="utf-8"))
     every = max(1, -(-len(journal) // MAX_POINTS))
     kept = [e for i, e in enumerate(journal) if i % every == 0 or i == len(journal) - 1]
     tasks = list(summary["task_batch_sizes"])
@@ -152,12 +140,12 @@ def _curves(context: Context, stage: Stage, built: Stages) -> EpisodeCurves:
 
 
 def _summary(built: Built) -> TrainingSummary:
-    summary: dict[str, Any] = dict(built.results["summary"])
+    summary = dict(built.results["summary"])
     summary["final_report"] = summary.pop("report")
     return cast("TrainingSummary", summary)
 
 
-def _add_conflicts(curves: EpisodeCurves, measured: list[_Logged], tasks: list[str]) -> None:
+def _add_conflicts(curves: EpisodeCurves, measured: list[LoggedStep], tasks: list[str]) -> None:
     """How often the gradients of two tasks point apart, at the steps where that was measured."""
     if not measured:
         return
@@ -168,5 +156,5 @@ def _add_conflicts(curves: EpisodeCurves, measured: list[_Logged], tasks: list[s
     curves["cosines"] = {"tasks": tasks, "mean": mean}
 
 
-def _by_task(entries: list[_Logged], key: CurveName, tasks: list[str]) -> ByTask:
+def _by_task(entries: list[LoggedStep], key: CurveName, tasks: list[str]) -> ByTask:
     return {task: [e.get(key, {}).get(task) for e in entries] for task in tasks}

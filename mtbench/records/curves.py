@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
-from mtbench.records.values import Number, Params
+from mtbench.records.values import Params, Report
 
 ByTask = dict[str, list[float | None]]
 """Task name -> a value for each logged step."""
 
 
-class TrainingSummary(TypedDict):
+class TrainingTotals(TypedDict):
     """The totals of one warm-up or episode."""
 
     optimizer: str
@@ -34,10 +34,14 @@ class TrainingSummary(TypedDict):
     step_ms: float
     peak_memory_bytes: int
     task_batch_sizes: dict[str, int]
-    final_report: dict[str, Number]
-    """What the optimizer's ``report()`` says of the last step."""
     ranks: NotRequired[int]
     sharded: NotRequired[bool]
+
+
+class TrainingSummary(TrainingTotals):
+    """The totals as a record has them."""
+
+    final_report: Report
 
 
 class Cosines(TypedDict):

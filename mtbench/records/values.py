@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-Number: TypeAlias = int | float | None
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose keys are not known here."""
+Report: TypeAlias = dict[str, Any]
+"""Plain numbers of an optimizer's step: always ``weights`` (K effective task weights, mean form), and what a method
+adds."""
 Params: TypeAlias = dict[str, Any]
 """Hyperparameters: name -> value of the type that the optimizer declares."""
 Settings: TypeAlias = dict[str, dict[str, Any]]

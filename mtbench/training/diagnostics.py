@@ -8,17 +8,19 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtbench.optim.weighting import gram_matrix
+from mtbench.records.curves import TrainingTotals
+from mtbench.records.values import Report
 
 DIGEST_STEPS = 100
 """Steps whose updates go into the digest by which two methods that do the same are noticed."""
@@ -57,30 +59,55 @@ class Phases:
         return time.perf_counter()
 
 
+class LoggedStep(TypedDict, total=False):
+    """What the journal has of one step; by task where it is a dictionary, None for what was not finite."""
+
+    step: int
+    lr: float
+    losses: dict[str, float | None]
+    gradient_norms: dict[str, float | None]
+    weights: dict[str, float | None]
+    norm_before_clip: float
+    norm_after_clip: float
+    clipped: bool
+    skipped: bool
+    """No update was taken."""
+    cosines: list[list[float]]
+    conflict_rate: float
+    report: Report
+    ms: dict[str, float]
+
+
+class StageSummary(TrainingTotals):
+    """What a stage of training says of itself; the record has it under its own names."""
+
+    report: Report
+
+
 @dataclass
 class Journal:
     """The log of one training stage: one entry per logged step, and counts over all steps."""
 
     tasks: Sequence[str]
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[LoggedStep] = field(default_factory=list)
     steps: int = 0
     clipped: int = 0
     fallbacks: int = 0
     drawn_negatives: int = 0
     digest: str = ""
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Mapping[str, object]:
         """For a checkpoint."""
         return {k: v for k, v in self.__dict__.items() if k != "tasks"}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, object]) -> None:
         """From a checkpoint."""
         self.__dict__.update(state)
 
-    def count(self, clipped: bool, report: dict[str, Any], drawn: int, norm: float) -> None:
+    def count(self, clipped: bool, counts: Mapping[str, int], drawn: int, norm: float) -> None:
         """One more step that was taken; ``norm`` of the combined gradient before clipping."""
         self.clipped += clipped
-        self.fallbacks += int(report.get("solver_fallbacks", 0))
+        self.fallbacks += counts.get("solver_fallbacks", 0)
         self.drawn_negatives += drawn
         if self.steps < DIGEST_STEPS:
             self.digest = hashlib.sha256((self.digest + float(norm).hex()).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,9 +20,18 @@ from mtbench.config import Config
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
-from mtbench.optim.contract import MultitaskOptimizer
+from mtbench.optim.contract import MultitaskOptimizer, OptimizerState
 from mtbench.training.batches import BatchOrder
-from mtbench.training.diagnostics import Journal, Phases, cosines, forget_peak, named, peak_memory
+from mtbench.training.diagnostics import (
+    Journal,
+    LoggedStep,
+    Phases,
+    StageSummary,
+    cosines,
+    forget_peak,
+    named,
+    peak_memory,
+)
 from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.ranks import Ranks
@@ -61,7 +70,7 @@ class Trainer:
         config: Config,
         work: Path,
         *,
-        carried: dict[str, Any] | None = None,
+        carried: OptimizerState | None = None,
         ranks: Ranks | None = None,
         listener: StepListener | None = None,
     ) -> None:
@@ -80,7 +89,7 @@ class Trainer:
         self._start_optimizer(carried)
         self._build_adam()
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> StageSummary:
         """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
         first = self._restore()
         forget_peak(self.device)
@@ -159,7 +168,7 @@ class Trainer:
             share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
             torch.mul(self.flat.gradient[own[0]], share, out=self.update[own[1]])
 
-    def _apply(self, step: int, counts: bool, drawn: int) -> dict[str, Any]:
+    def _apply(self, step: int, counts: bool, drawn: int) -> LoggedStep:
         """Clip and take Adam's step, or skip it; the numbers that are logged."""
         with self.phases("update"):
             norm = self.shard.norm(self.update) if counts else math.nan
@@ -202,25 +211,22 @@ class Trainer:
         step: int,
         norms: list[float],
         rows: Tensor | None,
-        numbers: dict[str, Any],
+        numbers: LoggedStep,
         milliseconds: dict[str, float],
     ) -> None:
         report, names = self.optimizer.report(), self.order.names
-        extra: dict[str, Any] = {}
+        weights, losses = report.pop("weights"), list(self.optimizer.losses)
+        by_task = cast("LoggedStep", named(names, losses=losses, gradient_norms=norms, weights=weights))
+        entry: LoggedStep = {"step": step, "lr": self.learning_rate(step), **by_task, **numbers}
         if rows is not None:
             table, conflicts = cosines(rows, self.optimizer.reduce_sum, self.optimizer.reduce_max)
-            extra = {"cosines": [[round(float(c), 4) for c in row] for row in table], "conflict_rate": conflicts}
-        self.journal.entries.append(
-            {"step": step, "lr": self.learning_rate(step)}
-            | named(names, losses=list(self.optimizer.losses), gradient_norms=norms, weights=report.pop("weights"))
-            | numbers
-            | extra
-            | {"report": report, "ms": milliseconds}
-        )
+            entry["cosines"] = [[round(float(c), 4) for c in row] for row in table]
+            entry["conflict_rate"] = conflicts
+        self.journal.entries.append({**entry, "report": report, "ms": milliseconds})
 
     # -- set-up, checkpoints -------------------------------------------------------------------------------------
 
-    def _start_optimizer(self, carried: dict[str, Any] | None) -> None:
+    def _start_optimizer(self, carried: OptimizerState | None) -> None:
         if carried is not None:
             self.optimizer.load_state_dict(self.shard.scatter(carried))
         theta, layout = self.shard.start(self.optimizer)
@@ -246,9 +252,9 @@ class Trainer:
             parameters, lr=1.0, betas=train.adam_betas, eps=train.adam_eps, weight_decay=train.weight_decay, fused=True
         )
 
-    def optimizer_state(self) -> dict[str, Any]:
+    def optimizer_state(self) -> OptimizerState:
         """The multitask optimizer's whole state, on rank 0; all ranks call it."""
-        state: dict[str, Any] = self.shard.gather(self.optimizer.state_dict())
+        state: OptimizerState = self.shard.gather(self.optimizer.state_dict())
         return state
 
     def _save(self, done: int) -> None:
@@ -277,10 +283,10 @@ class Trainer:
         self.phases.totals = state["phases"]
         return int(state["step"])
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self) -> StageSummary:
         medians = self.phases.medians()
         journal = self.journal
-        return {
+        summary: StageSummary = {
             "optimizer": self.optimizer.name,
             "params": self.optimizer.params,
             "steps": self.episode.steps,
@@ -296,5 +302,7 @@ class Trainer:
             "peak_memory_bytes": peak_memory(self.device),
             "task_batch_sizes": dict(zip(self.order.names, self.order.sizes, strict=True)),
             "report": self.optimizer.report(),
-            **({"ranks": self.ranks.size, "sharded": self.shard.active} if self.ranks.size > 1 else {}),
         }
+        if self.ranks.size > 1:
+            summary["ranks"], summary["sharded"] = self.ranks.size, self.shard.active
+        return summary

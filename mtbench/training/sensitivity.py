@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+
+from mtbench.records.curves import Analysis
 
 CHUNK = 1 << 20
 SPECIFIC_BELOW = 0.3
@@ -56,7 +57,7 @@ class SensitivityTable:
             medians.append(median)
         return medians
 
-    def analyse(self, tasks: list[str], *, bins: int = 60, thresholds: Thresholds | None = None) -> dict[str, Any]:
+    def analyse(self, tasks: list[str], *, bins: int = 60, thresholds: Thresholds | None = None) -> Analysis:
         """Density of log10 sensitivity by task, histogram of the entropy over tasks, and the share of each kind."""
         limits = thresholds or Thresholds()
         log_edges = np.linspace(-4.0, 4.0, bins + 1)
@@ -100,7 +101,11 @@ class SensitivityTable:
                 "task_specific": specific,
                 "task_specific_by_task": dict(zip(tasks, owners.tolist(), strict=True)),
                 "parameters": self.size,
-                "thresholds": limits.__dict__,
+                "thresholds": {
+                    "task_specific": limits.task_specific,
+                    "not_activated": limits.not_activated,
+                    "committed": limits.committed,
+                },
             },
             "committed_share": committed / max(1, self.size),
         }

@@ -18,6 +18,9 @@ from mtbench.model.flat import FlatParameters
 from mtbench.optim.contract import Layout, MultitaskOptimizer
 from mtbench.training.ranks import Ranks
 
+AdamState = dict[str, Tensor]
+"""``step``, ``exp_avg`` and ``exp_avg_sq``."""
+
 
 class Shard:
     """The coordinates of one rank: ``shared`` among those that all tasks use, ``own`` among those of single tasks.
@@ -132,12 +135,12 @@ class Shard:
             return state[..., self.shared].clone()
         return state
 
-    def gather_adam(self, adam: torch.optim.Optimizer) -> dict[str, Any]:
+    def gather_adam(self, adam: torch.optim.Optimizer) -> AdamState:
         """On rank 0 Adam's ``step``, ``exp_avg`` (d,) and ``exp_avg_sq`` (d,); empty before its first step."""
         parts = [adam.state[p] for group in adam.param_groups for p in group["params"] if adam.state[p]]
         if not self.active or not parts:
             return dict(next(iter(parts), {}))
-        whole: dict[str, Any] = {"step": parts[0]["step"]}
+        whole: AdamState = {"step": parts[0]["step"]}
         for name in ("exp_avg", "exp_avg_sq"):
             local = torch.cat([part[name] for part in parts])
             shared = self.ranks.gather(local[: self.num_shared], self._shared)
@@ -145,7 +148,7 @@ class Shard:
             whole[name] = torch.cat([shared, own])
         return whole
 
-    def scatter_adam(self, adam: torch.optim.Optimizer, whole: dict[str, Any]) -> None:
+    def scatter_adam(self, adam: torch.optim.Optimizer, whole: AdamState) -> None:
         """Give Adam this rank's part of what :meth:`gather_adam` gave."""
         device = self.flat.theta.device
         parameters = [p for group in adam.param_groups for p in group["params"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` (dicts, lists, numbers, strings, arrays, tensors) so that ``folder`` is whole or as before."""
     from safetensors.torch import save_file
 
@@ -33,8 +34,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     _remove(old)
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """What :func:`save_state` wrote, or None if there is none."""
+def load_state(folder: Path) -> Any | None:
+    """The dictionary that :func:`save_state` wrote, or None if there is none."""
     from safetensors.torch import load_file
 
     old = folder.with_name(f".{folder.name}.old")
@@ -44,8 +45,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     tensors = load_file(folder / "tensors.safetensors")
     plain = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    restored: dict[str, Any] = _put_back(plain, tensors)
-    return restored
+    return _put_back(plain, tensors)
 
 
 def _take_out(value: Any, tensors: dict[str, torch.Tensor], path: str) -> Any:

@@ -9,6 +9,7 @@ from mtbench.model.flat import FlatParameters
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.stages.train import load_examples, stage_order
+from mtbench.records.curves import Commitment
 from mtbench.storage.manifest import Results
 from mtbench.training.examples import build_batch
 from mtbench.training.forward import TaskForward
@@ -44,7 +45,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     return {"analysis": analysis}
 
 
-def _commitment(journal: Path) -> dict[str, list[float]]:
+def _commitment(journal: Path) -> Commitment:
     """Share of coordinates that one task has taken over, by step; of methods that report it (T-SAGE)."""
     entries = json.loads(journal.read_text(encoding="utf-8"))
     known = [(e["step"], e["report"]["commitment"]) for e in entries if "commitment" in e.get("report", {})]

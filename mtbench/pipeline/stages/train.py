@@ -6,11 +6,12 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 from mtbench.data.negatives import Negatives
+from mtbench.optim.contract import OptimizerState
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, episode_length
+from mtbench.records.record import OptimizerSpec
 from mtbench.registry import get_optimizer
 from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder
@@ -74,10 +75,11 @@ def stage_order(context: Context, stage: Stage, examples: list[TaskExamples]) ->
     return BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, episode)
 
 
-def _carried(context: Context, previous: Stage | None, chosen: dict[str, Any]) -> dict[str, Any] | None:
+def _carried(context: Context, previous: Stage | None, chosen: OptimizerSpec) -> OptimizerState | None:
     """The method's state at the end of the episode before, if the same method acted there and keeps its state."""
     if previous is None or chosen["params"].get("reset_on_episode", True):
         return None
     if previous.settings["optimizer"] != chosen:
         return None
-    return load_state(context.folder(previous) / "optimizer")
+    state: OptimizerState | None = load_state(context.folder(previous) / "optimizer")
+    return state
