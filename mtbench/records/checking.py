@@ -29,11 +29,11 @@ def upgrade(record: Raw) -> Raw:
 def fill(record: Raw, *, summary: bool) -> Raw:
     """``record`` with the keys that every record has, empty where the file has none, and without those that are null.
 
-    A summary is left without ``stages`` and ``environment``, which it does not know.
+    A summary is left without ``stages``, which it does not know.
     """
-    empty: Raw = {"tasks": {}, "cost": {}, "error": None}
+    empty: Raw = {"tasks": {}, "cost": {}, "error": None, "environment": {}}
     if not summary:
-        empty |= {"stages": [], "environment": {}}
+        empty |= {"stages": []}
     known = {key: value for key, value in record.items() if value is not None}
     return known | {key: value for key, value in empty.items() if key not in known}
 

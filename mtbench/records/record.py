@@ -168,6 +168,7 @@ class RunSummary(TypedDict):
     average: NotRequired[float]
     """See :func:`average`; absent unless every task is there."""
     cost: Cost
+    environment: Environment
     per_query: NotRequired[PerQuery]
     tuning: NotRequired[Tuning]
     warnings: NotRequired[list[RunWarning]]
@@ -183,7 +184,6 @@ class RunRecord(RunSummary):
     """A whole record. The keys of the skeleton are always there, the others as far as the run came."""
 
     stages: list[StageEntry]
-    environment: Environment
     training: NotRequired[Training]
     negatives: NotRequired[dict[str, dict[str, dict[str, float]]]]
     """Stage and episode -> task -> figures of the mined negatives."""

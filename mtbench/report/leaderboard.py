@@ -14,10 +14,12 @@ from pathlib import Path
 from mtbench.config import profile_name
 from mtbench.errors import DataError, UsageError
 from mtbench.records.files import Loaded, load_records, no_garbage_collection
+from mtbench.records.record import RunSpec
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
-from mtbench.report.rows import Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
+from mtbench.report.rows import Group, Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
+from mtbench.report.variants import fits, name_variants
 
 DEFAULT_BASELINE = "naive"
 
@@ -148,8 +150,11 @@ def _check_metric(ranked: Sequence[Loaded], metric: str, tasks: dict[str, str]) 
 def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
     groups = group_runs(ranked)
     main_key = main_variant(groups, board.baseline)
-    main = next((next(iter(g.runs.values()))["spec"] for g in groups if g.key[2] == main_key), None)
-    rows = [make_row(group, list(board.tasks), board.metric, main) for group in groups]
+    specs = [next(iter(group.runs.values()))["spec"] for group in groups]
+    main = next((spec for spec, g in zip(specs, groups, strict=True) if g.key[2] == main_key), None)
+    rows = [make_row(group, list(board.tasks), board.metric) for group in groups]
+    if main is not None and main_key is not None:
+        _place_rows(rows, groups, specs, (main_key, main))
     tell_code_apart(rows, groups)
     variants = {row.variant for row in rows if row.variant}
     if variants:
@@ -160,14 +165,34 @@ def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
     return rows
 
 
+def _place_rows(
+    rows: Sequence[Row], groups: Sequence[Group], specs: Sequence[RunSpec], main: tuple[str, RunSpec]
+) -> None:
+    """Say which rows may be compared (``variant_key``), and what those of another configuration are called."""
+    trained = {g.key[2]: s for g, s, r in zip(groups, specs, rows, strict=True) if r.kind == "optimizer"}
+    others: dict[str, RunSpec] = {}
+    for row, group, spec in zip(rows, groups, specs, strict=True):
+        row.variant_key = group.key[2]
+        if row.kind == "external":
+            row.variant_key = main[0]
+        elif row.kind == "baseline":
+            beside = [key for key, other in [main, *trained.items()] if fits(spec, other)]
+            row.variant_key = beside[0] if beside else group.key[2]
+        if row.variant_key != main[0]:
+            others[group.key[2]] = spec
+    names = name_variants(others, main[1])
+    for row, group in zip(rows, groups, strict=True):
+        row.variant = names.get(group.key[2], "") if row.variant_key != main[0] else ""
+
+
 def _compare(board: Board) -> None:
     """Gains over the baseline of the same configuration, corrected families, tiers and what was detectable."""
     named = {name for row in board.rows for name in (row.label, row.optimizer)}
     if board.baseline != DEFAULT_BASELINE and board.baseline not in named:
         raise UsageError(f"no row {board.baseline!r} to measure gains against; there are {', '.join(sorted(named))}")
-    variants = {row.variant for row in board.rows}
-    for variant in variants:
-        rows = [r for r in board.rows if r.variant == variant or (not variant and r.kind != "optimizer")]
+    for key in dict.fromkeys(row.variant_key for row in board.rows):
+        rows = [r for r in board.rows if r.variant_key == key]
+        variant = next((r.variant for r in rows if r.kind == "optimizer"), rows[0].variant)
         base = _baseline_row(rows, board.baseline)
         if base is None:
             if not variant:

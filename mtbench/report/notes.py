@@ -31,6 +31,7 @@ def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int
             "Baselines and outside systems with one figure are held fixed and tested against the seeds of"
             f" {baseline}, Holm-corrected among themselves."
         )
+    notes += _on_environments(optimizers)
     single = [r.name for r in optimizers if len(r.seeds_done) == 1]
     if single:
         few = ", ".join(single[:4]) + (" and others" if len(single) > 4 else "")
@@ -48,6 +49,26 @@ def statistics_notes(rows: Sequence[Row], baseline: str, detectable: Mapping[int
     if any(r.kind == "reported" for r in rows):
         notes.append(f"reported: figures printed in papers, not measured here{_warning(profile)}.")
     return notes
+
+
+def _on_environments(optimizers: Sequence[Row]) -> list[str]:
+    """What rows were computed with, where it is not the same for all: it changes figures a little."""
+    found: dict[str, set[str]] = {}
+    for record in (r.runs[seed] for r in optimizers for seed in r.seeds_done):
+        environment = record["environment"]
+        told = {
+            "torch": (environment.get("libraries") or {}).get("torch"),
+            "threads": environment.get("threads"),
+            "device": environment.get("device"),
+            "processor": environment.get("processor"),
+        }
+        for name, value in told.items():
+            if value is not None:
+                found.setdefault(name, set()).add(str(value))
+    mixed = [f"{name} ({', '.join(sorted(values))})" for name, values in found.items() if len(values) > 1]
+    if not mixed:
+        return []
+    return [f"Runs of several environments, which alone can move figures: they differ in {'; '.join(mixed)}."]
 
 
 def _on_seeds(optimizers: Sequence[Row], baseline: str) -> Iterator[str]:

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtbench.records.files import Loaded
-from mtbench.records.record import BASELINES, CostName, RunRecord, RunSpec, RunSummary, average, error_type
+from mtbench.records.record import BASELINES, CostName, RunRecord, RunSummary, average, error_type
 from mtbench.records.values import Params
 from mtbench.report.settings import (
     VariantKeys,
     changed_params,
     default_params,
-    describe_difference,
     describe_params,
     kind_of,
-    variant_of,
 )
 from mtbench.report.statistics import Difference, Estimate, estimate
+from mtbench.report.variants import decisive, is_partial
 
 
 @dataclass(slots=True)
@@ -32,6 +31,8 @@ class Row:
     kind: str
     """``optimizer``, ``baseline``, ``external`` or ``reported``."""
     params: Params = field(default_factory=dict)
+    variant_key: str | None = None
+    """What rows share that may be compared; see ``variants``."""
     variant: str = ""
     """How the rest of the configuration differs from the table's; empty for the rows compared with each other."""
     tasks: dict[str, Estimate] = field(default_factory=dict)
@@ -79,7 +80,9 @@ def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None =
         changed = changed_params(record["spec"], defaults)
         setting = json.dumps(changed, sort_keys=True) if changed else "{}"
         optimizer = record["spec"]["optimizer"]
-        key = (optimizer["name"], setting, variant_key(record["spec"]), str(optimizer.get("source", "")))
+        partial = is_partial(record["spec"])  # runs that agree in what a baseline depends on are one row
+        variant = json.dumps(decisive(record["spec"]), sort_keys=True) if partial else variant_key(record["spec"])
+        key = (optimizer["name"], setting, variant, str(optimizer.get("source", "")))
         _add(groups.setdefault(key, Group(key)), record)
     return _merge_baselines(list(groups.values()))
 
@@ -127,18 +130,13 @@ def main_variant(groups: Sequence[Group], baseline: str) -> str | None:
     return max(counts, key=lambda v: (counts[v], v in with_baseline, v))
 
 
-def make_row(group: Group, tasks: Sequence[str], metric: str, main: RunSpec | None) -> Row:
-    """The row of one group: estimates over the seeds that have every task, reasons for the others.
-
-    ``main`` is a spec of the table's configuration, with which the row's own is compared.
-    """
+def make_row(group: Group, tasks: Sequence[str], metric: str) -> Row:
+    """The row of one group: estimates over the seeds that have every task, reasons for the others."""
     first = next(iter(group.runs.values()))
     name, kind = first["spec"]["optimizer"]["name"], kind_of(first)
     params = json.loads(group.key[1])
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
     row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs)
-    if kind == "optimizer" and main is not None:
-        row.variant = describe_difference(variant_of(first["spec"]), variant_of(main))
     _fill_scores(row, group, tasks, metric)
     complete = [group.runs[s] for s in row.seeds_done] or list(group.runs.values())
     row.costs = {

@@ -94,14 +94,6 @@ def flatten(value: JsonObject, prefix: str = "") -> Flat:
     return flat
 
 
-def describe_difference(variant: Flat, main: Flat, most: int = 3) -> str:
-    """``train.lr=5e-06, model.kind=bert``: how ``variant`` differs from ``main``, shortened to ``most`` keys."""
-    keys = sorted(k for k in {*variant, *main} if variant.get(k) != main.get(k))
-    absent = late_defaults() if keys else {}
-    named = [f"{k}={show_value(variant.get(k, absent.get(k, 'unset')))}" for k in keys[:most]]
-    return ", ".join(named) + (f" and {len(keys) - most} more" if len(keys) > most else "")
-
-
 def describe_params(params: Params) -> str:
     """``tau=4, beta=0.9``; empty for no parameters."""
     return ", ".join(f"{k}={show_value(v)}" for k, v in params.items())

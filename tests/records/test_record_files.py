@@ -144,7 +144,7 @@ def test_the_summary_has_everything_but_the_long_parts(tmp_path: Path) -> None:
     path = write_record(tmp_path, make_record(extra=long))
     full, summary = read_record(path).record, read_record(path, summary=True).record
     assert full["training"] == long["training"]
-    assert set(full) - set(summary) == {"training", "history", "analysis", "stages", "environment"}
+    assert set(full) - set(summary) == {"training", "history", "analysis", "stages"}
     assert all(full[key] == value for key, value in summary.items())
 
 
