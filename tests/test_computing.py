@@ -214,3 +214,22 @@ def test_checking_an_optimizer_moves_no_generator() -> None:
     before = process_state()
     assert all(check.ok for check in check_optimizer("naive", worker=False))
     assert changes(before, process_state()) == {}
+
+
+def test_on_a_gpu_kernels_are_deterministic_inside_and_as_they_were_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from process_state import changes, process_state
+
+    from mtbench.config import Config
+
+    monkeypatch.setattr("mtbench.computing.device", lambda: torch.device("cuda"))
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.backends.cudnn.benchmark = True
+    try:
+        before = process_state()
+        with computing(Config()):
+            assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert changes(before, process_state()) == {}
+    finally:
+        torch.backends.cudnn.benchmark = False

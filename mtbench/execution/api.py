@@ -41,7 +41,9 @@ def run(
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for a user's mistake before any work; a
     run that fails has ``status`` ``failed`` in its record. Calls from several threads wait for each other.
-    The process stays as it was: threads, random states, environment, and ``plugins`` are forgotten at the end.
+
+    The process stays as it was: threads, rounding, random states, environment, warnings. Only this call knows
+    ``plugins``: ``get_optimizer`` and other calls do not know their names unless ``MTBENCH_PLUGINS`` names the files.
     """
     matrix = RunMatrix(
         [optimizer] if isinstance(optimizer, str) else list(optimizer),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from mtbench.computing import device
 from mtbench.config import Config
 from mtbench.data.prepared import PreparedCorpus, PreparedSuite
+from mtbench.errors import ConfigError
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
@@ -58,7 +59,7 @@ class Context:
     ) -> None:
         self.run, self.store, self.listener = run, store, listener or Silent()
         self.device, self.ranks = device(), current_ranks()
-        self.prepare_workers = prepare_workers or int(os.environ.get(WORKERS_VARIABLE, "1"))
+        self.prepare_workers = prepare_workers or _workers_of_environment()
         self._prepared: dict[str, PreparedSuite] = {}
 
     @property
@@ -112,6 +113,13 @@ class Context:
     def padding(self, prepare: Stage) -> int:
         """The id that fills up short sequences."""
         return int(self.tokenizer(prepare).pad_token_id or 0)
+
+
+def _workers_of_environment() -> int:
+    text = os.environ.get(WORKERS_VARIABLE, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{WORKERS_VARIABLE}={text!r}: it must be a whole number of at least 1, or unset")
+    return int(text)
 
 
 def searched_corpora(suite: PreparedSuite, tasks: list[str]) -> dict[str, PreparedCorpus]:

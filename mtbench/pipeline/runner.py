@@ -40,12 +40,12 @@ def run_plan(
     A run that fails has its whole record too, with ``status`` ``failed``. A mistake of usage, configuration or data is
     raised and leaves no record. KeyboardInterrupt passes through, after the record says ``interrupted``.
     """
+    context = Context(plan.run, store, listener)
     record = begin(plan)
     place = record_path(results, record["spec"], record["run_id"])
     earlier = place.read_text(encoding="utf-8") if place.is_file() else None
     write_record(results, record)
     built: Stages = {}
-    context = Context(plan.run, store, listener)
     try:
         for stage in plan.until(until):
             built[stage.key] = build_stage(context, stage)

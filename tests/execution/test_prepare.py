@@ -31,11 +31,6 @@ dev_qrels = "dev.tsv"
 """
 
 
-@pytest.fixture(autouse=True)
-def keep_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTBENCH_PREPARE_WORKERS", "1")
-
-
 def write_suite(folder: Path, passages: int) -> Path:
     folder.mkdir()
     (folder / "suite.toml").write_text(TOML)
