@@ -11,9 +11,10 @@ import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.sections import Section, is_late
@@ -310,10 +311,17 @@ def split_assignments(items: Iterable[str]) -> tuple[dict[str, Any], dict[str, s
                 raise ConfigError(
                     f"unknown setting {key!r}; close: {', '.join(close) or 'none'}. All: mtbench ls settings"
                 )
-            settings.setdefault(section, {})[field] = parse_value(text)
+            is_word = text.strip() == "none" and "none" in allowed_words(Config.model_fields[section], field)
+            settings.setdefault(section, {})[field] = "none" if is_word else parse_value(text)
         else:
             hyperparameters[key] = text.strip()
     return settings, hyperparameters
+
+
+def allowed_words(section: FieldInfo, field: str) -> tuple[Any, ...]:
+    """The words that the setting ``field`` of a section may be, empty where any value of its type will do."""
+    kinds: Any = section.annotation.model_fields[field].annotation  # type: ignore[union-attr]
+    return tuple(w for kind in (kinds, *get_args(kinds)) if get_origin(kind) is Literal for w in get_args(kind))
 
 
 def parse_value(text: str) -> Any:

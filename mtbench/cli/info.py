@@ -155,13 +155,26 @@ def _suite(suite: Suite, place: str) -> SuiteFacts:
 
 def _print(key: str, value: object) -> None:
     if isinstance(value, list):
-        typer.echo(f"{key}:")
+        _echo(f"{key}:")
         for item in value:
-            typer.echo(f"  {item if isinstance(item, str) else _hyperparameter(item)}")
+            _echo(f"  {item if isinstance(item, str) else _hyperparameter(item)}")
     elif "\n" in str(value):
-        typer.echo(f"{key}:\n  " + str(value).replace("\n", "\n  "))
+        _echo(f"{key}:")
+        for line in str(value).splitlines():
+            _echo(f"  {line}".rstrip())
     else:
-        typer.echo(f"{key}: {value}")
+        _echo(f"{key}: {value}")
+
+
+def _echo(line: str) -> None:
+    """A line, wrapped between words where the terminal is narrower; what follows is indented two more."""
+    import shutil
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size((120, 24)).columns)
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    wrapped = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    typer.echo("\n".join(wrapped) if len(line) > width else line)
 
 
 def _hyperparameter(item: HyperparameterRow) -> str:

@@ -45,7 +45,24 @@ def _static(what: str, plugin: list[str]) -> list[dict[str, str]]:
     add_plugin_files(plugin)
     kind: Kind = "optimizer" if what == "optimizers" else "suite"
     found = entries(kind)
-    return [{"name": name, "summary": found[name].summary, "file": found[name].place} for name in sorted(found)]
+    rows = [{"name": name, "summary": found[name].summary, "file": found[name].place} for name in sorted(found)]
+    return rows + (_folder_suites(set(found)) if kind == "suite" else [])
+
+
+def _folder_suites(taken: set[str]) -> list[dict[str, str]]:
+    """Folders with a suite.toml in the working directory, which other verbs take by their names."""
+    import tomllib
+
+    rows = []
+    for file in sorted(Path().glob("*/suite.toml")):
+        try:
+            declared = tomllib.loads(file.read_text(encoding="utf-8"))
+            told = f"folder: suite {declared.get('name')!r}, {len(declared.get('task', []))} tasks"
+        except (ValueError, OSError) as error:
+            told = f"folder: suite.toml cannot be read ({str(error).splitlines()[0]})"
+        name = file.parent.name if file.parent.name not in taken else f"./{file.parent.name}"
+        rows.append({"name": name, "summary": told, "file": str(file.parent)})
+    return rows
 
 
 def _profiles() -> list[dict[str, str]]:

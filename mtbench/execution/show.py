@@ -122,6 +122,9 @@ def print_records(records: list[RunRecord], console: Console) -> None:
     for record in records:
         if record["status"] == "failed" and record["error"]:
             console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
+    for record in records:
+        for warning in record.get("warnings", []):
+            console.print(f"Warning: {record['run_id']}: {warning['message']}", markup=False)
     for sentence in identical_updates(records):
         console.print(f"Warning: {sentence}", markup=False)
     if any(record["spec"].get("limit") for record in records):

@@ -43,6 +43,7 @@ class SweepSummary(TypedDict):
     chosen_on: str
     trials: int
     settings: list[SettingRow]
+    tied: int
     best: BestRow | None
     runs: list[RunRecord]
 
@@ -57,6 +58,7 @@ def sweep_summary(sweep: Sweep) -> SweepSummary:
         "chosen_on": "selection: a slice of train that is never trained on",
         "trials": len(sweep.settings),
         "settings": [_plain(setting) for setting in sweep.settings],
+        "tied": len(sweep.tied()),
         "best": {**_plain(best), "command": command_for(sweep, best)} if best else None,
         "runs": [record for setting in sweep.settings for record in setting.records],
     }
@@ -121,6 +123,12 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
             "No best setting: no run has a score on the slice of train (too few training queries, or none ran)."
         )
         return
+    tied = sweep.tied()
+    if len(tied) > 1:
+        console.print(
+            f"{len(tied)} settings tie on the slice of train: it cannot tell them apart; "
+            "the one nearest to the defaults is kept."
+        )
     console.print(f"Best on the slice of train: {best.optimizer} {_describe(best)}. Run it by itself with:")
     console.print(f"  {command_for(sweep, best)}", markup=False, soft_wrap=True)
 

@@ -10,14 +10,19 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mtbench.config import Config, build_config, load_profile
 from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import ExecutionOptions, PlanOptions
 from mtbench.execution.planned import Job, PlannedRuns, RunPlanner
+from mtbench.hyperparameters import hyperparameters
 from mtbench.records.record import RunRecord, error_type
+from mtbench.registry import get_optimizer
 from mtbench.storage.mirror import fetch_results
 
+TIE = 1e-12
+"""Scores that differ by less are equal: only the order of a sum can tell them apart."""
 SAMPLERS = ("random", "optuna")
 
 
@@ -65,6 +70,17 @@ class Setting:
     records: list[RunRecord] = field(default_factory=list)
 
     @property
+    def changes(self) -> int:
+        """How many of the swept values are not the defaults of the method or the profile."""
+        run = self.jobs[0].plan.run
+        usual = {n: h.default for n, h in hyperparameters(get_optimizer(self.optimizer)).items()}
+        profile = build_config(load_profile(run.request.profile), "profile")
+        for section in Config.model_fields:
+            usual |= {f"{section}.{k}": v for k, v in getattr(profile, section)}
+        names = {key: key if key in usual else key.rpartition(".")[2] for key in self.values}
+        return sum(value != usual.get(names[key]) for key, value in self.values.items())
+
+    @property
     def complete(self) -> bool:
         """Whether every seed is done."""
         return bool(self.records) and all(r["status"] == "complete" for r in self.records)
@@ -101,11 +117,17 @@ class Sweep:
     settings: list[Setting]
     planned: PlannedRuns
 
+    def tied(self) -> list[Setting]:
+        """The settings with the highest selection score, nearest to the defaults first; empty if none has a score."""
+        scores = [s.selection for s in self.settings if s.selection is not None]
+        if not scores:
+            return []
+        found = [s for s in self.settings if s.selection is not None and max(scores) - s.selection < TIE]
+        return sorted(found, key=lambda s: s.changes)
+
     def best(self) -> Setting | None:
-        """The highest selection score; of equals the first."""
-        return max(
-            (s for s in self.settings if s.selection is not None), key=lambda s: s.selection or 0.0, default=None
-        )
+        """The highest selection score; of equals the one that changes least of the defaults, then the first."""
+        return next(iter(self.tied()), None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -69,8 +69,10 @@ def load_board(
     suite, profile = suite_name(suite), profile_name(profile)
     loaded = load_records(results, suite=suite, profile=profile, summary=summary)
     if not loaded:
+        others = sorted({f"{i.path.parts[-4]} {i.path.parts[-3]}" for i in load_records(results, summary=True)})
+        there = f"\n  There are runs of: {', '.join(others)} (suite and profile)." if others else ""
         raise UsageError(
-            f"no runs of the suite {suite!r} in the profile {profile!r} below {results}/runs.\n"
+            f"no runs of the suite {suite!r} in the profile {profile!r} below {results}/runs.{there}\n"
             f"  Make some: mtbench run --optimizer naive,tsage --suite {suite} --profile {profile}"
         )
     return build_board(loaded, metric=metric, baseline=baseline, published=published)
