@@ -13,7 +13,7 @@ cache, where the gradients and averages do not): with d numbers as the unit,
     tsage stream    12 K + 3       each task: theta, gradient for the median; theta, gradient, average and scratch
 
 Memory is the peak above theta and the gradients, in units of d numbers, the method's state included. For T-SAGE the
-forms stand one by one, with exact, sampled and given medians, and the authors' formulation (plain expressions on
+forms stand one by one, with exact and with given medians, and the authors' formulation (plain expressions on
 K x d blocks, torch.median). torchjd's aggregators stand beside the methods that it has.
 Every line is a process of its own. On a busy machine with one thread use ``--clock cpu``.
 """
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 5
-TSAGE = ("fused", "fused, sampled medians", "fused, medians given", "stream", "dense", "authors' formulation")
+TSAGE = ("fused", "fused, medians given", "stream", "authors' formulation")
 TORCHJD = {
     "pcgrad": "PCGrad",
     "gradvac": "GradVac",
@@ -159,18 +159,17 @@ def stepper(line: str, theta: Any, gradients: Any) -> tuple[Callable[[], object]
     params: dict[str, Any] = {}
     if form:
         params = {"implementation": form.strip("()").split(",")[0], "burn_in": 0.0}
-        params["median"] = "sampled" if "sampled" in form else "exact"
     opt = get_optimizer(name)(**params)
     opt.start(theta, K, 1000)
     cost = {"losses": K + 1, "norms": K + 1, "gram": 2 * K + 1, "elementwise": 3 * K + 2}[opt.cost]
-    if form and "sampled" not in form:
+    if form:
         cost += 2 * K
     if "given" in form:
         medians = [opt._median_of(row) for row in gradients] * 1000  # type: ignore[attr-defined]
         upcoming = iter(medians)
         opt._median_of = lambda gradient: next(upcoming)  # type: ignore[attr-defined]
         cost -= 2 * K
-    cost = {"(stream)": 12 * K + 3, "(dense)": 0}.get(form, cost)
+    cost = 12 * K + 3 if form == "(stream)" else cost
     return lambda: opt.combine(gradients, losses), cost
 
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
-from mtbench.optim.medians import Median, exact_median, fast_median, sampled_median, sensitivity
+from mtbench.optim.contract import Report, reset_field
+from mtbench.optim.medians import Median, exact_median, fast_median, sensitivity
 from mtbench.optim.streaming import Averaging, RunningSoftmax, fused_pass, softmax_statistics, spans
 from mtbench.optim.weighting import GradientCombining
 
-_DTYPES = {n: getattr(torch, n) for n in ("float64", "float32", "float16", "bfloat16")}
+_REMOVED = {
+    "implementation": ("dense",),
+    "median": ("sampled",),
+    "state_dtype": ("float64", "float32", "float16", "bfloat16"),
+}
+"""Variants of earlier versions, which are still accepted and mean the default."""
 
 
 class TSage(GradientCombining):
@@ -37,8 +42,8 @@ class TSage(GradientCombining):
     step not count: no I changes, except that in ``stream`` the tasks that came earlier in that step keep their new,
     sound I. ``compat="taco"`` divides by K once more after the burn-in, as the authors' code does.
 
-    Implementations, equal up to rounding: ``dense`` is the formulas on K x d blocks; ``fused`` keeps the K gradients
-    and makes one pass over all numbers; ``stream`` keeps no gradient: I and three vectors of scratch.
+    Implementations, equal up to rounding: ``fused`` keeps the K gradients and makes one pass over all numbers;
+    ``stream`` keeps no gradient, only I and three vectors of scratch, and takes two to three times as long.
     """
 
     name = "tsage"
@@ -53,20 +58,40 @@ class TSage(GradientCombining):
     median_over: Literal["all", "nonzero"] = hyper("all", help="the entries whose median normalises a task")
     bias_correction: bool = hyper(False, help="divide the average by 1 - beta^n (not in the paper)")
     tau_schedule: Literal["constant", "halving"] = hyper("constant", help="halving: 64 * 0.5^episode, with tau's sign")
-    implementation: Literal["auto", "fused", "stream", "dense"] = hyper("auto", help="equal results; speed and memory")
-    state_dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = hyper(
-        "auto", help="of the averages; auto: that of the gradients; 16 bits are rounded stochastically"
+    implementation: Literal["auto", "fused", "stream", "dense"] = hyper(
+        "auto", help="equal results; fused: fast, stream: less memory, auto: fused where it fits (dense: as auto)"
     )
-    median: Literal["exact", "sampled"] = hyper("exact", help="sampled: over a million coordinates, about 0.1 % off")
+    state_dtype: Literal["auto", "float64", "float32", "float16", "bfloat16"] = hyper(
+        "auto", help="of the averages: that of the parameters (the others: as auto)"
+    )
+    median: Literal["exact", "sampled"] = hyper(
+        "exact", help="the sensitivities' medians are exact (sampled: as exact)"
+    )
     compat: Literal["none", "taco"] = hyper("none", help="taco: divide by K once more, as the authors' code does")
     reset_on_episode: bool = reset_field()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, values in _REMOVED.items():
+            if getattr(self, field) in values:
+                given = f"{field}={getattr(self, field)}"
+                warnings.warn(
+                    f"tsage: {given} is no longer a variant of its own: the default is used", FutureWarning, 2
+                )
 
     # -- state -------------------------------------------------------------------------------------------------
 
     def init_state(self) -> None:
-        dtype = self.theta.dtype if self.state_dtype == "auto" else _DTYPES[self.state_dtype]
-        self.sensitivities = [torch.zeros_like(self.theta, dtype=dtype) for _ in range(self.num_tasks)]
+        self.sensitivities = [torch.zeros_like(self.theta, dtype=self._dtype) for _ in range(self.num_tasks)]
         self.updates = [0] * self.num_tasks
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.promote_types(self.theta.dtype, torch.float32)
+
+    def _place_state(self) -> None:
+        super()._place_state()
+        self.sensitivities = [i.to(self._dtype) for i in self.sensitivities]  # earlier versions could keep 16 bits
 
     def begin_episode(self) -> None:
         sizes = {i.numel() for i in self.sensitivities}
@@ -75,12 +100,11 @@ class TSage(GradientCombining):
         halving = self.tau_schedule == "halving"
         self._tau = math.copysign(64 * 0.5**self.episode, self.tau) if halving else self.tau
         self._burn_in_steps = int(self.burn_in * self.total_steps)
-        self._form = self._choose_form() if self.implementation == "auto" else self.implementation
+        self._form = self.implementation if self.implementation in ("fused", "stream") else self._choose_form()
         self._coordinates = int(self.reduce_sum(torch.tensor(self.theta.numel(), device=self.theta.device)))
         # the largest average for which neither it, nor what the softmax sees of it, overflows
-        wide = torch.finfo(torch.promote_types(self.theta.dtype, torch.float32)).max
-        limit = wide / 4 * min(1.0, abs(self._tau)) * (1 - self.beta)
-        self._averaging = Averaging(self.beta, min(limit, torch.finfo(self.sensitivities[0].dtype).max))
+        limit = torch.finfo(self._dtype).max / 4 * min(1.0, abs(self._tau)) * (1 - self.beta)
+        self._averaging = Averaging(self.beta, limit)
         self._softmax = RunningSoftmax(self.theta) if self._form == "stream" else None
         self._unread: list[int] = []
 
@@ -121,39 +145,23 @@ class TSage(GradientCombining):
         if self._softmax is not None:
             self._softmax.write(out)
         else:
-            for k in self.tasks:
-                self.updates[k] += 1
-            write = self._dense if self._form == "dense" else self._fused
-            write(out)
+            self._fused(out)
         if self.compat == "taco" and not self._burning_in:
             out.div_(len(self.tasks))
         self._unread = self.tasks
 
-    def _dense(self, out: Tensor) -> None:
-        """Algorithm 1 as it is written."""
-        G = torch.stack([self.row(k) for k in self.tasks])
-        I = []  # noqa: E741
-        for k, g_k in zip(self.tasks, G, strict=True):
-            sensitivity_k = (self.theta * g_k).abs()
-            I.append(
-                self._averaging.update(self.sensitivities[k], sensitivity_k, self._medians[k].divisor, self._noise(k))
-            )
-        logits = torch.stack([I_k / self._temperature(k) for k, I_k in zip(self.tasks, I, strict=True)])
-        U = torch.softmax(logits, dim=0)
-        out.copy_(G.mean(0) if self._burning_in else (U * G).sum(0))
-
     def _fused(self, out: Tensor) -> None:
         """All tasks in one pass over the coordinates."""
+        for k in self.tasks:
+            self.updates[k] += 1
         fused_pass(
             self.theta,
             [self.row(k) for k in self.tasks],
             [self.sensitivities[k] for k in self.tasks],
             [self._medians[k].divisor for k in self.tasks],
-            [self._temperature(k) for k in self.tasks],
+            None if self._burning_in else [self._temperature(k) for k in self.tasks],
             self._averaging,
-            [self._noise(k) for k in self.tasks],
             out,
-            mean=self._burning_in,
         )
 
     def _stream(self, k: int, gradient: Tensor, softmax: RunningSoftmax) -> None:
@@ -163,10 +171,9 @@ class TSage(GradientCombining):
         if broken or median.bad:
             return
         self.updates[k] += 1
-        noise = self._noise(k)
         for start, stop in spans(gradient):
             fresh = sensitivity(self.theta, gradient, start, stop)
-            new = self._averaging.update(self.sensitivities[k][start:stop], fresh, median.divisor, noise)
+            new = self._averaging.update(self.sensitivities[k][start:stop], fresh, median.divisor)
             if self._burning_in:
                 softmax.add_equally(start, stop, gradient[start:stop])
             else:
@@ -174,11 +181,7 @@ class TSage(GradientCombining):
 
     def _median_of(self, gradient: Tensor) -> Median:
         nonzero = self.median_over == "nonzero"
-        sharded = self._coordinates != self.theta.numel()
-        if self.median == "sampled":
-            reduce_sum = self.reduce_sum if sharded else None
-            return sampled_median(self.theta, gradient, nonzero=nonzero, reduce_sum=reduce_sum)
-        if not sharded:
+        if self._coordinates == self.theta.numel():
             return fast_median(self.theta, gradient, nonzero=nonzero)
         return exact_median(self.theta, gradient, nonzero=nonzero, reduce_sum=self.reduce_sum, total=self._coordinates)
 
@@ -186,16 +189,9 @@ class TSage(GradientCombining):
         """What task k's average is divided by in the softmax: tau, and 1 - beta^n with bias correction."""
         return self._tau * (1 - self.beta ** self.updates[k] if self.bias_correction else 1.0)
 
-    def _noise(self, k: int) -> torch.Generator | None:
-        """The random numbers that round task k's average in this step, if it is kept in 16 bits."""
-        if self.sensitivities[k].element_size() > 2:
-            return None
-        seed = np.random.SeedSequence([self.seed, self.episode, self.step_index, k]).generate_state(1)
-        return torch.Generator(self.theta.device).manual_seed(int(seed[0]))
-
     # -- report ------------------------------------------------------------------------------------------------
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """Numbers of the last step that counted: ``weights`` (means of U_k over the coordinates), ``medians``,
         ``zero_medians`` (tasks whose median was 0), ``commitment`` (share of coordinates with a U_k > 0.95), ``tau``.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,23 +52,25 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 
-def fused_update(
-    theta: Tensor,
-    gradients: list[Tensor],
-    averages: list[Tensor],
-    lifts: Tensor,
-    scales: Tensor,
-    sharpness: Tensor | None,
-    beta: Tensor,
-    limit: Tensor,
-    out: Tensor,
-) -> None:
-    """:func:`mtbench.optim.streaming.fused_pass` (without sharpness: the mean), unrolled over the tasks.
+class Factors(NamedTuple):
+    """The numbers of a pass, as tensors: every value of a Python number would be compiled for itself."""
 
-    ``lifts * scales`` (K,): what the sensitivities are multiplied by, see :func:`reciprocals`; ``sharpness`` (K,): one
-    over the temperature. Every number is read and written once. A reduction over the rows of a (K, d) block would be
-    compiled to a loop six times slower, as measured; divisions by medians and temperatures cost a quarter more.
+    lifts: Tensor
+    scales: Tensor
+    """``lifts * scales`` (K,): what the sensitivities are multiplied by, see :func:`reciprocals`."""
+    sharpness: Tensor | None
+    """One over the temperatures (K,). None: the update is the mean."""
+    beta: Tensor
+    limit: Tensor
+
+
+def fused_update(theta: Tensor, gradients: list[Tensor], averages: list[Tensor], factors: Factors, out: Tensor) -> None:
+    """:func:`mtbench.optim.streaming.fused_pass`, unrolled over the tasks.
+
+    Every number is read and written once. A reduction over the rows of a (K, d) block would be compiled to a loop six
+    times slower, as measured; divisions by medians and temperatures cost a quarter more.
     """
+    lifts, scales, sharpness, beta, limit = factors
     logits = []
     for k, gradient in enumerate(gradients):
         fresh = (theta * gradient).abs() * lifts[k] * scales[k]

@@ -5,16 +5,15 @@ bits): one histogram for each 16 bits, so two passes in float32 and four in floa
 sensitivities chunk by chunk. Counting is in integers: the result is exact, deterministic and the same on every rank,
 also where the coordinates are sharded, since only histograms and counts are summed over ranks.
 
-Where the coordinates are not sharded, :func:`fast_median` selects the median of a short vector on a processor from all
-its numbers at once. Of a long one, where a compiler is at hand, it finds the same number in one
-counting pass: a sample brackets the median, the pass counts what lies below and marks where the bracket's few numbers
-stand, and those are sorted out. If the counts say that the median is outside after all, the histograms do it.
+Of a long unsharded vector, where a compiler is at hand, :func:`fast_median` finds the same number in one counting pass:
+a sample brackets the median, the pass counts what lies below and marks where the bracket's few numbers stand, and those
+are sorted out. If the counts say that the median is outside after all, the histograms do it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -27,10 +26,8 @@ from mtbench.optim.compiled import BLOCK, attempt, block_counts
 CHUNK = 1 << 20
 """Coordinates per chunk: large against the 65,536 bins that each chunk's histogram adds to the total."""
 SAMPLES = 1 << 20
-"""Coordinates that :func:`sampled_median`, and the bracket of :func:`fast_median`, look at."""
-SELECTED = 2_000_000
-"""Coordinates below which the median of all is selected in one temporary vector."""
-PIECE = 2_000_000
+"""Coordinates that the bracket of :func:`fast_median` is made of."""
+PIECE = 1_000_000
 """Coordinates that are counted at a time on a processor; a multiple of the block."""
 GATHERED = 1 << 12
 """Blocks that are gathered at a time on a processor."""
@@ -91,31 +88,8 @@ def exact_median(
 
 
 def fast_median(theta: Tensor, gradient: Tensor, *, nonzero: bool = False) -> Median:
-    """:func:`exact_median` of unsharded vectors (d,), faster where one of two ways applies; equal in every bit."""
-    found = _selected_median(theta, gradient, nonzero) or _bracketed_median(theta, gradient, nonzero)
-    return found or exact_median(theta, gradient, nonzero=nonzero)
-
-
-def _selected_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median | None:
-    """The median by selection in one temporary vector, or None: too large, on a device, or numbers not finite."""
-    size = theta.numel()
-    if not 0 < size < SELECTED or theta.device.type != "cpu":
-        return None
-    values = sensitivity(theta, gradient, 0, size)
-    if not torch.isfinite(values.amax()):
-        return None
-    return _median_of_all(values, nonzero)
-
-
-def _median_of_all(values: Tensor, nonzero: bool) -> Median:
-    """The median of finite sensitivities (n,), n > 0, which are reordered."""
-    size, device = values.numel(), values.device
-    positive = _count_positive(values)
-    is_zero = size - positive > (size - 1) // 2
-    if positive and (is_zero or nonzero):
-        values = _not_zero(values)  # selecting among many equal numbers takes several times as long
-    value = _of_ranks(values, [(len(values) - 1) // 2])[0]
-    return Median(value, torch.tensor(is_zero, device=device), torch.tensor(0, device=device))
+    """:func:`exact_median` of unsharded vectors (d,), faster where they are long and compiled; equal in every bit."""
+    return _bracketed_median(theta, gradient, nonzero) or exact_median(theta, gradient, nonzero=nonzero)
 
 
 def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median | None:
@@ -235,33 +209,6 @@ def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return values[(values >= low) & (values <= high)]
     array = values.numpy()  # numpy: for the same reason
     return torch.from_numpy(array[(array >= low.numpy()) & (array <= high.numpy())])
-
-
-def _not_zero(values: Tensor) -> Tensor:
-    """The ``values`` (n,) that are not 0, NaN among them."""
-    if values.device.type != "cpu":
-        return values[values != 0]
-    return torch.from_numpy(values.numpy()[_as_integers(values) != 0])  # a thread may take tiny floats for 0
-
-
-def sampled_median(
-    theta: Tensor, gradient: Tensor, *, nonzero: bool = False, reduce_sum: Reduce | None = None
-) -> Median:
-    """The lower median of about a million evenly spread coordinates: some 0.1 % off, at a fraction of the cost.
-
-    The stride is odd, so that it does not walk down one column of a weight matrix. ``reduce_sum``: as in
-    :func:`exact_median`, None where the coordinates are not sharded.
-    """
-    stride = theta.numel() // SAMPLES | 1
-    if stride == 1 and reduce_sum is None:
-        return fast_median(theta, gradient, nonzero=nonzero)
-    few_theta, few = theta[::stride], gradient[::stride]
-    bad = (~torch.isfinite(torch.stack(torch.aminmax(gradient)))).sum()  # the sample may have missed it
-    if reduce_sum is not None:
-        total = int(reduce_sum(torch.tensor(few.numel(), device=few.device)))
-        median = exact_median(few_theta, few, nonzero=nonzero, reduce_sum=reduce_sum, total=total)
-        return Median(median.value, median.is_zero, reduce_sum(bad))
-    return replace(_median_of_all(sensitivity(few_theta, few, 0, few.numel()), nonzero), bad=bad)
 
 
 def _first_histogram(theta: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.compiled import attempt, fused_update, reciprocals
+from mtbench.optim.compiled import Factors, attempt, fused_update, reciprocals
 from mtbench.optim.medians import sensitivity
 
 CHUNK = 1 << 15
@@ -32,39 +32,16 @@ def spans(vector: Tensor) -> Iterator[tuple[int, int]]:
 class Averaging:
     """How running averages are updated: I <- beta I + (1 - beta) |theta g| / divisor, at most ``limit``.
 
-    The limit keeps a softmax of the averages from overflowing, and a 16-bit average from becoming infinite.
+    The limit keeps a softmax of the averages from overflowing.
     """
 
     beta: float
     limit: float
 
-    def update(self, average: Tensor, value: Tensor, divisor: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Update a chunk of the stored ``average`` in place from sensitivities ``value`` (overwritten).
-
-        Returns the new average in the precision of the computation, which stochastic rounding then stores.
-        """
-        wide = torch.promote_types(average.dtype, value.dtype)
-        fresh = value.to(wide).div_(divisor).mul_(1 - self.beta)
-        if average.dtype == wide:
-            return average.mul_(self.beta).add_(fresh).clamp_(max=self.limit)
-        fresh = fresh.add_(average.to(fresh.dtype), alpha=self.beta).clamp_(max=self.limit)
-        average.copy_(fresh if noise is None else stochastic_round(fresh, average.dtype, noise))
-        return fresh
-
-
-def stochastic_round(values: Tensor, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
-    """Round ``values`` >= 0 to a 16-bit float type, up or down at random so that the mean is kept.
-
-    Rounding to nearest would freeze a slow average: at beta = 0.999 one step of decay is less than half a unit in
-    the last place of bfloat16, so the average would only ever go up.
-    """
-    nearest = values.to(dtype)
-    error = values - nearest.to(values.dtype)
-    # for numbers >= 0 the neighbours have neighbouring bits
-    other = (nearest.view(torch.int16) + error.sign().to(torch.int16)).view(dtype)
-    gap = (other.to(values.dtype) - nearest.to(values.dtype)).abs()
-    chance = torch.rand(values.shape, dtype=values.dtype, device=values.device, generator=generator)
-    return torch.where(chance * gap < error.abs(), other, nearest)
+    def update(self, average: Tensor, value: Tensor, divisor: Tensor) -> Tensor:
+        """Update a chunk of the ``average`` in place from sensitivities ``value`` (overwritten), and return it."""
+        fresh = value.div_(divisor).mul_(1 - self.beta)
+        return average.mul_(self.beta).add_(fresh).clamp_(max=self.limit)
 
 
 def fused_pass(
@@ -72,32 +49,31 @@ def fused_pass(
     gradients: Sequence[Tensor],
     averages: Sequence[Tensor],
     divisors: Sequence[Tensor],
-    temperatures: Sequence[float],
+    temperatures: Sequence[float] | None,
     averaging: Averaging,
-    noises: Sequence[torch.Generator | None],
     out: Tensor,
-    mean: bool = False,
 ) -> None:
-    """Update the averages and write sum_k softmax_k(I_k / temperature_k) * g_k, or the ``mean``, into ``out``.
+    """Move the ``averages`` and write sum_k softmax_k(I_k / temperature_k) * g_k into ``out``, in one pass.
 
-    ``theta``, ``out``, each gradient and each average: (d,). One pass: every number is read and written once.
+    All sequences have one entry per task; ``divisors`` are 0-dimensional tensors. Without ``temperatures``: the mean of
+    the gradients instead. The traffic is one read of each gradient, of theta and of each average, and one write of
+    each average and of ``out``: everything else stays in a chunk.
     """
-    invertible = mean or min(map(abs, temperatures)) > 4 * torch.finfo(theta.dtype).tiny
-    if invertible and all(t.dtype == theta.dtype for t in (*averages, *gradients)):
-        sharpness = None if mean else 1 / torch.tensor(temperatures, dtype=theta.dtype, device=theta.device)
+    if all(v.dtype == torch.float32 for v in (*averages, *gradients)):
+        sharpness = None if temperatures is None else 1 / theta.new_tensor(temperatures)
         lifts, scales = reciprocals(torch.stack(list(divisors)))
-        # as tensors: every value of a Python number would be compiled for itself
-        beta, limit = torch.tensor([averaging.beta, averaging.limit], dtype=theta.dtype, device=theta.device)
-        fixed = (lifts, scales * (1 - averaging.beta), sharpness, beta, limit)
-        if attempt(fused_update, theta.numel(), theta, list(gradients), list(averages), *fixed, out):
+        beta, limit = theta.new_tensor([averaging.beta, averaging.limit])
+        factors = Factors(lifts, scales * (1 - averaging.beta), sharpness, beta, limit)
+        if attempt(fused_update, theta.numel(), theta, list(gradients), list(averages), factors, out):
             return
     for start, stop in spans(theta):
         logits = []
         for k, gradient in enumerate(gradients):
             value = sensitivity(theta, gradient, start, stop)
-            new = averaging.update(averages[k][start:stop], value, divisors[k], noises[k])
-            logits.append(new / temperatures[k])
-        if mean:
+            new = averaging.update(averages[k][start:stop], value, divisors[k])
+            if temperatures is not None:
+                logits.append(new / temperatures[k])
+        if temperatures is None:
             update = torch.add(gradients[0][start:stop], 0, out=out[start:stop])
             for gradient in gradients[1:]:
                 update.add_(gradient[start:stop])
@@ -150,9 +126,8 @@ def softmax_statistics(averages: Sequence[Tensor], temperatures: Sequence[float]
     """Sums over coordinates: the shares softmax_k(I_k / temperature_k) (K,), and how many exceed 0.95 (scalar)."""
     sums = torch.zeros(len(averages), dtype=torch.float64, device=averages[0].device)
     committed = torch.zeros((), dtype=torch.float64, device=averages[0].device)
-    wide = torch.promote_types(averages[0].dtype, torch.float32)
     for start, stop in spans(averages[0]):
-        logits = [a[start:stop].to(wide) / t for a, t in zip(averages, temperatures, strict=True)]
+        logits = [a[start:stop] / t for a, t in zip(averages, temperatures, strict=True)]
         shares = torch.softmax(torch.stack(logits), dim=0)
         sums += shares.sum(1, dtype=torch.float64)
         committed += (shares.amax(0) > 0.95).sum()

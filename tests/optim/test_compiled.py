@@ -35,7 +35,6 @@ def counting(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[in
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(medians, "SELECTED", 0)
     monkeypatch.setattr(medians, "PIECE", 12_800)  # three pieces, of which the last reaches back
     monkeypatch.setattr(medians, "GATHERED", 16)
     fallbacks = counting(monkeypatch, medians, "exact_median")
@@ -68,12 +67,12 @@ def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled_pass_equals_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_pass_equals_the_streamed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from mtbench.optim import streaming
 
     chunked = counting(monkeypatch, streaming, "sensitivity")
     theta = torch.randn(5003)
-    opts = {f: TSage(tau=-0.5, beta=0.5, burn_in=0.5, implementation=f) for f in ("fused", "dense")}  # type: ignore[arg-type]
+    opts = {f: TSage(tau=-0.5, beta=0.5, burn_in=0.5, implementation=f) for f in ("fused", "stream")}  # type: ignore[arg-type]
     for opt in opts.values():
         opt.start(theta, 3, 6)
     # medians whose reciprocals leave the range of a float, and a gradient of 0
@@ -81,9 +80,9 @@ def test_compiled_pass_equals_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     for scale in scales:
         gradients = torch.randn(3, 5003) * scale[:, None]
         gradients[:, :1000] = 0
-        fused, dense = (opts[f].combine(gradients, torch.ones(3)) for f in ("fused", "dense"))
-        torch.testing.assert_close(fused, dense, rtol=1e-5, atol=1e-6)
-        for a, b in zip(opts["fused"].sensitivities, opts["dense"].sensitivities, strict=True):
+        fused, streamed = (opts[f].combine(gradients, torch.ones(3)) for f in ("fused", "stream"))
+        torch.testing.assert_close(fused, streamed, rtol=1e-5, atol=1e-6)
+        for a, b in zip(opts["fused"].sensitivities, opts["stream"].sensitivities, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert not chunked
 
@@ -94,7 +93,7 @@ def test_without_a_compiler_the_chunked_form_does_it(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(compiled, "_compile", refuse)
     theta, gradients = torch.randn(500), torch.randn(2, 500)
-    opts = [TSage(burn_in=0.0, implementation=f) for f in ("fused", "dense")]  # type: ignore[arg-type]
+    opts = [TSage(burn_in=0.0, implementation=f) for f in ("fused", "stream")]  # type: ignore[arg-type]
     updates = []
     with pytest.warns(UserWarning, match="no working C"):
         for opt in opts:
@@ -125,7 +124,6 @@ def test_a_sweep_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_program_counts_vectors_of_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(medians, "SELECTED", 0)
     monkeypatch.setattr(medians, "PIECE", 1280)
 
     def counted(theta: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
