@@ -72,6 +72,8 @@ class Setting:
     @property
     def changes(self) -> int:
         """How many of the swept values are not the defaults of the method or the profile."""
+        if not self.jobs:
+            return len(self.values)
         run = self.jobs[0].plan.run
         usual = {n: h.default for n, h in hyperparameters(get_optimizer(self.optimizer)).items()}
         profile = build_config(load_profile(run.request.profile), "profile")
