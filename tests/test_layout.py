@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,34 @@ def test_imports_go_down(file: Path) -> None:
             continue
         down = floor_of(there) < floor_of(here) or floor_of(there) == floor_of(here) == 0  # type: ignore[operator]
         assert down, f"{file}:{line}: {here} must not import {there}"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the house by name."""
+    files = [f for top in ("mtbench", "optimizers", "tasks") for f in (ROOT / top).rglob("*.py")]
+    names = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def test_no_file_imports_itself_however_far_around() -> None:
+    known = modules()
+    graph = {}
+    for name, file in known.items():
+        hits = {module for _, module in imported(file) if module in known}
+        # `from mtbench.records import files` reads files, not the package
+        graph[name] = {m for m in hits if m != name and not any(other.startswith(f"{m}.") for other in hits)}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_contributing_names_every_part() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    missing = [
+        part for parts in FLOORS[:-1] for part in parts if f"`{part}`" not in text and f"mtbench/{part}/" not in text
+    ]
+    assert not missing
 
 
 @pytest.mark.parametrize("folder", ["optimizers", "tasks"])
