@@ -60,7 +60,7 @@ def make_trainer(options: argparse.Namespace, ranks: Any) -> Any:
     from mtbench.data.negatives import Negatives
     from mtbench.registry import get_optimizer
     from mtbench.training.batches import BatchOrder
-    from mtbench.training.examples import TaskExamples
+    from mtbench.training.examples import TaskExamples, TrainingData
     from mtbench.training.loop import Episode, Trainer
 
     class Table(torch.nn.Module):
@@ -104,7 +104,7 @@ def make_trainer(options: argparse.Namespace, ranks: Any) -> Any:
     method, episode = get_optimizer(options.optimizers)(), Episode(1, options.steps, 1e-3, 0)
     work = Path(tempfile.mkdtemp())
     encoder: Any = Table()
-    return Trainer(encoder, 0, examples, order, method, episode, config, work, ranks=ranks)
+    return Trainer(encoder, TrainingData(examples, order, 0), method, episode, config, work, ranks)
 
 
 def start(options: argparse.Namespace, size: int, optimizer: str, sharded: bool) -> dict[str, Any]:

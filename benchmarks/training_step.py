@@ -24,7 +24,7 @@ from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.tokenizer import train_tokenizer
 from mtbench.registry import entries, get_optimizer
 from mtbench.training.batches import BatchOrder
-from mtbench.training.examples import TaskExamples
+from mtbench.training.examples import TaskExamples, TrainingData
 from mtbench.training.loop import Episode, Trainer
 
 TASKS = 8
@@ -84,7 +84,8 @@ def make_trainer(name: str, options: argparse.Namespace, work: Path, device: tor
     order = BatchOrder([f"task{k}" for k in range(TASKS)], [np.arange(1000)] * TASKS, options.batch_size, 4.0, 0, 1)
     episode = Episode(1, 10_000, 1e-4, 0)
     params = {"burn_in": 0.0} if name == "tsage" else {}
-    return Trainer(model.to(device), 0, examples, order, get_optimizer(name)(**params), episode, config, work)
+    data = TrainingData(examples, order, 0)
+    return Trainer(model.to(device), data, get_optimizer(name)(**params), episode, config, work)
 
 
 def _resize(model: DualEncoder, vocabulary: int) -> None:

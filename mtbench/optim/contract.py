@@ -18,16 +18,16 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypedDict, dataclass_transform
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, dataclass_transform
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.errors import ConfigError, UsageError
 from mtbench.hyperparameters import hyper, hyperparameters
-from mtbench.optim.states import copied, moved, nbytes
+from mtbench.optim.states import Stateful
 from mtbench.records.values import Params, Report
 
 Layout = Sequence[tuple[str, int, int]]
@@ -45,34 +45,17 @@ passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwi
 """
 
 
-class OptimizerState(TypedDict):
-    """Everything of a method that carries over from step to step; what a checkpoint keeps."""
-
-    optimizer: str
-    num_tasks: int
-    state: dict[str, Any]
-    """The attributes named in ``MultitaskOptimizer.state``: tensors (on the CPU), arrays, plain values."""
-    next_step: int
-    skipped_steps: int
-    generator: Mapping[str, Any]
-    """The state of the generator's bits."""
-
-
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
 @dataclasses.dataclass(kw_only=True, eq=False)
-class MultitaskOptimizer:
+class MultitaskOptimizer(Stateful):
     """Base of all methods: one whole step by :meth:`combine`, or task by task by ``begin_step, task, finish``."""
 
-    name: ClassVar[str]
-    """How the registry and the command line call it."""
     summary: ClassVar[str]
     """One line for ``mtbench ls``."""
     paper: ClassVar[str] = ""
     """Citation."""
     cost: ClassVar[Cost]
     """What a step costs, see :data:`Cost`."""
-    state: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that carry over from step to step; set them in :meth:`init_state`."""
     rescales: ClassVar[bool] = False
     """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
     random: ClassVar[bool] = False
@@ -95,8 +78,6 @@ class MultitaskOptimizer:
         self.reduce_max: Reduce = _identity
         self.offset = 0
         """Place of the first coordinate of ``theta`` in the whole vector: 0 but for a slice of it."""
-        self._started = self._carried = False
-        self._carried_tasks: int | None = None
 
     # -- life cycle --------------------------------------------------------------------------------------------
 
@@ -141,9 +122,6 @@ class MultitaskOptimizer:
         self._next_step, self._open = 0, False
         self._report: Report = {"weights": [1.0 / num_tasks] * num_tasks}
         self.begin_episode()
-
-    def init_state(self) -> None:
-        """Set every attribute named in :attr:`state` to its first value."""
 
     def begin_episode(self) -> None:
         """Called at the end of every :meth:`start`, whether the state was reset or kept."""
@@ -274,50 +252,7 @@ class MultitaskOptimizer:
     def discard_step(self) -> None:
         """Forget what this step left behind; called instead of :meth:`write_update` for a step that does not count."""
 
-    # -- state and report ----------------------------------------------------------------------------------------
-
-    def state_dict(self) -> OptimizerState:
-        """Everything that carries over: tensors (on the CPU), arrays and plain values; a copy."""
-        self._require_started()
-        values = {field: copied(getattr(self, field)) for field in self.state}
-        return {
-            "optimizer": self.name,
-            "num_tasks": self.num_tasks,
-            "state": values,
-            "next_step": self._next_step,
-            "skipped_steps": self.skipped_steps,
-            "generator": copy.deepcopy(self.generator.bit_generator.state),
-        }
-
-    def load_state_dict(self, state: OptimizerState) -> None:
-        """Take over a state; after :meth:`start` to resume inside an episode, before it to carry over into one."""
-        if not isinstance(state, dict) or not {"state", "next_step", "skipped_steps", "generator"} <= set(state):
-            raise ConfigError(f"{self.name}: this is no state_dict of an optimizer: {shown(state)}")
-        if state.get("optimizer", self.name) != self.name:
-            raise ConfigError(f"{self.name}: this is the state of {state['optimizer']!r}")
-        if self._started and state.get("num_tasks", self.num_tasks) != self.num_tasks:
-            raise ConfigError(f"{self.name}: this is the state of {state['num_tasks']} tasks, not of {self.num_tasks}")
-        missing = set(self.state) ^ set(state["state"])
-        if missing:
-            raise ConfigError(f"{self.name}: state has other fields than this version: {', '.join(sorted(missing))}")
-        for field, value in state["state"].items():
-            setattr(self, field, copy.deepcopy(value))
-        self.skipped_steps = int(state["skipped_steps"])
-        self.generator = np.random.default_rng()
-        self.generator.bit_generator.state = copy.deepcopy(state["generator"])
-        self._carried, self._carried_tasks = True, state.get("num_tasks")
-        if self._started:
-            self._place_state()
-            self._next_step = int(state["next_step"])
-
-    def _place_state(self) -> None:
-        """A checkpoint's tensors lie on the processor: bring them to where ``theta`` is."""
-        for field in self.state:
-            setattr(self, field, moved(getattr(self, field), self.theta.device))
-
-    def state_bytes(self) -> int:
-        """Bytes of the state that carries over."""
-        return sum(nbytes(getattr(self, field, None)) for field in self.state)
+    # -- report and parameters ----------------------------------------------------------------------------------------
 
     def report(self) -> Report:
         """Plain numbers of the last step, see :data:`mtbench.records.values.Report`."""
@@ -339,10 +274,6 @@ class MultitaskOptimizer:
     def params(self) -> Params:
         """The hyperparameters and their values, as plain JSON types."""
         return {field: getattr(self, field) for field in hyperparameters(type(self))}
-
-    def _require_started(self) -> None:
-        if not self._started:
-            raise UsageError(f"{self.name}: call start(theta, num_tasks, total_steps) first")
 
     def _require_open(self, what: str) -> None:
         self._require_started()

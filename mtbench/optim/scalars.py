@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +29,10 @@ class TaskAdam:
         size = np.sqrt(self.second[at] / (1 - b2 ** self.count[at])) + self.eps
         return -self.lr * np.divide(mean, size, out=np.zeros_like(mean), where=size > 0)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Moments and counts."""
         return {"first": self.first.copy(), "second": self.second.copy(), "count": self.count.copy()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take over what :meth:`state_dict` gave."""
         self.first, self.second, self.count = (np.array(state[n], dtype=float) for n in ("first", "second", "count"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,15 @@ class TaskExamples:
     def queries(self) -> PreparedQueries:
         """The training queries."""
         return self.task.train
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a stage trains on: each task's examples, the order of their batches, and the token id that pads."""
+
+    examples: Sequence[TaskExamples]
+    order: BatchOrder
+    padding: int
 
 
 @dataclass

@@ -20,8 +20,8 @@ from mtbench.config import Config
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
-from mtbench.optim.contract import MultitaskOptimizer, OptimizerState
-from mtbench.training.batches import BatchOrder
+from mtbench.optim.contract import MultitaskOptimizer
+from mtbench.optim.states import OptimizerState
 from mtbench.training.diagnostics import (
     Journal,
     LoggedStep,
@@ -32,7 +32,7 @@ from mtbench.training.diagnostics import (
     named,
     peak_memory,
 )
-from mtbench.training.examples import TaskBatch, TaskExamples, build_batch
+from mtbench.training.examples import TaskBatch, TrainingData, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.ranks import Ranks
 from mtbench.training.sharding import Shard
@@ -50,6 +50,8 @@ class Episode:
     steps: int
     learning_rate: float
     seed: int
+    carried: OptimizerState | None = None
+    """The method's whole state from the episode before, where it keeps it."""
 
 
 StepListener = Callable[[int, int, dict[str, float]], None]
@@ -62,35 +64,32 @@ class Trainer:
     def __init__(
         self,
         model: DualEncoder,
-        padding: int,
-        examples: list[TaskExamples],
-        order: BatchOrder,
+        data: TrainingData,
         optimizer: MultitaskOptimizer,
         episode: Episode,
         config: Config,
         work: Path,
-        *,
-        carried: OptimizerState | None = None,
         ranks: Ranks | None = None,
-        listener: StepListener | None = None,
     ) -> None:
-        self.examples, self.order, self.optimizer = examples, order, optimizer
+        self.examples, self.order, self.optimizer = data.examples, data.order, optimizer
         self.episode, self.config, self.checkpoint = episode, config, work / "checkpoint"
-        self.ranks, self.listener = ranks or Ranks(), listener
+        self.ranks = ranks or Ranks()
+        self.listener: StepListener = _tell_nobody
         self.model = model.train()
         self.flat = FlatParameters(model, model.owners)
         self.device = self.flat.theta.device
         self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
         self.update = self.flat.theta.new_zeros(self.shard.size)
-        self.forward = TaskForward(model, padding, self.device, config.train.micro_batch, self.ranks)
-        self.journal = Journal(order.names)
+        self.forward = TaskForward(model, data.padding, self.device, config.train.micro_batch, self.ranks)
+        self.journal = Journal(self.order.names)
         self.phases = Phases(self.device)
         self._skipped_in_a_row = 0
-        self._start_optimizer(carried)
+        self._start_optimizer()
         self._build_adam()
 
-    def run(self) -> StageSummary:
+    def run(self, listener: StepListener | None = None) -> StageSummary:
         """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
+        self.listener = listener or _tell_nobody
         first = self._restore()
         forget_peak(self.device)
         self.shard.check_equal(self.optimizer, first, self.episode.number)
@@ -125,8 +124,7 @@ class Trainer:
         milliseconds = self.phases.end_step()
         if logged or diagnosed:
             self._log(step, norms, rows, numbers, milliseconds)
-        if self.listener:
-            self.listener(step + 1, self.episode.steps, dict(zip(self.order.names, self.optimizer.losses, strict=True)))
+        self.listener(step + 1, self.episode.steps, dict(zip(self.order.names, self.optimizer.losses, strict=True)))
 
     def _task_gradients(
         self, step: int, batches: list[TaskBatch], logged: bool, diagnosed: bool
@@ -207,12 +205,7 @@ class Trainer:
         return [self._forward(step, k, batch).loss for k, batch in enumerate(batches)]
 
     def _log(
-        self,
-        step: int,
-        norms: list[float],
-        rows: Tensor | None,
-        numbers: LoggedStep,
-        milliseconds: dict[str, float],
+        self, step: int, norms: list[float], rows: Tensor | None, numbers: LoggedStep, milliseconds: dict[str, float]
     ) -> None:
         report, names = self.optimizer.report(), self.order.names
         weights, losses = report.pop("weights"), list(self.optimizer.losses)
@@ -226,9 +219,9 @@ class Trainer:
 
     # -- set-up, checkpoints -------------------------------------------------------------------------------------
 
-    def _start_optimizer(self, carried: OptimizerState | None) -> None:
-        if carried is not None:
-            self.optimizer.load_state_dict(self.shard.scatter(carried))
+    def _start_optimizer(self) -> None:
+        if self.episode.carried is not None:
+            self.optimizer.load_state_dict(self.shard.scatter(self.episode.carried))
         theta, layout = self.shard.start(self.optimizer)
         self.optimizer.start(
             theta,
@@ -306,3 +299,7 @@ class Trainer:
         if self.ranks.size > 1:
             summary["ranks"], summary["sharded"] = self.ranks.size, self.shard.active
         return summary
+
+
+def _tell_nobody(done: int, total: int, losses: dict[str, float]) -> None:
+    """Where nobody listens."""

@@ -22,6 +22,7 @@ from training.test_loop import TASKS, config, examples
 from mtbench.errors import RunError
 from mtbench.registry import entries, get_optimizer
 from mtbench.training.batches import BatchOrder
+from mtbench.training.examples import TrainingData
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.ranks import Ranks, join_ranks, leave_ranks
 
@@ -59,21 +60,21 @@ class Embeddings(nn.Module):
         return self.query[task](vectors) if side == "query" and self.owners else vectors
 
 
-def job(work: Path, ranks: Ranks, name: str, *, steps: int = STEPS, listener: Any = None, **train: Any) -> Trainer:
+def job(work: Path, ranks: Ranks, name: str, *, steps: int = STEPS, **train: Any) -> Trainer:
     """A trainer in float64."""
     settings = config(**{"batch_size": 10, "log_every": 1, "cosines_every": 5, "checkpoint_every": 1000, **train})
     order = BatchOrder(TASKS, [np.arange(30)] * 3, settings.train.batch_size, 4.0, 0, 1)
     episode = Episode(1, steps, 1e-2, 0)
     method = get_optimizer(name)()
     encoder: Any = Embeddings(settings.encoder.sharing != "shared")
-    return Trainer(encoder, 0, examples(), order, method, episode, settings, work, ranks=ranks, listener=listener)
+    return Trainer(encoder, TrainingData(examples(), order, 0), method, episode, settings, work, ranks)
 
 
 def result(work: Path, ranks: Ranks, name: str, **more: Any) -> dict[str, Any]:
     """Train, and what came of it."""
     losses: list[list[float]] = []
-    trainer = job(work, ranks, name, listener=lambda done, total, by: losses.append(list(by.values())), **more)
-    summary = trainer.run()
+    trainer = job(work, ranks, name, **more)
+    summary = trainer.run(lambda done, total, by: losses.append(list(by.values())))
     keys = ("gradient_norms", "weights", "norm_before_clip", "cosines", "conflict_rate")
     curves = [{key: entry[key] for key in keys if key in entry} for entry in trainer.journal.entries]
     kept = {key: summary[key] for key in ("optimizer_state_bytes", "report", "ranks", "sharded") if key in summary}
@@ -106,7 +107,7 @@ def resume(folder: Path, ranks: Ranks) -> None:
     for name in ("tsage", "gradnorm"):
         for place in ("again", "alone"):
             with contextlib.suppress(StopHereError):
-                job(folder / f"{name}-{place}", ranks, name, steps=10, checkpoint_every=3, listener=stop).run()
+                job(folder / f"{name}-{place}", ranks, name, steps=10, checkpoint_every=3).run(stop)
         leave(folder, f"{name}-again", result(folder / f"{name}-again", ranks, name, steps=10), ranks)
         leave(folder, f"{name}-straight", result(folder / f"{name}-straight", ranks, name, steps=10), ranks)
 
@@ -118,9 +119,9 @@ def drift(folder: Path, ranks: Ranks) -> None:
         if done == 5 and ranks.rank == 1:
             trainer.flat.theta[3] += 1e-9
 
-    trainer = job(folder / "drift", ranks, "naive", shard_state=False, check_ranks_every=4, listener=change)
+    trainer = job(folder / "drift", ranks, "naive", shard_state=False, check_ranks_every=4)
     try:
-        trainer.run()
+        trainer.run(change)
     except RunError as error:
         leave(folder, f"drift-{ranks.rank}", {"message": str(error)}, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from mtbench.data.negatives import Negatives
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.model.tokenizer import train_tokenizer
+from mtbench.optim import GramWeighting, MultitaskOptimizer
 from mtbench.registry import entries, get_optimizer
 from mtbench.training.batches import BatchOrder
 from mtbench.training.diagnostics import forget_peak, peak_memory
-from mtbench.training.examples import TaskExamples
+from mtbench.training.examples import TaskExamples, TrainingData
 from mtbench.training.loop import Episode, Trainer
 
 TASKS = ("a", "b", "c")
@@ -72,13 +74,13 @@ def model(settings: Config) -> DualEncoder:
 
 
 def trainer(
-    work: Path, optimizer: str = "naive", steps: int = 8, settings: Config | None = None, **more: Any
+    work: Path, optimizer: str | MultitaskOptimizer = "naive", steps: int = 8, settings: Config | None = None
 ) -> Trainer:
     settings = settings or config()
     order = BatchOrder(TASKS, [np.arange(30)] * 3, settings.train.batch_size, 4.0, 0, 1)
-    method = get_optimizer(optimizer)()
+    method = optimizer if isinstance(optimizer, MultitaskOptimizer) else get_optimizer(optimizer)()
     episode = Episode(1, steps, 1e-2, 0)
-    return Trainer(model(settings), 0, examples(), order, method, episode, settings, work, **more)
+    return Trainer(model(settings), TrainingData(examples(), order, 0), method, episode, settings, work)
 
 
 def trained(work: Path, *args: Any, **more: Any) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -98,7 +100,7 @@ def test_resuming_from_a_checkpoint_is_bit_exact(name: str, tmp_path: Path) -> N
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        trainer(tmp_path / "x", name, 10, listener=stop).run()
+        trainer(tmp_path / "x", name, 10).run(stop)
     resumed, summary = trained(tmp_path / "x", name, 10)
     whole, expected = trained(tmp_path / "y", name, 10)
     assert torch.equal(resumed, whole)
@@ -129,8 +131,7 @@ def test_gradient_caching_repeats_dropout(tmp_path: Path) -> None:
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     losses: list[float] = []
-    job = trainer(tmp_path, steps=40, listener=lambda done, total, by_task: losses.append(sum(by_task.values())))
-    job.run()
+    trainer(tmp_path, steps=40).run(lambda done, total, by_task: losses.append(sum(by_task.values())))
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
 
 
@@ -192,6 +193,45 @@ def test_an_update_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) 
     summary = job.run()
     assert summary["skipped_steps"] == 1
     assert torch.isfinite(job.flat.theta).all()
+
+
+class Curious(GramWeighting):
+    """Uniform weights, drawn beside them a number a step; wants to be told all losses before and after."""
+
+    name = "curious"
+    summary = "wants to know everything"
+    random = True
+    needs_losses = True
+
+    def open_step(self, losses: Sequence[float] | None) -> None:
+        super().open_step(losses)
+        self.seen = [*getattr(self, "seen", []), (losses, self.generator.random())]
+
+    def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
+        return np.full(len(gram), 1 / len(gram))
+
+    def after_step(self, loss_fn: Callable[[], Sequence[float]]) -> None:
+        self.after = [*getattr(self, "after", []), list(loss_fn())]
+
+
+def test_the_loop_does_for_any_method_what_it_declares(tmp_path: Path) -> None:
+    told: list[list[float]] = []
+    method = Curious()
+    trainer(tmp_path, method, steps=5).run(lambda done, total, losses: told.append(list(losses.values())))
+    draws = np.random.default_rng([0, 1, *b"curious"])
+    assert method.seen == [(losses, draws.random()) for losses in told]
+    assert len(method.after) == 5 and method.after != told
+
+
+@pytest.mark.parametrize("name", ["naive", "pcgrad", "groupdro"])
+def test_the_loop_spares_a_method_what_it_does_not_use(name: str, tmp_path: Path) -> None:
+    job = trainer(tmp_path, name, steps=2)
+    job._losses_again = lambda step, batches: pytest.fail("losses nobody asked for")  # type: ignore[method-assign]
+    told: list[Any] = []
+    begin = job.optimizer.begin_step
+    job.optimizer.begin_step = lambda step, losses=None: (told.append(losses), begin(step, losses))[1]  # type: ignore[assignment,method-assign]
+    job.run()
+    assert all((losses is not None) is (name == "groupdro") for losses in told) and len(told) == 2
 
 
 def test_the_peak_is_that_of_the_stage() -> None:

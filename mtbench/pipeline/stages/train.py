@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 
 from mtbench.data.negatives import Negatives
-from mtbench.optim.contract import OptimizerState
+from mtbench.optim.states import OptimizerState
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, episode_length
 from mtbench.records.record import OptimizerSpec
 from mtbench.registry import get_optimizer
 from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder
-from mtbench.training.examples import TaskExamples, selection_rows, usable_rows
+from mtbench.training.examples import TaskExamples, TrainingData, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.state_files import load_state, save_state
 
@@ -26,24 +26,15 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     config = context.config
     seed, number = stage.settings["seed"], stage.settings["episode"]
     examples = load_examples(context, stage)
-    order = stage_order(context, stage, examples)
+    data = TrainingData(examples, stage_order(context, stage, examples), context.padding(prepare))
     length = episode_length(config.train, number)
-    steps = length.get("steps") or max(1, math.ceil(length["epochs"] * order.steps_per_epoch))
+    steps = length.get("steps") or max(1, math.ceil(length["epochs"] * data.order.steps_per_epoch))
     chosen = stage.settings["optimizer"]
-    trainer = Trainer(
-        context.model(previous, prepare),
-        context.padding(prepare),
-        examples,
-        order,
-        get_optimizer(chosen["name"])(**chosen["params"]),
-        Episode(number, steps, length["lr"], seed),
-        config,
-        work,
-        carried=_carried(context, previous, chosen),
-        ranks=context.ranks,
-        listener=lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses),
-    )
-    summary, optimizer_state = trainer.run(), trainer.optimizer_state()
+    method = get_optimizer(chosen["name"])(**chosen["params"])
+    episode = Episode(number, steps, length["lr"], seed, _carried(context, previous, chosen))
+    trainer = Trainer(context.model(previous, prepare), data, method, episode, config, work, context.ranks)
+    summary = trainer.run(lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses))
+    optimizer_state = trainer.optimizer_state()
     if context.ranks.rank:
         return None
     prompts, lengths = context.query_settings(prepare)
