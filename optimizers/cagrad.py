@@ -8,8 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import minimize
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper
 
 GOOD, ENOUGH = 1e-9, 1e-5
 """Certified distance to the optimum, relative to the largest term, at which the search stops early or succeeds."""

@@ -7,9 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper, reset_field
 
 NORM_FLOOR = 1e-3
 """Smallest product of two norms in a cosine, as a share of the largest squared norm. The official code has 1e-3 as an

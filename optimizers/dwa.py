@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
-from mtbench.optim.weighting import LossWeighting
+from mtbench.optim import LossWeighting, hyper, reset_field
 
 
 class DynamicWeightAverage(LossWeighting):

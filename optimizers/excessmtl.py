@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import GradientCombining, hyper, reset_field
 from mtbench.optim.simplex import grown, softmax
-from mtbench.optim.weighting import GradientCombining
 
 
 class ExcessMTL(GradientCombining):

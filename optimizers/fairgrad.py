@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper
 
 RIDGE = 1e-12
 TOLERANCE = 1e-12

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import LossWeighting, hyper, reset_field
 from mtbench.optim.scalars import TaskAdam
-from mtbench.optim.weighting import LossWeighting
 
 
 class FAMO(LossWeighting):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mtbench.optim import LossWeighting
 from mtbench.optim.simplex import positive_losses
-from mtbench.optim.weighting import LossWeighting
 
 
 class GeometricLoss(LossWeighting):

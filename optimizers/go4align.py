@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import LossWeighting, hyper, reset_field
 from mtbench.optim.simplex import grown, positive_losses, softmax
-from mtbench.optim.weighting import LossWeighting
 
 TIE = 1e-12
 """Two splits whose costs differ by less, as a share of the whole spread, are equally good."""

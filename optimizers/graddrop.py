@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtbench.hyperparameters import hyper
+from mtbench.optim import Cost, MultitaskOptimizer, hyper, reset_field
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.contract import Cost, MultitaskOptimizer, reset_field
 from mtbench.optim.weighting import CHUNK
 
 _GOLDEN, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.hyperparameters import hyper
+from mtbench.optim import Cost, Layout, LossWeighting, hyper, reset_field
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.contract import Cost, Layout, reset_field
 from mtbench.optim.scalars import TaskAdam
-from mtbench.optim.weighting import CHUNK, LossWeighting
+from mtbench.optim.weighting import CHUNK
 
 
 class GradNorm(LossWeighting):

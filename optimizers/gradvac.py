@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper, reset_field
 
 EPS = 1e-8
 """Guards the denominator where the target is 1; relative, since it stands beside sqrt(1 - target^2)."""

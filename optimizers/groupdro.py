@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import LossWeighting, hyper, reset_field
 from mtbench.optim.simplex import grown, softmax
-from mtbench.optim.weighting import LossWeighting
 
 
 class GroupDRO(LossWeighting):

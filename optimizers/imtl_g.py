@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting
 
 
 class IMTLG(GramWeighting):

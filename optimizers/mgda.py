@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import nnls
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper
 
 
 class MGDA(GramWeighting):

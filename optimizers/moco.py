@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import GradientCombining, hyper, reset_field
 from mtbench.optim.simplex import positive_losses, project_to_simplex
-from mtbench.optim.weighting import GradientCombining, gram_matrix
+from mtbench.optim.weighting import gram_matrix
 
 
 class MoCo(GradientCombining):

@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import LossWeighting
+from mtbench.optim import LossWeighting, hyper
 
 
 class Naive(LossWeighting):

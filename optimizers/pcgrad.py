@@ -7,8 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper
 
 
 class PCGrad(GramWeighting):

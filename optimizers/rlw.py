@@ -6,10 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import LossWeighting, hyper, reset_field
 from mtbench.optim.simplex import softmax
-from mtbench.optim.weighting import LossWeighting
 
 
 class RandomWeighting(LossWeighting):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import reset_field
+from mtbench.optim import LossWeighting, hyper, reset_field
 from mtbench.optim.simplex import positive_losses, softmax
-from mtbench.optim.weighting import LossWeighting
 
 
 class SmoothTchebycheff(LossWeighting):

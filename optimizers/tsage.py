@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from mtbench.errors import ConfigError
-from mtbench.hyperparameters import hyper
-from mtbench.optim.contract import Report, reset_field
+from mtbench.optim import GradientCombining, Report, hyper, reset_field
 from mtbench.optim.medians import Median, exact_median, fast_median, sensitivity
 from mtbench.optim.streaming import Averaging, RunningSoftmax, fused_pass, softmax_statistics, spans
-from mtbench.optim.weighting import GradientCombining
 
 _REMOVED = {
     "implementation": ("dense",),

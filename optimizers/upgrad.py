@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
-from mtbench.hyperparameters import hyper
-from mtbench.optim.weighting import GramWeighting
+from mtbench.optim import GramWeighting, hyper
 
 
 class UPGrad(GramWeighting):

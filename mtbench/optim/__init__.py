@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
     from mtbench.optim.step import MultitaskStep
     from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+    from mtbench.records.values import Report
 
 _HOMES = {
     "Cost": "mtbench.optim.contract",
@@ -21,6 +22,7 @@ _HOMES = {
     "LossWeighting": "mtbench.optim.weighting",
     "MultitaskOptimizer": "mtbench.optim.contract",
     "MultitaskStep": "mtbench.optim.step",
+    "Report": "mtbench.records.values",
     "hyper": "mtbench.hyperparameters",
     "reset_field": "mtbench.optim.contract",
 }
@@ -33,17 +35,20 @@ __all__ = [
     "LossWeighting",
     "MultitaskOptimizer",
     "MultitaskStep",
+    "Report",
     "hyper",
     "reset_field",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mtbench.optim' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # for a type checker a name that is not public does not exist
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'mtbench.optim' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ A multitask optimizer turns the gradients of K task losses into one update. Writ
 - ``GramWeighting``: return K weights from the K x K Gram matrix of the task gradients (K rows are kept once),
 - ``GradientCombining``: combine the K gradients element by element (K rows are kept),
 
-all three in ``mtbench.optim.weighting``. What they share stands here.
+all three, and what else a method needs, importable from ``mtbench.optim``. What they share stands here.
 
 Conventions (all methods): *mean form*: uniform weights give the mean of the task gradients, ``scale="sum"``
 multiplies by the number of tasks. Gradients arrive unscaled and averaged over ranks. No threshold is absolute.
