@@ -44,7 +44,8 @@ class RunRequest:
         """The same with absolute places, for a process that works in another folder."""
         folder, profile, encoder = suite_folder(self.suite), profile_file(self.profile), self.encoder
         named = self.settings.get("encoder", {}).get("path") if encoder is None else encoder
-        if isinstance(named, str) and expanded(named).is_dir():
+        # "" is no place, and the tiny encoder is not a folder that happens to be called so
+        if isinstance(named, str) and named not in ("", "tiny") and expanded(named).is_dir():
             encoder = settled(for_libraries(expanded(named), "the encoder"))
         return dataclasses.replace(
             self,
