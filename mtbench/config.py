@@ -22,12 +22,30 @@ from mtbench.storage.places import expanded
 
 
 class EncoderConfig(Section):
-    """Which encoder is trained. ``path="tiny"`` makes a small random T5 and a tokenizer from the suite's own text."""
+    """Which encoder is trained. ``path="tiny"`` makes a small random T5 and a tokenizer from the suite's own text.
 
-    path: str = Field("tiny", description="'tiny', a folder, or a Hugging Face hub name")
-    pooling: Literal["auto", "t5", "cls", "mean", "last"] = Field("auto", description="auto: t5 for T5, else cls")
-    sharing: Literal["shared", "untied", "per-task-query"] = "shared"
-    normalize: bool = Field(False, description="scale vectors to length 1")
+    What is ``auto`` here is read from the encoder's folder (``mtbench.model.choices``) before a run is specified.
+    """
+
+    path: str = Field("tiny", description="'tiny', a folder, package:MODULE/FOLDER, or a Hugging Face hub name")
+    pooling: Literal["auto", "t5", "cls", "mean", "last"] = Field(
+        "auto", description="auto: as the folder's modules.json says; else t5 for T5, last for a decoder, cls"
+    )
+    sharing: Literal["shared", "untied", "per-task-query"] = Field(
+        "shared", description="encoders of queries and passages; a folder of several that mtbench wrote has its own"
+    )
+    normalize: bool | None = Field(
+        None, description="scale vectors to length 1; auto: as the folder's modules.json says, else false"
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="longest text in tokens; auto: the folder's max_seq_length",
+        json_schema_extra={"since": 2},
+    )
+    keep_layers: int | None = Field(
+        None, ge=1, description="only the first N transformer layers; None: all", json_schema_extra={"since": 2}
+    )
     reparametrise_t5: bool = Field(False, description="divide T5 v1.0's residual stream by 100, as the authors do")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of autocast; weights stay fp32")
     gradient_checkpointing: bool = False
@@ -42,13 +60,17 @@ class EncoderConfig(Section):
     def _whole_heads(self) -> EncoderConfig:
         if self.path == "tiny" and self.hidden % self.heads:
             raise ValueError(f"hidden={self.hidden} is not a multiple of heads={self.heads}")
+        if self.path == "tiny" and self.keep_layers is not None:
+            raise ValueError("keep_layers is for pre-trained encoders; 'tiny' has encoder.layers")
         return self
 
 
 class DataConfig(Section):
     """How texts become token ids."""
 
-    prompt: Literal["task", "family", "none"] = Field("task", description="what stands before a query")
+    prompt: Literal["task", "family", "encoder", "none"] = Field(
+        "task", description="what stands before a query; encoder: the prompts of its folder, before passages too"
+    )
     passage_max_length: int | None = Field(None, ge=8, description="None: the suite's own")
     query_max_length: int | None = Field(None, ge=4, description="None: each task's own")
     selection_queries: int = Field(64, ge=0, description="train queries a task kept for choosing settings (<= 10 %)")
@@ -94,6 +116,14 @@ class NegativesConfig(Section):
         return value
 
 
+RATES = {"random": 5e-3, "pre-trained": 2e-4}
+"""Learning rates by kind of start. The second is measured on real text with MiniLM (profile ``finetune``); the first
+destroys pre-trained weights within a warm-up."""
+LOGIT_SCALE = 20.0
+"""What scores of normalised vectors are multiplied by in the loss: cosines alone hardly train."""
+_RATE = f"auto: {RATES['random']:g} from random weights, {RATES['pre-trained']:g} from pre-trained ones"
+
+
 class TrainConfig(Section):
     """The training loop. One step has one batch of every task; lengths are in epochs unless steps are given."""
 
@@ -103,8 +133,8 @@ class TrainConfig(Section):
     task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c)")
     hard_negatives: int = Field(1, ge=0, description="hard negatives per query")
     positive: Literal["first", "random"] = "random"
-    warmup_lr: float = Field(5e-3, gt=0)
-    lr: float = Field(5e-3, gt=0, description="of the episodes")
+    warmup_lr: float | None = Field(None, gt=0, description=_RATE)
+    lr: float | None = Field(None, gt=0, description=f"of the episodes; {_RATE}")
     warmup_epochs: float = Field(1, gt=0)
     warmup_steps: int | None = Field(None, ge=1, description="instead of warmup_epochs")
     epochs: float = Field(1, gt=0, description="per episode")
@@ -116,6 +146,12 @@ class TrainConfig(Section):
     adam_betas: tuple[float, float] = (0.9, 0.999)
     adam_eps: float = Field(1e-8, gt=0)
     clip_norm: float = Field(1.0, ge=0, description="of the combined gradient; 0: no clipping")
+    logit_scale: float | None = Field(
+        None,
+        gt=0,
+        description=f"multiplies the loss's scores; auto: {LOGIT_SCALE:g} for normalised vectors, else 1",
+        json_schema_extra={"since": 2, "old": 1.0},
+    )
     micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
     log_every: int = Field(10, ge=1)
     cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")
@@ -167,6 +203,28 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
 
+    @model_validator(mode="after")
+    def _follow_the_start(self) -> Config:
+        """Put values for what follows from the kind of start, so that nobody below has to ask."""
+        if self.encoder.path == "tiny" and self.encoder.normalize is None:
+            object.__setattr__(self, "encoder", self.encoder.model_copy(update={"normalize": False}))
+        rate = RATES[self.start]
+        rates = {name: rate for name in ("warmup_lr", "lr") if getattr(self.train, name) is None}
+        object.__setattr__(self, "train", self.train.model_copy(update=rates))
+        return self
+
+    @property
+    def start(self) -> Literal["random", "pre-trained"]:
+        """What training starts from."""
+        return "random" if self.encoder.path == "tiny" else "pre-trained"
+
+    @property
+    def logit_scale(self) -> float:
+        """What scores are multiplied by in the loss."""
+        if self.train.logit_scale is not None:
+            return self.train.logit_scale
+        return LOGIT_SCALE if self.encoder.normalize else 1.0
+
     @property
     def first_acting_episode(self) -> int:
         """The number of the first episode in which the optimizer acts; 0 is the warm-up."""
@@ -176,6 +234,7 @@ class Config(Section):
         return self.train.episodes if start == "last" else int(start)
 
 
+OWN_ENCODER = "own_encoder"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 
 
@@ -196,11 +255,19 @@ def profile_name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def load_profile(name: str) -> dict[str, Any]:
-    """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown."""
+def load_profile(name: str, encoder: str | None = None) -> dict[str, Any]:
+    """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown.
+
+    A profile's table ``own_encoder`` belongs to the section ``encoder`` as long as the encoder is the one that the
+    same profile names: to cut a model to two layers says nothing about another, which may be given as ``encoder``.
+    """
+    lineage = [dict(own) for _, own in profile_lineage(name)]
+    paths = [own.get("encoder", {}).get("path") for own in lineage]
+    path = encoder or next((path for path in paths if path), None)
     values: dict[str, Any] = {}
-    for _, own in profile_lineage(name):
-        values = merge(own, values)
+    for own, its in zip(lineage, paths, strict=True):
+        belongings = own.pop(OWN_ENCODER, {})
+        values = merge(merge(own, {"encoder": belongings}) if its == path and belongings else own, values)
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -40,8 +40,12 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """True is not taken for 1, and no integer is larger than the libraries behind can hold."""
-        is_switch = cls.model_fields[str(info.field_name)].annotation is bool
+        """True is not taken for 1, no integer is larger than the libraries behind can hold, and ``auto`` may be written
+        where nothing given means that mtbench chooses."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        is_switch = kind is bool or bool in get_args(kind)
+        if value == "auto" and type(None) in get_args(kind) and str not in get_args(kind):
+            return None
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, bool) and not is_switch:
                 raise ValueError("true and false are not allowed")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mtbench.data import layout
-from mtbench.data.tokenizing import TokenEncoder, passage_text
+from mtbench.data.tokenizing import TokenEncoder
 
 SHARD_SIZE = 50_000
 
@@ -63,11 +63,8 @@ def _write_tokens(folder: Path, shard: Shard, encoder: TokenEncoder, max_length:
     lengths: list[int] = []
     with open(folder / layout.TOKENS.values.name, "wb") as stream:
         for start in range(0, len(shard), 2000):
-            stop = start + 2000
-            texts = [
-                passage_text(*pair) for pair in zip(shard.titles[start:stop], shard.texts[start:stop], strict=True)
-            ]
-            ids = encoder.encode(texts, max_length)
+            piece = slice(start, start + 2000)
+            ids = encoder.encode_passages(shard.titles[piece], shard.texts[piece], max_length)
             lengths.extend(map(len, ids))
             stream.write(np.fromiter(chain.from_iterable(ids), encoder.dtype).tobytes())
     layout.LENGTHS.write(folder, lengths)

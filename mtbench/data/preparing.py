@@ -17,7 +17,7 @@ from mtbench.data.prepared import PreparedCorpus
 from mtbench.data.query_files import write_judgements, write_texts
 from mtbench.data.reading import locate_judgement, read_task, suite_files
 from mtbench.data.rules import Rules
-from mtbench.data.tokenizing import PromptMode, TokenEncoder, query_prefix, separator
+from mtbench.data.tokenizing import ENCODER_PROMPT, PromptMode, TokenEncoder, query_prefix, separator
 from mtbench.data.types import Notes, QuerySplit
 from mtbench.errors import DataError
 from mtbench.storage.atomic import read_json, write_json
@@ -141,7 +141,8 @@ class _Build:
     def _corpus(self, corpus: Corpus) -> PreparedCorpus:
         folder = self.out / "corpora" / corpus.name
         length = self.options.passage_max_length or corpus.passage_max_length
-        CorpusBuild(self.suite, corpus, folder, self.encoder, length, self.workers, self.progress).run()
+        encoder = self.encoder.before_passages(str(corpus.options.get(ENCODER_PROMPT, "")))
+        CorpusBuild(self.suite, corpus, folder, encoder, length, self.workers, self.progress).run()
         if corpus.name in self.options.rules.get("copies", ()):
             self._say(f"copies in {corpus.name}", 0, None)
             find_copies(PreparedCorpus(folder)).save(folder)

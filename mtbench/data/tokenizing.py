@@ -7,6 +7,7 @@ separator too. Train and dev queries are treated alike. Token ids are final: spe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-PromptMode = Literal["task", "family", "none"]
+PromptMode = Literal["task", "family", "encoder", "none"]
+ENCODER_PROMPT = "encoder_prompt"
+"""Option of a task and of a corpus: what the encoder itself wants before each text (``prompt="encoder"``)."""
 FAMILY_PROMPTS = {
     "qa": "QA",
     "fact_checking": "FACT",
@@ -50,9 +53,11 @@ def separator(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def query_prefix(task: Task, mode: PromptMode, sep: str) -> str:
-    """``<PROMPT> <separator> `` for a task, or nothing in the mode ``none``."""
+    """``<PROMPT> <separator> `` for a task, the encoder's own in the mode ``encoder``, nothing in the mode ``none``."""
     if mode == "none":
         return ""
+    if mode == "encoder":
+        return str(task.options.get(ENCODER_PROMPT, ""))
     prompt = FAMILY_PROMPTS[task.family] if mode == "family" else (task.prompt or task.name.upper())
     return f"{prompt} {sep} "
 
@@ -66,6 +71,13 @@ class TokenEncoder:
     def __init__(self, definition: str, vocabulary: int) -> None:
         self.definition = definition
         self.dtype = np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.uint32)
+        self.passage_prompt = ""
+
+    def before_passages(self, prompt: str) -> TokenEncoder:
+        """The same with ``prompt`` before each passage."""
+        other = copy.copy(self)
+        other.passage_prompt = prompt
+        return other
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast) -> TokenEncoder:
@@ -100,6 +112,11 @@ class TokenEncoder:
         for start in range(0, len(texts), BATCH):  # an Encoding is some 100 times its ids: few at a time
             ids.extend(e.ids for e in backend.encode_batch_fast(list(texts[start : start + BATCH])))
         return ids
+
+    def encode_passages(self, titles: Sequence[str], texts: Sequence[str], max_length: int) -> list[list[int]]:
+        """Token ids of each passage."""
+        pairs = zip(titles, texts, strict=True)
+        return self.encode([self.passage_prompt + passage_text(*pair) for pair in pairs], max_length)
 
     def count(self, text: str) -> int:
         """Tokens of ``text`` without the special tokens around it."""

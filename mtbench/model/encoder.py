@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from mtbench.config import EncoderConfig
-from mtbench.errors import ConfigError, DataError
-from mtbench.model.reparametrise import reparametrise_t5
+from mtbench.errors import DataError
+from mtbench.model.architecture import is_causal, load_configuration
+from mtbench.model.backbones import backbone_names, load_backbone, make_backbones
+from mtbench.model.choices import choose, pooling_of
+from mtbench.model.folder import SETTINGS_FILE, any_weights
+from mtbench.model.reparametrise import is_reparametrised
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Side = Literal["query", "passage"]
-SETTINGS_FILE = "mtbench.json"
 
 
 class DualEncoder(nn.Module):
@@ -35,6 +37,11 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.backbones = nn.ModuleDict(backbones)
         self.settings, self.pooling, self.num_tasks = settings, pooling, num_tasks
+        configuration = self.any_backbone.config
+        self._without_cache = {"use_cache": False} if is_causal(configuration) else {}
+        # an additive mask is taken as it is; from a plain one the library builds the same in every pass, and asks
+        # the device each time whether anything is masked at all
+        self._additive_mask = configuration.model_type == "t5" and settings.precision != "bf16"
 
     @property
     def dimension(self) -> int:
@@ -75,13 +82,11 @@ class DualEncoder(nn.Module):
     def _pool(self, backbone: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "t5":
             start = torch.zeros(ids.shape[0], 1, dtype=torch.long, device=ids.device)
-            # an additive mask is taken as it is; from a plain one the library builds the same in every pass, and asks
-            # the device each time whether anything is masked at all
-            given = mask if self.settings.precision == "bf16" else _additive(mask)
+            given = _additive(mask) if self._additive_mask else mask
             output = backbone(input_ids=ids, attention_mask=given, decoder_input_ids=start, use_cache=False)
             first: Tensor = output.last_hidden_state[:, 0]
             return first
-        states: Tensor = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        states: Tensor = backbone(input_ids=ids, attention_mask=mask, **self._without_cache).last_hidden_state
         if self.pooling == "cls":
             return states[:, 0]
         if self.pooling == "last":
@@ -96,10 +101,12 @@ class DualEncoder(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         prompts: dict[str, str],
         query_max_lengths: dict[str, int],
+        data: dict[str, Any] | None = None,
     ) -> None:
         """Write a folder that transformers loads: one backbone at its top, several in subfolders.
 
-        ``prompts`` and ``query_max_lengths`` (tokens, prompt included) by task say how queries were encoded.
+        ``prompts`` and ``query_max_lengths`` (tokens, prompt included; in the order of the tasks) by task say how
+        queries were encoded, ``data`` which settings of the section ``data`` did that.
         """
         from transformers.utils import logging
 
@@ -116,6 +123,9 @@ class DualEncoder(nn.Module):
             "num_tasks": self.num_tasks,
             "prompts": prompts,
             "query_max_lengths": query_max_lengths,
+            "tasks": list(query_max_lengths),
+            "data": data or {},
+            "reparametrised": is_reparametrised(self.any_backbone),
         }
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1, sort_keys=True), encoding="utf-8")
 
@@ -127,8 +137,8 @@ class DualEncoder(nn.Module):
             raise DataError("not a trained mtbench encoder: no mtbench.json", path=folder)
         saved = json.loads(file.read_text(encoding="utf-8"))
         settings = EncoderConfig.model_validate(saved["encoder"])
-        names = list(_backbone_names(settings, saved["num_tasks"]))
-        backbones = {n: _load_backbone(str(folder if n == "shared" else folder / n), saved["pooling"]) for n in names}
+        names = list(backbone_names(settings.sharing, saved["num_tasks"]))
+        backbones = {n: load_backbone(folder if n == "shared" else folder / n, saved["pooling"]) for n in names}
         model = cls(backbones, settings, saved["pooling"], saved["num_tasks"])
         return model.prepare()
 
@@ -154,80 +164,12 @@ def build_encoder(
     settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase, num_tasks: int, seed: int
 ) -> DualEncoder:
     """The encoder before training: a random tiny T5 (a pure function of ``seed``), or pre-trained weights."""
-    names = list(_backbone_names(settings, num_tasks))
-    pooling: str = settings.pooling
+    settings = choose(settings).settings
+    if settings.path == "tiny":
+        pooling = "t5" if settings.pooling == "auto" else str(settings.pooling)
+    else:
+        pooling = pooling_of(settings.pooling, load_configuration(any_weights(Path(settings.path))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.path == "tiny":
-            backbones = {name: _tiny_t5(settings, tokenizer) for name in names}
-            pooling = "t5" if pooling == "auto" else pooling
-        else:
-            pooling = _resolve_pooling(settings)
-            backbones = {name: _load_backbone(settings.path, pooling) for name in names}
-    if settings.reparametrise_t5 and settings.path != "tiny":
-        for backbone in backbones.values():
-            reparametrise_t5(backbone)
+        backbones = make_backbones(settings, pooling, tokenizer, num_tasks)
     return DualEncoder(backbones, settings, pooling, num_tasks).prepare()
-
-
-def _backbone_names(settings: EncoderConfig, num_tasks: int) -> Iterator[str]:
-    if settings.sharing == "shared":
-        yield "shared"
-    elif settings.sharing == "untied":
-        yield from ("query", "passage")
-    else:
-        yield from (f"query_{k}" for k in range(num_tasks))
-        yield "passage"
-
-
-def _tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    from transformers import T5Config, T5Model
-
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=settings.hidden,
-        d_kv=settings.hidden // settings.heads,
-        d_ff=settings.feed_forward,
-        num_layers=settings.layers,
-        num_decoder_layers=settings.layers,
-        num_heads=settings.heads,
-        relative_attention_num_buckets=16,
-        dropout_rate=settings.dropout or 0.0,
-        feed_forward_proj="relu",
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config.decoder_start_token_id = 0
-    return T5Model(config)
-
-
-def _resolve_pooling(settings: EncoderConfig) -> str:
-    config = _hub_call(settings.path, "AutoConfig")
-    is_t5 = getattr(config, "model_type", "") in ("t5", "mt5", "umt5", "longt5")
-    if settings.pooling == "auto":
-        return "t5" if is_t5 else "cls"
-    if settings.pooling == "t5" and not is_t5:
-        raise ConfigError(f"encoder.pooling='t5' needs an encoder-decoder T5; {settings.path} is {config.model_type!r}")
-    return settings.pooling
-
-
-def _load_backbone(path: str, pooling: str) -> PreTrainedModel:
-    config = _hub_call(path, "AutoConfig")
-    only_encoder = pooling != "t5" and getattr(config, "model_type", "") == "t5"
-    model: PreTrainedModel = _hub_call(path, "T5EncoderModel" if only_encoder else "AutoModel", dtype=torch.float32)
-    return model
-
-
-def _hub_call(path: str, loader: str, **options: Any) -> Any:
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        # what is missing is fetched by `mtbench prepare`, never by a run
-        return getattr(transformers, loader).from_pretrained(path, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"encoder {path!r} cannot be loaded: {str(error).splitlines()[0]}\n"
-            "  Give a folder with config.json and model.safetensors, or fetch a hub's encoder: "
-            "mtbench prepare SUITE --encoder NAME"
-        ) from None

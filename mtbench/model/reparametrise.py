@@ -14,6 +14,18 @@ import torch
 from mtbench.errors import ConfigError
 
 FACTOR = 100.0
+MARK = "residual_stream_divided_by"
+"""Attribute of a configuration whose weights are scaled; it is saved with them, so that nobody scales them twice."""
+
+
+def is_reparametrised(model: Any) -> bool:
+    """Whether the weights are scaled already."""
+    return getattr(model.config, MARK, None) is not None
+
+
+def mark_reparametrised(model: Any) -> None:
+    """Let the configuration say that the weights are scaled."""
+    setattr(model.config, MARK, FACTOR)
 
 
 def reparametrise_t5(model: Any) -> None:
@@ -33,4 +45,5 @@ def reparametrise_t5(model: Any) -> None:
             elif name.endswith(("DenseReluDense.wi.weight", "DenseReluDense.wo.weight")):
                 parameter.div_(FACTOR**0.5)
         after = model.shared.weight.square().mean().sqrt()
+    mark_reparametrised(model)
     assert torch.isclose(after / before, torch.tensor(1 / FACTOR), rtol=1e-3), "the embeddings were not scaled once"

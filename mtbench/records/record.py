@@ -38,6 +38,11 @@ class EncoderSpec(TypedDict):
     name: str
     sha256: NotRequired[str]
     revision: NotRequired[str]
+    package: NotRequired[str]
+    """Of ``package:MODULE/FOLDER``: what was installed, and its ``version``."""
+    version: NotRequired[str]
+    towers: NotRequired[str]
+    """``copies`` where several towers of random weights begin as one; they were drawn apart until November 2026."""
 
 
 class RunSpec(TypedDict):

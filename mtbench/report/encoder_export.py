@@ -63,7 +63,8 @@ def export_encoder(
     A shared encoder gives ``target`` itself; several (``untied``, ``per-task-query``) give one subfolder each, named
     as the backbones are (``query``, ``passage``, ``query_0``...). ``separator`` is the tokenizer's; texts are cut at
     ``max_length`` tokens, queries of a T5 encoder at ``query_max_lengths`` of ``mtbench.json`` where it has them.
-    Returns the folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
+    ``mtbench.json`` stays beside them, so that ``--encoder`` takes the folder as it was trained. Returns the folders.
+    Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
     ``target`` holds other things.
     """
     settings = _settings(checkpoint)
@@ -83,13 +84,24 @@ def export_encoder(
         draft = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns(SETTINGS_FILE, "manifest.json", ".*"))
+        shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns("manifest.json", ".*"))
         _write_modules(draft, settings, max_length)
         (draft / "README.md").write_text(_card(settings, title, max_length), encoding="utf-8")
+        _give_usual_mode(draft)
         if folder.is_dir():
             folder.rmdir()
         draft.rename(folder)
+    if target not in backbones:  # by it mtbench knows the towers
+        _write(target / SETTINGS_FILE, json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8")))
     return list(backbones)
+
+
+def _give_usual_mode(folder: Path) -> None:
+    """The mode of a file that is simply written: the weights' library makes its own for the user alone."""
+    usual = (folder / "README.md").stat().st_mode
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(usual)
 
 
 def _settings(checkpoint: Path) -> EncoderSettings:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtbench.config import Config
 from mtbench.model.encoder import DualEncoder, Side
 from mtbench.model.padding import pad
 from mtbench.training.examples import TaskBatch, TaskExamples
@@ -31,11 +32,11 @@ class Pending:
 
 
 class TaskForward:
-    """Computes one task's loss in a step. ``micro_batch`` texts at a time, 0 for all at once."""
+    """Computes one task's loss in a step. ``config.train.micro_batch`` texts at a time, 0 for all at once."""
 
-    def __init__(self, model: DualEncoder, padding: int, device: torch.device, micro_batch: int, ranks: Ranks) -> None:
+    def __init__(self, model: DualEncoder, padding: int, device: torch.device, config: Config, ranks: Ranks) -> None:
         self.model, self.padding, self.device = model, padding, device
-        self.micro_batch, self.ranks = micro_batch, ranks
+        self.micro_batch, self.ranks, self.scale = config.train.micro_batch, ranks, config.logit_scale
 
     def __call__(self, k: int, examples: TaskExamples, batch: TaskBatch, dropout_key: tuple[object, ...]) -> Pending:
         """The loss of task k; ``dropout_key`` names the stream that dropout draws from."""
@@ -83,7 +84,7 @@ class TaskForward:
         gathered = self.ranks.all_gather(local_passages, counts)
         targets = torch.as_tensor(batch.targets[mine], device=self.device)
         excluded = torch.as_tensor(batch.excluded[mine], device=self.device)
-        return batch_loss(local_queries, gathered, targets, excluded, count)
+        return batch_loss(local_queries, gathered, targets, excluded, count, self.scale)
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         if parts:

@@ -80,7 +80,7 @@ class Trainer:
         self.device = self.flat.theta.device
         self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
         self.update = self.flat.theta.new_zeros(self.shard.size)
-        self.forward = TaskForward(model, data.padding, self.device, config.train.micro_batch, self.ranks)
+        self.forward = TaskForward(model, data.padding, self.device, config, self.ranks)
         self.journal = Journal(self.order.names)
         self.phases = Phases(self.device)
         self._skipped_in_a_row = 0

@@ -25,7 +25,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     order = stage_order(context, trained, examples)
     model = context.model(trained, prepare).train()
     flat = FlatParameters(model, model.owners)
-    forward = TaskForward(model, context.padding(prepare), context.device, config.train.micro_batch, Ranks())
+    forward = TaskForward(model, context.padding(prepare), context.device, config, Ranks())
     table = SensitivityTable(work / "sensitivity.npy", len(examples), flat.num_shared)
     batches = config.analyze.batches
     for step in range(batches):

@@ -8,6 +8,7 @@ from pathlib import Path
 from mtbench.data.preparing import PrepareOptions, build_prepared
 from mtbench.data.reading import iter_passages, read_task
 from mtbench.data.rules import rules_of_stage
+from mtbench.model.folder import any_weights
 from mtbench.model.tokenizer import load_tokenizer, train_tokenizer
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
@@ -20,7 +21,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     if config.encoder.path == "tiny":
         tokenizer = train_tokenizer(_texts(context), config.encoder.vocabulary)
     else:
-        tokenizer = load_tokenizer(config.encoder.path)
+        tokenizer = load_tokenizer(str(any_weights(Path(config.encoder.path))))
     tokenizer.save_pretrained(str(work / "tokenizer"))
     build_prepared(
         suite,
