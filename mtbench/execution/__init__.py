@@ -1,1 +1,1 @@
-"""Where runs are carried out: in this process or by Ray Tune."""
+"""From what a user asks for to finished runs: planned, then run in this process or by Ray Tune."""

@@ -9,18 +9,16 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from execution_cases import GRID, Local, outcome, records_in, tiny_matrix, tiny_sweep
 
-from mtbench.errors import UsageError
 from mtbench.execution.executors import LocalExecutor
 from mtbench.execution.options import ExecutionOptions, PlanOptions
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
 from mtbench.execution.ray.executor import RayExecutor
-from mtbench.execution.ray.share import Share, share_of
+from mtbench.execution.ray.share import Share
 from mtbench.execution.sweep_plan import plan_sweep
 from mtbench.execution.sweeping import run_sweep
 
@@ -184,36 +182,3 @@ def test_finished_jobs_need_no_ray(local: Local, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     sweep = plan_sweep(tiny_sweep(*GRID), PlanOptions(local.store, local.results))
     assert len(on_ray().run(sweep.planned)) == 4
-
-
-def test_what_each_run_gets() -> None:
-    def share(cluster: dict[str, float], gpus: float | None = None, at_once: int | None = None) -> tuple[Share, str]:
-        return share_of(cluster, ExecutionOptions("ray", gpus_per_run=gpus, max_concurrent=at_once))
-
-    eight = {"CPU": 64.0, "GPU": 8.0}
-    assert share(eight)[0] == Share(1, 8, 1)
-    assert share(eight, 0.25) == (
-        Share(1, 2, 0.25),
-        "64 CPUs, 8 GPUs; 2 CPU and 0.25 GPU per run, 32 at a time",
-    )
-    four, text = share(eight, 4)
-    assert four == Share(4, 8, 1) and text.endswith("32 CPU and 4 GPU per run, 2 at a time")
-    assert four.placement() == {"cpu": 32, "gpu": 4}
-    assert share({"CPU": 2.0}, None, 1)[1].endswith("1 at a time")
-    with pytest.raises(UsageError, match="the cluster has 0 GPUs"):
-        share({"CPU": 2.0}, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gpus_per_run": -1}, "--gpus-per-run must be a number from 0"),
-        ({"gpus_per_run": 1.5}, "--gpus-per-run above 1 must be a whole number"),
-        ({"max_concurrent": 0}, "--max-concurrent must be at least 1"),
-        ({"scheduler": "median"}, "choose none or asha"),
-        ({"executor": "local", "address": "auto"}, "belong to --executor ray"),
-    ],
-)
-def test_options_that_no_executor_can_have(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        ExecutionOptions(**{"executor": "ray", **options})
