@@ -41,7 +41,7 @@ class Section(BaseModel):
     @classmethod
     def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """True is not taken for 1, no integer is larger than the libraries behind can hold, and ``auto`` may be written
-        where None means that mtbench chooses."""
+        where nothing given means that mtbench chooses."""
         kind = cls.model_fields[str(info.field_name)].annotation
         is_switch = kind is bool or bool in get_args(kind)
         if value == "auto" and type(None) in get_args(kind) and str not in get_args(kind):

@@ -36,6 +36,7 @@ class PlanSummary(TypedDict):
     """A plan. ``saved``: the share of all stages that sharing and the store save."""
 
     runs: list[PlannedRun]
+    chosen: dict[str, str]
     stages_total: int
     stages_distinct: int
     stages_cached: int
@@ -67,12 +68,23 @@ def plan_summary(planned: PlannedRuns) -> PlanSummary:
             }
             for job, plan in zip(planned.jobs, plans, strict=True)
         ],
+        "chosen": _chosen(planned),
         "stages_total": sharing.total,
         "stages_distinct": len(sharing.distinct),
         "stages_cached": len(sharing.cached),
         "stages_to_compute": left,
         "saved": round(1 - left / sharing.total, 4) if sharing.total else 1.0,
     }
+
+
+def _chosen(planned: PlannedRuns) -> dict[str, str]:
+    """Settings that nobody gave, each as it is for all runs, with the reason."""
+    choices = [choice for job in planned.jobs for choice in job.plan.run.choices]
+    return {c.setting: f"{_value(c.value)} ({c.reason})" for c in choices}
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def print_plan(planned: PlannedRuns, console: Console) -> None:
@@ -95,6 +107,8 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
             branch.add(f"{stage['name']}{episode} [dim]{key}[/] [{colour}]{state}[/]{users}")
             shown.add(key)
     console.print(tree)
+    for setting, told in summary["chosen"].items():
+        console.print(f"chosen: {setting}={told}", markup=False)
     console.print(
         f"{summary['stages_total']} stages in all, {summary['stages_distinct']} distinct, "
         f"{summary['stages_cached']} cached, {summary['stages_to_compute']} to compute "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers")
-_DPR = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_encoder"}
+_DPR_WEIGHTS = (r"^question_encoder\.bert_model\.", r"^ctx_encoder\.bert_model\.")
 
 
 def backbone_names(sharing: str, num_tasks: int) -> Iterator[str]:
@@ -100,44 +100,37 @@ def load_backbone(folder: Path, pooling: str, keep_layers: int | None = None) ->
     ConfigError for weights that the vectors need and the files lack, or that are not finite.
     """
     configuration = load_configuration(folder)
-    loader = "AutoModel"
+    loader, options = "AutoModel", dict[str, Any]()
     if configuration.model_type == "dpr":
-        loader = _dpr_class(configuration, folder)
+        loader, configuration = "BertModel", _bert_of(configuration, folder)
+        options["key_mapping"] = dict.fromkeys(_DPR_WEIGHTS, "")
     elif is_t5(configuration) and pooling != "t5":
         loader = T5_ENCODERS[configuration.model_type]
     if keep_layers is not None:
         _cut(configuration, keep_layers, folder)
-    model, found = from_pretrained(loader, folder, config=configuration, dtype=torch.float32, output_loading_info=True)
+    model, found = from_pretrained(
+        loader, folder, config=configuration, dtype=torch.float32, output_loading_info=True, **options
+    )
+    # else the library writes the names of the DPR's file into what is now a BERT's folder
+    if "key_mapping" in options:
+        vars(model).pop("_weight_conversions", None)
     _check_complete(folder, found, pooling)
     _check_finite(folder, model)
-    backbone: PreTrainedModel = _bert_of(model, _DPR[loader]) if loader in _DPR else model
+    backbone: PreTrainedModel = model
     return backbone
 
 
-def _dpr_class(configuration: Any, folder: Path) -> str:
-    """The class of one of DPR's two encoders: the library's automatic choice is always that of questions."""
-    found = next((name for name in configuration.architectures or [] if name in _DPR), None)
-    if found is None:
-        raise ConfigError(
-            f"encoder {str(folder)!r}: its config.json says DPR, but not which of its encoders\n"
-            f"  Give a folder whose architectures is one of {', '.join(_DPR)}."
-        )
-    if configuration.projection_dim:
+def _bert_of(configuration: Any, folder: Path) -> Any:
+    """DPR's encoders are a BERT of which the first state is the vector, unless they project it."""
+    from transformers import BertConfig
+
+    if getattr(configuration, "projection_dim", 0):
         raise ConfigError(
             f"encoder {str(folder)!r}: this DPR projects its vectors (projection_dim="
             f"{configuration.projection_dim}), which mtbench has not\n  Choose a DPR with projection_dim 0."
         )
-    return found
-
-
-def _bert_of(model: Any, part: str) -> PreTrainedModel:
-    """The BERT inside one of DPR's encoders, whose pooled output is BERT's first state and nothing more."""
-    from transformers import BertConfig, BertModel
-
-    known = {k: v for k, v in model.config.to_dict().items() if k not in ("model_type", "architectures")}
-    bert = BertModel(BertConfig(**known))
-    bert.load_state_dict(getattr(model, part).bert_model.state_dict(), strict=False)  # a pooler is in none of them
-    return bert.eval()
+    known = {k: v for k, v in configuration.to_dict().items() if k not in ("model_type", "architectures")}
+    return BertConfig(**known)
 
 
 def _cut(configuration: Any, keep: int, folder: Path) -> None:

@@ -38,8 +38,7 @@ class OwnSettings:
     tasks: tuple[str, ...]
     """In the order of the towers of ``per-task-query``; empty where an older version wrote the file."""
     data: dict[str, Any]
-    """``prompt``, ``passage_max_length`` and ``query_max_length`` as they were set, ``max_length`` of the encoder, and
-    its own prompts where they stood before texts; empty where nothing is known."""
+    """``prompt``, ``passage_max_length`` and ``query_max_length`` as they were set; empty where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,6 @@ def read_folder(folder: Path) -> EncoderFolder:
             found |= _pooling(folder, f"{place}/config.json")
         elif kind == "Normalize":
             found["normalize"] = True
-        elif kind == "FirstDecoderState":
-            found["pooling"] = "t5"
         elif kind != "Transformer":
             found["foreign"] = f"its modules.json has {shown(place or kind)} of type {kind}, which mtbench has not"
     if not found.get("foreign") and not found.get("pooling"):
@@ -164,16 +161,7 @@ def _own(folder: Path) -> EncoderFolder:
     towers = {}
     if own.sharing != "shared":
         towers = {d.name: d for d in sorted(folder.iterdir()) if (d / "config.json").is_file()}
-    return EncoderFolder(
-        pooling=pooling,
-        pooling_from=SETTINGS_FILE,
-        normalize=normalize,
-        max_length=own.data.get("max_length"),
-        query_prompt=own.data.get("query_prompt"),
-        passage_prompt=own.data.get("passage_prompt"),
-        own=own,
-        towers=towers,
-    )
+    return EncoderFolder(pooling=pooling, pooling_from=SETTINGS_FILE, normalize=normalize, own=own, towers=towers)
 
 
 def _read(path: Path, kind: type) -> Any:

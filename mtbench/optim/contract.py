@@ -97,15 +97,9 @@ class MultitaskOptimizer(Stateful):
         ``task_sizes``: training examples per task. ``layout``: where each named parameter lies in ``theta``.
         Resets the state unless the method has ``reset_on_episode`` and it is False. Raises ConfigError for bad sizes.
         """
-        if theta.dim() != 1 or not theta.dtype.is_floating_point:
-            raise ConfigError(f"{self.name}: theta must be a flat float tensor, got {tuple(theta.shape)} {theta.dtype}")
-        if num_tasks < 1 or total_steps < 1:
-            raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
+        self._check_start(theta, num_tasks, total_steps, task_sizes)
         if seed < 0 or episode < 0:
             raise ConfigError(f"{self.name}: seed and episode must be >= 0, got {seed}, {episode}")
-        if task_sizes is not None and (len(task_sizes) != num_tasks or min(task_sizes) < 1):
-            needed = f"task_sizes must be >= 1, one for each of {num_tasks} tasks"
-            raise ConfigError(f"{self.name}: {needed}, got {list(task_sizes)}")
         self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
         self.seed, self.episode, self.layout = seed, episode, layout
         self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
@@ -122,6 +116,15 @@ class MultitaskOptimizer(Stateful):
         self._next_step, self._open = 0, False
         self._report: Report = {"weights": [1.0 / num_tasks] * num_tasks}
         self.begin_episode()
+
+    def _check_start(self, theta: Tensor, num_tasks: int, total_steps: int, task_sizes: Sequence[int] | None) -> None:
+        if theta.dim() != 1 or not theta.dtype.is_floating_point:
+            raise ConfigError(f"{self.name}: theta must be a flat float tensor, got {tuple(theta.shape)} {theta.dtype}")
+        if num_tasks < 1 or total_steps < 1:
+            raise ConfigError(f"{self.name}: num_tasks and total_steps must be >= 1, got {num_tasks}, {total_steps}")
+        if task_sizes is not None and (len(task_sizes) != num_tasks or min(task_sizes) < 1):
+            needed = f"task_sizes must be >= 1, one for each of {num_tasks} tasks"
+            raise ConfigError(f"{self.name}: {needed}, got {list(task_sizes)}")
 
     def begin_episode(self) -> None:
         """Called at the end of every :meth:`start`, whether the state was reset or kept."""

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from mtbench.errors import ConfigError, UsageError
 from mtbench.optim.contract import MultitaskOptimizer
+from mtbench.optim.states import OptimizerState
+from mtbench.records.values import Report
 from mtbench.registry import get_optimizer
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 
 Reduce = Callable[[Tensor], object]
 """Averages a tensor over ranks, in place."""
+
+
+class StepState(TypedDict):
+    """What a checkpoint keeps of a :class:`MultitaskStep`."""
+
+    steps: int
+    tasks: list[str]
+    optimizer: OptimizerState
 
 
 class MultitaskStep:
@@ -203,16 +213,16 @@ class MultitaskStep:
 
     # -- state and report --------------------------------------------------------------------------------------------
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """The method's plain numbers of the last step; ``weights`` by task name."""
         found = self.optimizer.report()
         return {**found, "weights": dict(zip(self.tasks, found["weights"], strict=True))}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StepState:
         """Everything that a resumed run needs: the method's state and the number of steps."""
         return {"steps": self._steps, "tasks": self.tasks, "optimizer": self.optimizer.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: StepState) -> None:
         """Go on from :meth:`state_dict`. ConfigError for another method's state or other tasks."""
         if state["tasks"] != self.tasks:
             raise ConfigError(f"this is the state of the tasks {state['tasks']}, not of {self.tasks}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtbench.optim.chunks import chunk_size
 from mtbench.optim.contract import Cost, MultitaskOptimizer, Reduce
+from mtbench.records.values import Report
 
 CHUNK = 1 << 14
 """Columns per chunk of the Gram matrix: a chunk of K rows in float64 stays in the processor's cache."""
@@ -184,7 +185,7 @@ class GramWeighting(_RowKeeping):
     def write_update(self, out: Tensor) -> None:
         rows = self._step_rows
         del self._step_rows  # where a task is missing it is a copy
-        numbers: dict[str, Any] = {}
+        numbers: Report = {}
         self.notes = numbers
         weights = np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64)
         torch.mv(rows.t(), torch.as_tensor(weights, dtype=rows.dtype, device=rows.device), out=out)

@@ -9,10 +9,11 @@ from mtbench.computing import threads
 from mtbench.evaluation.scores import SCORES_FILE
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
+from mtbench.pipeline.warnings import run_warnings
 from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary
 from mtbench.records.environment import environment
 from mtbench.records.identity import new_record
-from mtbench.records.record import Cost, RunRecord, RunWarning, Selection, StageEntry, TaskResult, average
+from mtbench.records.record import Cost, RunRecord, Selection, StageEntry, TaskResult, average
 from mtbench.storage.store import Built
 from mtbench.training.diagnostics import LoggedStep
 
@@ -37,15 +38,15 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     record["negatives"] = {
         s.label: built[s.key].results["negatives"] for s in stages if "negatives" in built[s.key].results
     }
-    told = [w for s in stages if s.name in ("warmup", "train") for w in _frozen_tasks(s, built[s.key])]
-    if told:
-        record["warnings"] = told
     record["history"] = [_history(plan, s, built) for s in plan.evaluations if s.key in built]
     if plan.final.key in built:
         _add_scores(record, plan, built[plan.final.key])
     analyses = [s for s in stages if s.name == "analyze"]
     if analyses:
         record["analysis"] = built[analyses[-1].key].results["analysis"]
+    told = run_warnings(record, plan, built, context.store)
+    if told:
+        record["warnings"] = told
     return record
 
 
@@ -146,29 +147,6 @@ def _summary(built: Built) -> TrainingSummary:
     summary = dict(built.results["summary"])
     summary["final_report"] = summary.pop("report")
     return cast("TrainingSummary", summary)
-
-
-FROZEN_STEPS = 100
-"""Steps without any gradient after which a task counts as frozen."""
-
-
-def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
-    """A warning for each task whose gradient was exactly 0 wherever it was logged in :data:`FROZEN_STEPS` steps."""
-    journal: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
-    found: list[RunWarning] = []
-    for task in _summary(built)["task_batch_sizes"]:
-        since: int | None = None
-        longest = 0
-        for entry in journal:
-            norm = entry.get("gradient_norms", {}).get(task)
-            if norm is None:
-                continue
-            since = None if norm != 0 else entry["step"] if since is None else since
-            longest = max(longest, 0 if since is None else entry["step"] - since)
-        if longest >= FROZEN_STEPS:
-            message = f"{task} had no gradient for {longest} steps of {stage.label}: it learned nothing there"
-            found.append({"code": "frozen-task", "message": message, "task": task})
-    return found
 
 
 def _add_conflicts(curves: EpisodeCurves, measured: list[LoggedStep], tasks: list[str]) -> None:

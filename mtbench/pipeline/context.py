@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from mtbench.computing import device
 from mtbench.config import Config
 from mtbench.data.prepared import PreparedCorpus, PreparedSuite
-from mtbench.data.tokenizing import ENCODER_PROMPT, TokenEncoder, query_prefix, separator
 from mtbench.errors import ConfigError
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
-from mtbench.records.values import JsonObject
 from mtbench.storage.store import Store
 from mtbench.training.ranks import current_ranks
 from mtbench.training.streams import stream_seed
@@ -100,6 +98,8 @@ class Context:
 
     def query_settings(self, prepare: Stage) -> tuple[dict[str, str], dict[str, int]]:
         """The word that stands before each task's queries (none for ``prompt="none"``), and their length in tokens."""
+        from mtbench.data.tokenizing import TokenEncoder, query_prefix, separator
+
         tokenizer, data = self.tokenizer(prepare), self.config.data
         encoder, sep = TokenEncoder.of(tokenizer), separator(tokenizer)
         prompts, lengths = {}, {}
@@ -109,17 +109,6 @@ class Context:
                 prompts[task.name] = prefix.removesuffix(f" {sep} ")
             lengths[task.name] = (data.query_max_length or task.query_max_length) + encoder.count(prefix)
         return prompts, lengths
-
-    @property
-    def text_settings(self) -> JsonObject:
-        """How texts become token ids, as whoever uses the trained encoder has to know it."""
-        found = self.config.data.model_dump(mode="json", exclude={"selection_queries"})
-        found["max_length"] = self.config.encoder.max_length
-        if self.config.data.prompt == "encoder":
-            suite = self.run.suite
-            found["query_prompt"] = suite.tasks[0].options[ENCODER_PROMPT]
-            found["passage_prompt"] = suite.corpora[0].options[ENCODER_PROMPT]
-        return found
 
     def padding(self, prepare: Stage) -> int:
         """The id that fills up short sequences."""

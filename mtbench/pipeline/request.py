@@ -20,7 +20,7 @@ from mtbench.hyperparameters import hyperparameters
 from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
 from mtbench.pipeline.settling import Settled, settle
-from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec, RunWarning
+from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec
 from mtbench.records.values import Params, Settings
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
@@ -84,8 +84,8 @@ class ResolvedRun:
     """What was counted in the suite's raw files."""
     choices: tuple[Choice, ...] = ()
     """What mtbench chose because the user did not."""
-    warnings: tuple[RunWarning, ...] = ()
-    """What was seen before any work."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Code and message of what was seen before any work."""
 
     @property
     def rules(self) -> Rules:
@@ -149,12 +149,12 @@ class Resolver:
                 f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
-        chosen = self._settle(config, encoder, suite, given)
+        found = self._settle(config, encoder, suite, given)
         content = encoder.content
-        if chosen.config.encoder.path == "tiny" and chosen.config.encoder.sharing != "shared":
+        if found.config.encoder.path == "tiny" and found.config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
         return ResolvedRun(
-            request, chosen.config, chosen.suite, key, content, optimizer, facts, chosen.choices, chosen.warnings
+            request, found.config, found.suite, key, content, optimizer, facts, found.choices, found.warnings
         )
 
     def _settle(self, config: Config, encoder: EncoderSource, suite: Suite, given: frozenset[str]) -> Settled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from mtbench.data.tokenizing import ENCODER_PROMPT, TokenEncoder, query_prefix, 
 from mtbench.errors import ConfigError
 from mtbench.model.choices import Choice, ChosenEncoder, choose
 from mtbench.model.folder import OwnSettings, any_weights
-from mtbench.records.record import RunWarning
 from mtbench.suite import Suite
 
 if TYPE_CHECKING:
@@ -32,7 +30,8 @@ class Settled:
     config: Config
     suite: Suite
     choices: tuple[Choice, ...] = ()
-    warnings: tuple[RunWarning, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Code and message."""
 
 
 def settle(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
@@ -42,7 +41,7 @@ def settle(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
     """
     rates = _rate_choices(config, given)
     if config.encoder.path == "tiny":
-        return _with_scale(Settled(config, suite, rates))
+        return Settled(_with_scale(config), suite, rates)
     from mtbench.model.tokenizer import load_tokenizer
 
     chosen = choose(config.encoder, "encoder.sharing" in given)
@@ -52,9 +51,9 @@ def settle(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
     suite = _with_prompts(config, suite, chosen)
     config, suite, cuts = _cut(config, suite, tokenizer, "encoder.max_length" in given)
     _validate(config, suite, chosen, tokenizer)
-    return _with_scale(
-        Settled(config, suite, (*chosen.choices, *lengths, *cuts, *rates), tuple(_warnings(config, chosen)))
-    )
+    scale = _scale_choice(config)
+    config = _with_scale(config)
+    return Settled(config, suite, (*chosen.choices, *lengths, *cuts, *rates, *scale), _warnings(config, chosen, given))
 
 
 def _rate_choices(config: Config, given: frozenset[str]) -> tuple[Choice, ...]:
@@ -62,14 +61,15 @@ def _rate_choices(config: Config, given: frozenset[str]) -> tuple[Choice, ...]:
     return tuple(Choice(k, v, f"{config.start} weights") for k, v in named.items() if k not in given)
 
 
-def _with_scale(found: Settled) -> Settled:
-    """With the scale of the loss's scores as a number."""
-    config, scale = found.config, found.config.logit_scale
-    if config.train.logit_scale is not None:
-        return found
-    train = config.train.model_copy(update={"logit_scale": scale})
-    choices = found.choices if scale == 1 else (*found.choices, Choice("train.logit_scale", scale, "unit vectors"))
-    return dataclasses.replace(found, config=config.model_copy(update={"train": train}), choices=choices)
+def _with_scale(config: Config) -> Config:
+    """What the loss multiplies scores by, as a number."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"logit_scale": config.logit_scale})})
+
+
+def _scale_choice(config: Config) -> tuple[Choice, ...]:
+    if config.train.logit_scale is not None or config.logit_scale == 1:
+        return ()
+    return (Choice("train.logit_scale", config.logit_scale, "vectors are normalised"),)
 
 
 def _own_lengths(
@@ -172,24 +172,31 @@ def _longest_queries(config: Config, suite: Suite, tokenizer: PreTrainedTokenize
     return Longest(length + prompt, whose, "data.query_max_length", prompt)
 
 
-def _warnings(config: Config, chosen: ChosenEncoder) -> Iterator[RunWarning]:
-    facts, name = chosen.facts, Path(config.encoder.path).name
+def _warnings(config: Config, chosen: ChosenEncoder, given: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    facts, found = chosen.facts, list[tuple[str, str]]()
+    name = Path(config.encoder.path).name
     prompts = {"queries": facts.query_prompt, "passages": facts.passage_prompt}
     if config.data.prompt != "encoder" and any(prompts.values()):
         texts = " and ".join(f"{text!r} before {side}" for side, text in prompts.items() if text)
-        message = (
-            f"encoder {name} was made for {texts}; data.prompt={config.data.prompt} puts other words there. "
-            "Its own: --set data.prompt=encoder"
+        found.append(
+            (
+                "encoder-prompts",
+                f"encoder {name} was made for {texts}; data.prompt={config.data.prompt} puts other words there. "
+                "Its own: --set data.prompt=encoder",
+            )
         )
-        yield {"code": "encoder-prompts", "message": message, "task": None}
     if facts.lower_case:
-        message = f"encoder {name} asks for lower-cased texts (do_lower_case); here its tokenizer alone decides that"
-        yield {"code": "lower-case", "message": message, "task": None}
+        found.append(
+            ("lower-case", f"encoder {name} asks for lower-cased texts (do_lower_case), which its tokenizer has to do")
+        )
     for key in ("warmup_lr", "lr"):
         rate = getattr(config.train, key)
         if rate > HIGHEST_RATE:
-            message = (
-                f"train.{key}={rate:g} is a rate for random weights and usually destroys pre-trained ones, which this "
-                f"encoder has; their default is {RATES['pre-trained']:g}"
+            found.append(
+                (
+                    "high-learning-rate",
+                    f"train.{key}={rate:g} is for random weights and usually destroys pre-trained ones, which this "
+                    f"encoder has; their default is {RATES['pre-trained']:g}",
+                )
             )
-            yield {"code": "high-learning-rate", "message": message, "task": None}
+    return tuple(found)

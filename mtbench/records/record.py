@@ -33,17 +33,16 @@ class OptimizerSpec(TypedDict):
 
 
 class EncoderSpec(TypedDict):
-    """The encoder by content: ``tiny``, a folder's name and hash, the same of a folder in an installed package, or a
-    hub's name and revision."""
+    """The encoder by content: ``tiny``, a folder's name and hash, or a hub's name and revision."""
 
     name: str
     sha256: NotRequired[str]
     revision: NotRequired[str]
     package: NotRequired[str]
+    """Of ``package:MODULE/FOLDER``: what was installed, and its ``version``."""
     version: NotRequired[str]
-    """Of the package."""
-    towers: NotRequired[Literal["copies"]]
-    """Several random encoders begin as copies of one."""
+    towers: NotRequired[str]
+    """``copies`` where several towers of random weights begin as one; they were drawn apart until November 2026."""
 
 
 class RunSpec(TypedDict):

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from mtbench.errors import DataError
-from mtbench.model.architecture import load_configuration
-from mtbench.model.folder import SETTINGS_FILE
 
+SETTINGS_FILE = "mtbench.json"
 POOLING = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 _POOLING_MODES = (*POOLING.values(), "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
 _MODULES = "sentence_transformers.models"
@@ -49,9 +48,6 @@ class EncoderSettings(TypedDict):
     separator: str
     prompts: dict[str, str]
     query_max_lengths: NotRequired[dict[str, int]]
-    encoder: NotRequired[dict[str, Any]]
-    data: NotRequired[dict[str, Any]]
-    """Settings of the section ``data``, and the encoder's own prompts where it was trained with them."""
 
 
 def export_encoder(
@@ -61,66 +57,51 @@ def export_encoder(
     separator: str,
     max_length: int = 160,
     title: str = "mtbench encoder",
-    texts: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write the encoder in ``checkpoint`` (a folder with ``mtbench.json``) as sentence-transformers folders.
 
     A shared encoder gives ``target`` itself; several (``untied``, ``per-task-query``) give one subfolder each, named
     as the backbones are (``query``, ``passage``, ``query_0``...). ``separator`` is the tokenizer's; texts are cut at
     ``max_length`` tokens, queries of a T5 encoder at ``query_max_lengths`` of ``mtbench.json`` where it has them.
-    ``texts`` are the run's settings of texts, which the checkpoint of an older version does not have.
-    ``target`` keeps an ``mtbench.json``, by which ``mtbench run --encoder`` reads all of it back as it was trained.
-    Returns the folders. Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
+    ``mtbench.json`` stays beside them, so that ``--encoder`` takes the folder as it was trained. Returns the folders.
+    Raises :class:`DataError` if ``checkpoint`` is no trained encoder or
     ``target`` holds other things.
     """
     settings = _settings(checkpoint)
     # What stands before a query: the checkpoint has the prompts' words, the vectors need the separator too.
-    kept = _kept(settings, texts or {})
     words: dict[str, str] = settings.get("prompts") or {}
-    own = kept.get("data", {}).get("prompt") == "encoder"
-    settings["prompts"] = {t: p if own else f"{p or t.upper()} {separator} " for t, p in words.items()}
-    if own:
-        settings["prompts"]["document"] = kept["data"].get("passage_prompt", "")
+    settings["prompts"] = {task: f"{prompt or task.upper()} {separator} " for task, prompt in words.items()}
     settings["separator"] = separator
     if (checkpoint / "config.json").is_file():
-        backbones = {"": checkpoint}
+        backbones = {target: checkpoint}
     else:
-        backbones = {d.name: d for d in sorted(checkpoint.iterdir()) if (d / "config.json").is_file()}
+        backbones = {target / d.name: d for d in sorted(checkpoint.iterdir()) if (d / "config.json").is_file()}
     if not backbones:
         raise DataError("no config.json: the weights of this encoder are missing", path=checkpoint)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError("the target exists and is not an empty folder", path=target, remedy="Choose another --to.")
-    draft = target.with_name(f".{target.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    for name, backbone in backbones.items():
-        folder = draft / name
-        _copy(backbone, folder)
-        _write_modules(folder, settings, max_length)
-        (folder / "README.md").write_text(_card(settings, title, max_length), encoding="utf-8")
-    _write(draft / SETTINGS_FILE, kept)
-    if target.is_dir():
-        target.rmdir()
-    draft.rename(target)
-    return [target / name for name in backbones]
+    for folder, backbone in backbones.items():
+        draft = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns("manifest.json", ".*"))
+        _write_modules(draft, settings, max_length)
+        (draft / "README.md").write_text(_card(settings, title, max_length), encoding="utf-8")
+        _give_usual_mode(draft)
+        if folder.is_dir():
+            folder.rmdir()
+        draft.rename(folder)
+    if target not in backbones:  # by it mtbench knows the towers
+        _write(target / SETTINGS_FILE, json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8")))
+    return list(backbones)
 
 
-def _kept(settings: EncoderSettings, texts: dict[str, Any]) -> dict[str, Any]:
-    """``mtbench.json`` for whoever gets the folder: complete, and without the place where the encoder once began."""
-    kept = {**settings, "data": {**texts, **settings.get("data", {})}}
-    encoder = dict(settings.get("encoder") or {})
-    if "path" in encoder:
-        encoder["path"] = Path(str(encoder["path"])).name
-    return {**kept, "encoder": encoder}
-
-
-def _copy(source: Path, target: Path) -> None:
-    """The files of ``source`` with the usual mode: the library that writes weights keeps them to their owner."""
-    for file in sorted(source.rglob("*")):
-        inner = file.relative_to(source)
-        hidden = any(part.startswith(".") for part in inner.parts)
-        if file.is_file() and not hidden and file.name not in (SETTINGS_FILE, "manifest.json"):
-            (target / inner).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target / inner)
+def _give_usual_mode(folder: Path) -> None:
+    """The mode of a file that is simply written: the weights' library makes its own for the user alone."""
+    usual = (folder / "README.md").stat().st_mode
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(usual)
 
 
 def _settings(checkpoint: Path) -> EncoderSettings:
@@ -134,6 +115,7 @@ def _settings(checkpoint: Path) -> EncoderSettings:
 
 
 def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if settings["pooling"] == "t5":
         from mtbench.report import first_decoder_state
 
@@ -147,7 +129,7 @@ def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> 
     else:
         # The keys of every version since 2; the newest reads them too.
         pooling = {f"pooling_mode_{mode}": mode == POOLING[settings["pooling"]] for mode in _POOLING_MODES}
-        dimension = load_configuration(folder).hidden_size
+        dimension = config.get("d_model") or config["hidden_size"]
         _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dimension, **pooling})
         _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
         modules = [("", f"{_MODULES}.Transformer"), ("1_Pooling", f"{_MODULES}.Pooling")]

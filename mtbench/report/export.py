@@ -100,10 +100,7 @@ def export_model(record: RunRecord, target: Path, store: Store) -> list[Path]:
     backbone = next((f.parent for f in sorted(checkpoint.rglob("tokenizer_config.json"))), checkpoint)
     title = f"{record['spec']['optimizer']['name']} on {record['spec']['suite']}, seed {record['spec']['seed']}"
     sep = separator(load_tokenizer(str(backbone)))
-    config = record["spec"]["config"]
-    texts = {k: v for k, v in config.get("data", {}).items() if k != "selection_queries"}
-    texts["max_length"] = config.get("encoder", {}).get("max_length")
-    return export_encoder(checkpoint, target, separator=sep, max_length=max(limits), title=title, texts=texts)
+    return export_encoder(checkpoint, target, separator=sep, max_length=max(limits), title=title)
 
 
 def export_rankings(record: RunRecord, form: str, target: Path, store: Store) -> list[Path]:

@@ -138,6 +138,8 @@ def make_row(group: Group, tasks: Sequence[str], metric: str) -> Row:
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
     row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs)
     _fill_scores(row, group, tasks, metric)
+    told = [w["message"] for r in group.runs.values() for w in r.get("warnings", [])]
+    row.notes += [f"warning: {message}" for message in dict.fromkeys(told)]
     complete = [group.runs[s] for s in row.seeds_done] or list(group.runs.values())
     row.costs = {
         "step_ms": _mean(complete, "step_ms"),

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from mtbench.config import LOGIT_SCALE, build_config, late_defaults, load_profile, merge
+from mtbench.config import LOGIT_SCALE, Config, build_config, late_defaults, load_profile, merge
 from mtbench.errors import MtbenchError
 from mtbench.records.record import BASELINES, RunSpec, RunSummary, optimizer_params
 from mtbench.records.values import JsonObject, Params
@@ -105,14 +105,15 @@ def rerun_command(spec: RunSpec) -> str:
     words = ["mtbench", "run", "--rerun", "all", "--optimizer", name, "--suite", spec["suite"]]
     words += ["--profile", spec["profile"], "--seeds", str(spec["seed"])]
     changed = changed_params(spec, default_params([name])) if name == spec["optimizer"]["name"] else {}
-    config = {**late_defaults(), "train.logit_scale": 1.0, **flatten(spec.get("config") or {})}
-    path = config.pop("encoder.path", "tiny")
+    settings = flatten(spec.get("config") or {})
+    path = settings.pop("encoder.path", "tiny")
     try:
-        own, usual = _usual(spec["profile"], path, bool(config.get("encoder.normalize")))
+        if path != load_profile(spec["profile"]).get("encoder", {}).get("path", "tiny"):
+            words += ["--encoder", path]
+        profile = merge(load_profile(spec["profile"], path), {"encoder": {"path": path}})
+        settings = _told_apart(settings, build_config(profile, "profile"))
     except MtbenchError:  # a file that is not here
-        own, usual = "tiny", {}
-    words += [] if path == own else ["--encoder", path]
-    settings = {k: v for k, v in config.items() if usual.get(k, v) != v}
+        words += [] if path == "tiny" else ["--encoder", path]
     for key, value in {**changed, **settings}.items():
         text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
         words += ["--set", f"{key}={text}"]
@@ -121,14 +122,12 @@ def rerun_command(spec: RunSpec) -> str:
     return shlex.join(words)
 
 
-def _usual(profile: str, encoder: str, normalised: bool) -> tuple[str, Flat]:
-    """The encoder that a profile names, and its settings for the encoder of a run."""
-    values = load_profile(profile, encoder)
-    own = load_profile(profile).get("encoder", {}).get("path", "tiny")
-    usual = flatten(build_config(merge(values, {"encoder": {"path": encoder}}), "profile").model_dump(mode="json"))
-    if usual["train.logit_scale"] is None:
-        usual["train.logit_scale"] = LOGIT_SCALE if normalised else 1.0
-    return own, usual
+def _told_apart(settings: Flat, usual: Config) -> Flat:
+    """What has to be said so that ``usual`` becomes ``settings``, in which later settings are absent at default."""
+    scale = LOGIT_SCALE if settings.get("encoder.normalize") else 1.0
+    chosen = {**late_defaults(), "train.logit_scale": 1.0, **settings}
+    known = {**flatten(usual.model_dump(mode="json")), "train.logit_scale": usual.train.logit_scale or scale}
+    return {key: value for key, value in chosen.items() if known.get(key, value) != value}
 
 
 def show_value(value: Any) -> str:

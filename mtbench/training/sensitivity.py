@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtbench.records.curves import Analysis
+from mtbench.records.curves import Analysis, Entropy, Sensitivity
 
 CHUNK = 1 << 20
 SPECIFIC_BELOW = 0.3
@@ -59,55 +59,16 @@ class SensitivityTable:
 
     def analyse(self, tasks: list[str], *, bins: int = 60, thresholds: Thresholds | None = None) -> Analysis:
         """Density of log10 sensitivity by task, histogram of the entropy over tasks, and the share of each kind."""
-        limits = thresholds or Thresholds()
-        log_edges = np.linspace(-4.0, 4.0, bins + 1)
-        entropy_edges = np.linspace(0.0, math.log(max(2, self.num_tasks)), 25)
-        density = np.zeros((self.num_tasks, bins), dtype=np.int64)
-        counts = np.zeros(len(entropy_edges) - 1, dtype=np.int64)
-        owners = np.zeros(self.num_tasks, dtype=np.int64)
-        idle = specific = committed = 0
+        densities = _Densities(self.num_tasks, bins)
+        kinds = _Kinds(self.num_tasks, thresholds or Thresholds())
         for start in range(0, self.size, CHUNK):
             block = np.asarray(self._rows[:, start : start + CHUNK], dtype=np.float64)
-            for k, row in enumerate(block):
-                logs = np.log10(row[row > 0])
-                density[k] += np.histogram(np.clip(logs, -4.0, 4.0), log_edges)[0]
-            active = block.max(axis=0) >= limits.not_activated
-            idle += int((~active).sum())
-            shares = block[:, active] / np.maximum(block[:, active].sum(axis=0), 1e-300)
-            entropy = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=0)
-            is_specific = entropy < limits.task_specific
-            specific += int(is_specific.sum())
-            committed += int((shares.max(axis=0, initial=0.0) > limits.committed).sum())
-            owners += np.bincount(shares.argmax(axis=0)[is_specific], minlength=self.num_tasks)
-            shared = np.clip(entropy[~is_specific], 0.0, entropy_edges[-1])
-            counts += np.histogram(shared, entropy_edges)[0]
-        centres = (log_edges[:-1] + log_edges[1:]) / 2
-        width = log_edges[1] - log_edges[0]
-        totals = np.maximum(density.sum(axis=1), 1)
+            densities.add(block)
+            kinds.add(block)
         return {
-            "sensitivity": {
-                "tasks": tasks,
-                "bins": [round(float(c), 4) for c in centres],
-                "unit": "log10 of median-normalised |theta * g|",
-                "density": {
-                    t: [round(float(v), 6) for v in density[k] / totals[k] / width] for k, t in enumerate(tasks)
-                },
-            },
-            "entropy": {
-                "bins": [round(float(e), 4) for e in entropy_edges],
-                "unit": "nats",
-                "counts": counts.tolist(),
-                "not_activated": idle,
-                "task_specific": specific,
-                "task_specific_by_task": dict(zip(tasks, owners.tolist(), strict=True)),
-                "parameters": self.size,
-                "thresholds": {
-                    "task_specific": limits.task_specific,
-                    "not_activated": limits.not_activated,
-                    "committed": limits.committed,
-                },
-            },
-            "committed_share": committed / max(1, self.size),
+            "sensitivity": densities.found(tasks),
+            "entropy": kinds.found(tasks),
+            "committed_share": kinds.committed / max(1, self.size),
         }
 
     def close(self) -> None:
@@ -123,3 +84,70 @@ class Thresholds:
     task_specific: float = SPECIFIC_BELOW
     not_activated: float = NOT_ACTIVATED_BELOW
     committed: float = COMMITTED_ABOVE
+
+
+class _Densities:
+    """How often each task's sensitivities fall into ``bins`` of their logarithm, from 10^-4 to 10^4."""
+
+    def __init__(self, num_tasks: int, bins: int) -> None:
+        self.edges = np.linspace(-4.0, 4.0, bins + 1)
+        self.counts = np.zeros((num_tasks, bins), dtype=np.int64)
+
+    def add(self, block: np.ndarray) -> None:
+        """Count the sensitivities ``block`` (K, n) that are not 0."""
+        for k, row in enumerate(block):
+            logs = np.log10(row[row > 0])
+            self.counts[k] += np.histogram(np.clip(logs, -4.0, 4.0), self.edges)[0]
+
+    def found(self, tasks: list[str]) -> Sensitivity:
+        centres = (self.edges[:-1] + self.edges[1:]) / 2
+        width = self.edges[1] - self.edges[0]
+        totals = np.maximum(self.counts.sum(axis=1), 1)
+        return {
+            "tasks": tasks,
+            "bins": [round(float(c), 4) for c in centres],
+            "unit": "log10 of median-normalised |theta * g|",
+            "density": {
+                t: [round(float(v), 6) for v in self.counts[k] / totals[k] / width] for k, t in enumerate(tasks)
+            },
+        }
+
+
+class _Kinds:
+    """Parameters by kind: not activated by any task, specific to one, or shared, with the entropy over tasks."""
+
+    def __init__(self, num_tasks: int, limits: Thresholds) -> None:
+        self.num_tasks, self.limits = num_tasks, limits
+        self.edges = np.linspace(0.0, math.log(max(2, num_tasks)), 25)
+        self.shared = np.zeros(len(self.edges) - 1, dtype=np.int64)
+        self.owners = np.zeros(num_tasks, dtype=np.int64)
+        self.parameters = self.idle = self.specific = self.committed = 0
+
+    def add(self, block: np.ndarray) -> None:
+        """Count the parameters whose sensitivities are the columns of ``block`` (K, n)."""
+        self.parameters += block.shape[1]
+        active = block.max(axis=0) >= self.limits.not_activated
+        self.idle += int((~active).sum())
+        shares = block[:, active] / np.maximum(block[:, active].sum(axis=0), 1e-300)
+        entropy = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=0)
+        specific = entropy < self.limits.task_specific
+        self.specific += int(specific.sum())
+        self.committed += int((shares.max(axis=0, initial=0.0) > self.limits.committed).sum())
+        self.owners += np.bincount(shares.argmax(axis=0)[specific], minlength=self.num_tasks)
+        self.shared += np.histogram(np.clip(entropy[~specific], 0.0, self.edges[-1]), self.edges)[0]
+
+    def found(self, tasks: list[str]) -> Entropy:
+        return {
+            "bins": [round(float(e), 4) for e in self.edges],
+            "unit": "nats",
+            "counts": self.shared.tolist(),
+            "not_activated": self.idle,
+            "task_specific": self.specific,
+            "task_specific_by_task": dict(zip(tasks, self.owners.tolist(), strict=True)),
+            "parameters": self.parameters,
+            "thresholds": {
+                "task_specific": self.limits.task_specific,
+                "not_activated": self.limits.not_activated,
+                "committed": self.limits.committed,
+            },
+        }

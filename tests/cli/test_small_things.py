@@ -83,8 +83,8 @@ def test_a_sweep_that_ties_says_so_and_keeps_the_default(
 
 def test_a_frozen_task_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A task whose only query a step has no negative: its loss is 0, and so is its gradient, in every step."""
-    from mtbench.pipeline.assemble import _frozen_tasks
     from mtbench.pipeline.plan import Stage
+    from mtbench.pipeline.warnings import _frozen_tasks
     from mtbench.storage.store import Built
 
     journal = [

@@ -104,7 +104,7 @@ def resume(folder: Path, ranks: Ranks) -> None:
         if done == 7:
             raise StopHereError
 
-    for name in ("tsage", "gradnorm"):
+    for name in ("tsage", "gradnorm", "moco"):
         for place in ("again", "alone"):
             with contextlib.suppress(StopHereError):
                 job(folder / f"{name}-{place}", ranks, name, steps=10, checkpoint_every=3).run(stop)

@@ -48,7 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict
         for process in processes:
             _, errors = process.communicate(timeout=600)
             assert process.returncode == 0, errors
-        for name in ("tsage", "gradnorm"):
+        for name in ("tsage", "gradnorm", "moco"):
             alone[f"{name}-alone"] = rank_worker.result(folder / f"{name}-alone", Ranks(), name, steps=10)
     finally:
         for process in processes:
@@ -101,13 +101,13 @@ def test_a_report_speaks_of_all_coordinates(runs: tuple[Path, dict[str, dict[str
         assert np.allclose(two[key], one[key], rtol=1e-6), key
 
 
-@pytest.mark.parametrize("name", ["tsage", "gradnorm"])
+@pytest.mark.parametrize("name", ["tsage", "gradnorm", "moco"])
 def test_ranks_resume_bit_exactly(name: str, runs: tuple[Path, dict[str, dict[str, Any]]]) -> None:
     folder, _ = runs
     assert left(folder, f"{name}-again")["theta"] == left(folder, f"{name}-straight")["theta"]
 
 
-@pytest.mark.parametrize("name", ["tsage", "gradnorm"])
+@pytest.mark.parametrize("name", ["tsage", "gradnorm", "moco"])
 def test_one_process_resumes_what_two_began(name: str, runs: tuple[Path, dict[str, dict[str, Any]]]) -> None:
     folder, alone = runs
     assert len(alone[f"{name}-alone"]["losses"]) == 4  # six of ten steps stood in the checkpoint

