@@ -90,9 +90,12 @@ def score_run(
             f"the run shares no query with the judgements (queries {_few(run)} against {_few(qrels)})",
             remedy="The query ids of both files must be the same text.",
         )
-    evaluator = pytrec_eval.RelevanceEvaluator(
-        {query: dict(judged) for query, judged in qrels.items()}, {measure.request for measure in measures}
-    )
+    # pytrec_eval crashes on a query whose highest grade is below -1. Nothing is relevant there: 0 says the same.
+    judgements = {
+        query: dict.fromkeys(judged, 0) if judged and max(judged.values()) < 0 else dict(judged)
+        for query, judged in qrels.items()
+    }
+    evaluator = pytrec_eval.RelevanceEvaluator(judgements, {measure.request for measure in measures})
     found = evaluator.evaluate({query: {p: float(s) for p, s in run[query].items()} for query in common})
     per_query = {
         measure.name: [measure.value(found[query]) if query in found else 0.0 for query in qrels]

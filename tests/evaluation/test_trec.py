@@ -113,3 +113,10 @@ def test_a_judged_query_without_relevant_passages_counts_zero() -> None:
     assert (
         score_run({"a": {"d1": 1}, "b": {"d1": 0}}, {"a": {"d1": 1.0}, "b": {"d1": 1.0}}, ["P@1"]).metrics["P@1"] == 0.5
     )
+
+
+@pytest.mark.parametrize("grade", [-1, -2, -10])
+def test_a_query_judged_only_below_zero_counts_zero(grade: int) -> None:
+    run = {"a": {"d1": 2.0, "d2": 1.0}, "b": {"d1": 2.0, "d2": 1.0}}
+    scored = score_run({"a": {"d1": 1}, "b": {"d1": grade}}, run, ["Rprec", "ndcg@10", "recall@100", "map"])
+    assert scored.metrics == {"Rprec": 0.5, "ndcg@10": 0.5, "recall@100": 0.5, "map": 0.5}
