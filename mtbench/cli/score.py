@@ -76,13 +76,14 @@ def _score_kilt(gold: Path, guess: Path, ks: str, rank_keys: str, json_: bool) -
 
 
 def _score_trec(qrels: Path, run: Path, metrics: str, json_: bool) -> None:
-    from mtbench.evaluation.runfiles import read_qrels, read_trec_run
+    from mtbench.evaluation.runfiles import read_qrels, read_run_for
     from mtbench.evaluation.trec import score_run
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     if not names:
         raise UsageError("--metrics needs at least one metric, for instance Rprec")
-    scores = score_run(read_qrels(qrels), read_trec_run(run), names)
+    judgements = read_qrels(qrels)
+    scores = score_run(judgements, read_run_for(judgements, run), names)
     _note(scores.missing, "judged queries have no results; each counts 0")
     _note(scores.unused, f"queries of the run are not judged in {qrels} and were left out")
     _show(scores.metrics, len(scores.ids), json_)
@@ -103,6 +104,7 @@ class _System:
 def _enter(system: _System, results: Path | None, store_root: Path | None, json_: bool) -> None:
     from mtbench.config import load_profile, profile_name
     from mtbench.data.loading import load_suite, suite_fingerprint
+    from mtbench.data.rules import suite_facts
     from mtbench.pipeline.outside import OutsideSystem, check_name, enter_system, task_files
     from mtbench.registry import entries
     from mtbench.storage.places import default_results, default_root
@@ -113,7 +115,8 @@ def _enter(system: _System, results: Path | None, store_root: Path | None, json_
     root = store_root or default_root()
     suite = load_suite(system.suite, system.profile, home=root)
     key, profile = suite_fingerprint(suite, root), profile_name(system.profile)
-    entered = OutsideSystem(system.name, suite, key, profile, system.seed)
+    rules = suite_facts(suite, key, root).rules(suite, key)
+    entered = OutsideSystem(system.name, suite, key, profile, system.seed, rules)
     files = task_files(suite, system.source, system.task)
     record, path = enter_system(entered, files, results=results or default_results(), store=Store(root))
     _show_entry(record, path, [t.name for t in suite.tasks], json_)

@@ -12,6 +12,7 @@ import numpy as np
 from mtbench.data.loading import data_profile, load_suite, suite_folder
 from mtbench.data.overlap import exact_overlap, near_overlap
 from mtbench.data.reading import read_corpus, read_task
+from mtbench.data.rules import SuiteFacts, own_ids_sentence, read_facts, zero_judged_sentence
 from mtbench.data.types import Notes, QuerySplit, TaskData
 from mtbench.errors import MtbenchError, UnknownNameError
 from mtbench.registry import get_suite
@@ -58,6 +59,7 @@ def check_suite(
             checks += _task_checks(task, data[task.name], notes)
         for corpus in suite.corpora:
             checks += _corpus_checks(suite, corpus, data)
+        checks += _fact_checks(suite, read_facts(suite, data))
         if suite_folder(name_or_path) is None:
             checks += _count_checks(str(name_or_path), profile, data)
     except UnknownNameError:
@@ -79,7 +81,8 @@ def _licences(suite: Suite) -> Check:
 def _task_checks(task: Task, data: TaskData, notes: Notes) -> Iterator[Check]:
     train, dev = data.train, data.dev
     sentence = f"{len(train):,} train and {len(dev):,} dev queries"
-    yield Check(f"{task.name}: queries", len(dev) > 0, "; ".join([sentence, *notes.sentences()]))
+    said = [zero_judged_sentence(dev.num_zero_judged)] if dev.num_zero_judged else []
+    yield Check(f"{task.name}: queries", len(dev) > 0, "; ".join([sentence, *said, *notes.sentences()]))
     empty = [
         name for split in (train, dev) for name, text in zip(split.ids, split.texts, strict=True) if not text.strip()
     ]
@@ -159,6 +162,20 @@ def _count_checks(name: str, profile: str, data: dict[str, TaskData]) -> Iterato
         yield Check(f"{task}: counts", off <= 0.05, sentence)
 
 
+def _fact_checks(suite: Suite, facts: SuiteFacts) -> Iterator[Check]:
+    """What is no mistake, but changes figures or training."""
+    for task in suite.tasks:
+        own = facts.own_ids.get(task.name, 0)
+        if task.ignore_identical_ids:
+            sentence = f"{own} queries stand in the corpus under their own id; these passages are left out"
+        else:
+            sentence = own_ids_sentence(own) if own else "no query stands in the corpus under its own id"
+        yield Check(f"{task.name}: own ids", True, sentence)
+    for corpus in facts.copies:
+        sentence = "relevant passages have copies under other ids, which are no negatives"
+        yield Check(f"{corpus}: copies", True, sentence)
+
+
 @dataclass
 class _Ranking:
     """What the evaluation needs of a ranking: corpus rows int32[Q, k], best first, and their scores."""
@@ -230,7 +247,8 @@ def metric_checks(task: str, metric: str, dev: QuerySplit, evaluate: Evaluate) -
         mean(np.zeros(len(best), bool)),
         mean(np.arange(len(best)) % 2 == 0),
     )
-    limit = float(np.mean([bool(len(found)) for found in best])) if metric == "rprecision_page" else 1.0
+    counted = [i for i in everything if metric == "rprecision_page" or queries.is_judged(i)]
+    limit = float(np.mean([bool(best[i]) for i in counted])) if counted else 1.0
     wide = metric.startswith("recall") and max(map(len, best), default=0) > int(metric.split("@")[1])
     yield Check(
         f"{task}: best ranking",

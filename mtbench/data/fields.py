@@ -14,6 +14,7 @@ Located = tuple[Path, int, Passage]
 """File and line of a passage, and the passage."""
 
 
+_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 MAX_GRADE = 1_000_000
 """trec_eval keeps a number for every grade up to the highest."""
@@ -40,7 +41,19 @@ def identifier(record: dict[str, Any], key: str, path: Path, line: int) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         found = "missing" if key not in record else f"{value!r}"
         raise DataError(f"{key!r} must be a non-empty string or a whole number, found {found}", path=path, line=line)
-    return str(value)
+    return checked_id(str(value), path, line)
+
+
+def checked_id(name: str, path: Path, line: int) -> str:
+    """``name``; DataError if it has a tab or a line end, which would end it in judgements and run files."""
+    if _ENDS.search(name):
+        raise DataError(
+            f"the id {name[:80]!r} has a tab or a line end in it, which ends an id in judgements and run files",
+            path=path,
+            line=line,
+            remedy="Give it another id; blanks are allowed.",
+        )
+    return name
 
 
 def string(record: dict[str, Any], key: str, path: Path, line: int, default: str | None = None) -> str:

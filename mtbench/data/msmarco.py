@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtbench.data.fields import Located, grade, is_blank
+from mtbench.data.fields import Located, checked_id, grade, is_blank
 from mtbench.data.files import find_file, iter_lines
 from mtbench.data.types import Notes, Passage, QuerySplit, TaskData
 from mtbench.errors import DataError
@@ -44,7 +44,7 @@ def iter_corpus(suite: Suite, corpus: Corpus, notes: Notes) -> Iterator[Located]
             pending = next(titles, None)
         if is_blank(text):
             notes.add("empty passages", f"{path}:{line}")
-        yield path, line, Passage(name, title, text)
+        yield path, line, Passage(checked_id(name, path, line), title, text)
     if pending is not None:
         raise DataError(
             f"title of {pending[1][0]!r} stands where the collection has another passage or none",
@@ -59,7 +59,7 @@ def _read_queries(path: Path) -> dict[str, str]:
     for line, (name, text) in iter_columns(path, 2):
         if name in queries:
             raise DataError(f"query id {name!r} occurs twice", path=path, line=line)
-        queries[name] = text
+        queries[checked_id(name, path, line)] = text
     if not queries:
         raise DataError("no query in the file", path=path)
     return queries

@@ -67,6 +67,14 @@ class Negatives:
         return cls(stats=facts["stats"], num_passages=facts["num_passages"], **arrays)
 
 
+class NoNegativeError(DataError):
+    """Every passage is relevant to a query, or ruled out for it otherwise. ``query``: its row."""
+
+    def __init__(self, query: int, passages: int) -> None:
+        self.query, self.passages = query, passages
+        super().__init__(f"training query {query} has no possible negative among {passages} passages")
+
+
 class NotNegative:
     """Rows that are no negative of a query: its relevant passages, their copies, and the query's own passage."""
 
@@ -104,7 +112,7 @@ def sample_negatives(
     mined, the rest is drawn uniformly from the passages that are allowed for the query (again, if even these are
     fewer). A pure function of its arguments: row i depends on (seed, episode, epoch, query_rows[i]) alone.
 
-    Raises ConfigError if n is more than were mined per query, DataError if a query has no possible negative.
+    Raises ConfigError if n is more than were mined per query, NoNegativeError if a query has no possible negative.
     """
     if not 1 <= n <= negatives.indices.shape[1]:
         raise ConfigError(
@@ -155,9 +163,6 @@ def _draw(negatives: Negatives, query: int, taken: np.ndarray, count: int, rando
         return random.choice(allowed, count, replace=False).astype(np.int32)
     every = np.concatenate([allowed, taken])
     if len(every) == 0:
-        raise DataError(
-            f"training query {query} has no possible negative: all {total} passages of its corpus are relevant",
-            remedy="Give the corpus more passages, or use negatives.exclude=passage.",
-        )
+        raise NoNegativeError(query, total)
     repeated = random.choice(every, count - len(allowed))
     return np.concatenate([random.permutation(allowed), repeated]).astype(np.int32)

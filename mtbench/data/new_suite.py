@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtbench.data.suite_file import FILE_NAME
+from mtbench.data.rules import read_facts
+from mtbench.data.suite_file import FILE_NAME, read_suite_folder
 from mtbench.errors import DataError, UsageError
 from mtbench.registry import entries
 
@@ -66,7 +67,25 @@ def scaffold_suite(name: str, beir_dirs: Sequence[str | Path], out: Path) -> Pat
     text = _declare(name, parts, target.parent) if parts else _TEMPLATE.format(name=name)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, "utf-8")
+    if parts:
+        _ignore_own_ids(target)
     return target
+
+
+def _ignore_own_ids(target: Path) -> None:
+    """Ask for BEIR's rule in the tasks whose queries stand in their corpus under their own id."""
+    try:
+        own = read_facts(read_suite_folder(target.parent)).own_ids
+    except DataError:  # which `mtbench check suite` tells, with file and line
+        return
+    lines = []
+    for line in target.read_text("utf-8").splitlines():
+        lines.append(line)
+        for task, count in own.items():
+            if line == f"name = {_quoted(task)}" and lines[-2:-1] == ["[[task]]"]:
+                reason = f"BEIR's rule: {count} queries stand in the corpus under their own id"
+                lines.append(f"ignore_identical_ids = true  # {reason}")
+    target.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _find(folder: Path) -> _Part:

@@ -35,8 +35,13 @@ from mtbench.suite import Corpus, Suite, Task
 
 Rules = dict[str, list[str]]
 """Rule -> the corpora or tasks that call for it, sorted."""
-STAGES = {"copies": ("prepare",), "own_ids": ("prepare",), "words": ("bm25",), "zero_judged": ("prepare",)}
-"""The first stages whose results a rule changes."""
+STAGES = {
+    "copies": ("prepare",),
+    "own_ids": ("prepare",),
+    "words": ("bm25",),
+    "zero_judged": ("prepare", "external"),
+}
+"""The first stages whose results a rule changes; ``external`` is the scoring of other systems' files."""
 RECORDED_BEFORE = {
     "aacdef5e953f7b58e18b25b995a8ad1df8005b04cc17cdd8366f61eef90de9a2": "own7@1",
     "64d15df3ae473d0b1a1beda723db34db82cfd926831cb6a27769bc36eccae7df": "wiki8@1",
@@ -75,6 +80,29 @@ class SuiteFacts:
         found = {"copies": self.copies, "own_ids": kept, "words": self.words, "zero_judged": list(self.zero_judged)}
         return {rule: sorted(names) for rule, names in found.items() if names}
 
+    def warnings(self, suite: Suite) -> tuple[tuple[str, str], ...]:
+        """Code and message of what whoever reads figures of ``suite`` should know."""
+        found = []
+        for name, count in self.own_ids.items():
+            if not suite.task(name).ignore_identical_ids:
+                found.append(("own-ids", f"task {name}: {own_ids_sentence(count)}"))
+        for name, count in self.zero_judged.items():
+            found.append(("zero-judged", f"task {name}: {zero_judged_sentence(count)}"))
+        return tuple(found)
+
+
+def own_ids_sentence(count: int) -> str:
+    """That queries find themselves, and how to ask for BEIR's rule."""
+    return (
+        f"{count} queries stand in the corpus under their own id and are ranked for themselves; BEIR leaves such "
+        "passages out (ignore_identical_ids = true in the task's table of suite.toml)"
+    )
+
+
+def zero_judged_sentence(count: int) -> str:
+    """That some dev queries can only score 0."""
+    return f"{count} dev queries are judged and have no relevant passage; each scores 0"
+
 
 def rules_of_stage(rules: Rules, stage: str) -> Rules:
     """Those that stand in a stage's settings."""
@@ -97,16 +125,16 @@ def suite_facts(suite: Suite, fingerprint: str, home: Path) -> SuiteFacts:
     return SuiteFacts(**known[fingerprint])
 
 
-def read_facts(suite: Suite) -> SuiteFacts:
-    """The facts, from the raw files."""
-    data = {task.name: read_task(suite, task) for task in suite.tasks}
+def read_facts(suite: Suite, data: Mapping[str, TaskData] | None = None) -> SuiteFacts:
+    """The facts, from the raw files (of tasks only where ``data`` does not hold them)."""
+    data = data or {task.name: read_task(suite, task) for task in suite.tasks}
     corpora = [_CorpusScan(corpus, suite, data) for corpus in suite.corpora]
     for scan in corpora:
         scan.read(suite)
     own: Counter[str] = Counter()
     for scan in corpora:
         own.update(scan.own_ids())
-    zero = {name: _zero_judged(d.dev) for name, d in data.items()}
+    zero = {name: d.dev.num_zero_judged for name, d in data.items()}
     return SuiteFacts(
         passages={scan.corpus.name: scan.passages for scan in corpora},
         trainable={name: sum(map(bool, d.train.positives)) for name, d in data.items()},
@@ -117,10 +145,6 @@ def read_facts(suite: Suite) -> SuiteFacts:
         copies=[scan.corpus.name for scan in corpora if scan.has_copies],
         words=[scan.corpus.name for scan in corpora if scan.has_words],
     )
-
-
-def _zero_judged(dev: QuerySplit) -> int:
-    return sum(judged and not positives for judged, positives in zip(dev.which_judged, dev.positives, strict=True))
 
 
 def _most_pages(dev: QuerySplit) -> int:

@@ -41,6 +41,11 @@ class QuerySplit:
         """:attr:`judged`, spelled out."""
         return [bool(positives) for positives in self.positives] if self.judged is None else self.judged
 
+    @property
+    def num_zero_judged(self) -> int:
+        """Queries that are judged and have no relevant passage."""
+        return sum(judged and not found for judged, found in zip(self.which_judged, self.positives, strict=True))
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -14,6 +14,7 @@ import numpy as np
 from mtbench.data.fields import grade as parse_grade
 from mtbench.data.files import iter_lines
 from mtbench.errors import DataError
+from mtbench.evaluation.trec_ids import are_encoded, decode_id, encode_id
 
 StrPath = str | PathLike[str]
 Run = dict[str, dict[str, float]]
@@ -49,6 +50,28 @@ def read_trec_run(path: StrPath) -> Run:
     if not run:
         raise DataError("the run has no lines", path=path)
     return run
+
+
+def read_run_for(qrels: Qrels, path: StrPath) -> Run:
+    """A TREC run that is to be scored on ``qrels``; ids that were encoded for it are those of the judgements again."""
+    run = read_trec_run(path)
+    judged = {passage for found in qrels.values() for passage in found}
+    passages = (passage for results in run.values() for passage in results)
+    encoded = are_encoded(run, qrels) or are_encoded(passages, judged)
+    return decoded_run(run, path) if encoded else run
+
+
+def decoded_run(run: Run, path: StrPath) -> Run:
+    """A run with all its ids decoded; DataError if two become one."""
+    result: Run = {}
+    for query, results in run.items():
+        found = result.setdefault(decode_id(query), {})
+        for passage, score in results.items():
+            name = decode_id(passage)
+            if name in found:
+                raise DataError(f"passage {name!r} occurs twice for query {query!r}, encoded and not", path=path)
+            found[name] = score
+    return result
 
 
 def read_qrels(path: StrPath) -> Qrels:
@@ -117,12 +140,16 @@ class _Corpus(Protocol):
 
 
 def trec_lines(ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag: str = "mtbench") -> Iterator[str]:
-    """Lines of a TREC run. Nine digits carry a float32 score exactly, so ties stay ties when it is read back."""
-    for query, rows, scores in zip(query_ids, ranking.indices, ranking.scores, strict=True):
+    """Lines of a TREC run, ids without white space (``mtbench.evaluation.trec_ids``).
+
+    Nine digits carry a float32 score exactly, so ties stay ties when it is read back.
+    """
+    for name, rows, scores in zip(query_ids, ranking.indices, ranking.scores, strict=True):
+        query = encode_id(name)
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):
             if row < 0:
                 break
-            yield f"{query}\tQ0\t{corpus.id(int(row))}\t{rank}\t{score:.9g}\t{tag}\n"
+            yield f"{query}\tQ0\t{encode_id(corpus.id(int(row)))}\t{rank}\t{score:.9g}\t{tag}\n"
 
 
 def kilt_lines(ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions
 from mtbench.hyperparameters import hyperparameters
+from mtbench.pipeline.feasible import check_feasible
 from mtbench.pipeline.plan import Plan, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
 from mtbench.records.files import read_record
@@ -87,6 +88,7 @@ class RunPlanner:
         path = run.config.encoder.path
         if Path(path).is_absolute():  # also one that a profile or --set names from here
             run = dataclasses.replace(run, request=dataclasses.replace(run.request, encoder=path))
+        check_feasible(run)
         plan = make_plan(run)
         job = Job(plan, run_id(plan.run.specification))
         job.finished = self._finished(job)

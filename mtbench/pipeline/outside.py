@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtbench.data.rules import Rules, rules_of_stage
 from mtbench.errors import DataError, UsageError
 from mtbench.evaluation.scores import SCORES_FILE, TaskScores, read_scores, write_scores
 from mtbench.pipeline.outside_scores import score_file
@@ -75,18 +76,22 @@ def task_files(suite: Suite, source: Path, task: str | None) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class OutsideSystem:
-    """What names the record of a system that mtbench did not train. ``suite_key``: the fingerprint of its data."""
+    """What names the record of a system that mtbench did not train.
+
+    ``suite_key``: the fingerprint of its data; ``rules``: those that its data call for (``mtbench.data.rules``).
+    """
 
     name: str
     suite: Suite
     suite_key: str
     profile: str
     seed: int = 0
+    rules: Rules = field(default_factory=dict)
 
     @property
     def specification(self) -> RunSpec:
         """The files are not part of it: entering better ones replaces the row."""
-        return {
+        found: RunSpec = {
             "optimizer": {"name": self.name, "params": {}},
             "suite": self.suite.name,
             "suite_version": self.suite.version,
@@ -97,6 +102,8 @@ class OutsideSystem:
             "limit": None,
             "external": True,
         }
+        rules = rules_of_stage(self.rules, STAGE)
+        return {**found, "rules": rules} if rules else found
 
 
 def enter_system(

@@ -14,8 +14,9 @@ from mtbench.data.types import QuerySplit
 from mtbench.errors import DataError
 from mtbench.evaluation import kilt_scores as kilt
 from mtbench.evaluation.metrics import evaluate_task
-from mtbench.evaluation.runfiles import RUN_COLUMNS, Run, columns_of, read_trec_run
+from mtbench.evaluation.runfiles import RUN_COLUMNS, Run, columns_of, decoded_run, read_trec_run
 from mtbench.evaluation.scores import TaskScores
+from mtbench.evaluation.trec_ids import are_encoded, decode_id
 from mtbench.suite import Suite, Task
 
 DEPTH = 100
@@ -91,16 +92,21 @@ def _score_predictions(task: Task, dev: QuerySplit, file: Path) -> tuple[TaskSco
 
 def _score_run(suite: Suite, task: Task, dev: QuerySplit, file: Path) -> tuple[TaskScores, int]:
     run = read_trec_run(file)
-    _refuse_unknown(run, dev.ids, "query", task, file)
     found = {passage for results in run.values() for passage in results}
-    wanted = found | {passage for judged in dev.positives for passage in judged}
+    wanted = found | {decode_id(name) for name in found} | {passage for judged in dev.positives for passage in judged}
     page_of: dict[str, str] = {}
     size = 0
     for passage in iter_passages(suite, suite.corpus(task.dev_corpus or task.corpus)):
         size += 1
         if passage.id in wanted:
             page_of[passage.id] = passage.page
-    _refuse_unknown(found, page_of, "passage", task, file)
+    encoded = are_encoded(run, set(dev.ids)) or are_encoded(found, page_of)
+    if encoded:
+        run = decoded_run(run, file)
+    _refuse_unknown(run, dev.ids, "query", task, file, encoded)
+    _refuse_unknown((p for results in run.values() for p in results), page_of, "passage", task, file, encoded)
+    if task.ignore_identical_ids:
+        run = {query: {p: s for p, s in results.items() if p != query} for query, results in run.items()}
     arrays = _as_arrays(run, dev, page_of, size)
     scores = evaluate_task(arrays, arrays, _Passages(arrays.pages, arrays.size))
     return TaskScores(dev.ids, scores), sum(query not in run for query in dev.ids)
@@ -132,11 +138,13 @@ def _as_arrays(run: Run, dev: QuerySplit, page_of: Mapping[str, str], size: int)
     return _Arrays(indices, pages, max(size, len(page_of)), relevant, dev.which_judged, sets)
 
 
-def _refuse_unknown(ids: Iterable[str], known: Iterable[str], kind: str, task: Task, file: Path) -> None:
+def _refuse_unknown(
+    ids: Iterable[str], known: Iterable[str], kind: str, task: Task, file: Path, encoded: bool = False
+) -> None:
     unknown = set(ids).difference(known)
     if not unknown:
         return
-    line, name = next((line, name) for line, name in _ids_by_line(file, kind) if name in unknown)
+    line, name = next((line, name) for line, name in _ids_by_line(file, kind, encoded) if name in unknown)
     raise DataError(
         f"{kind} {name!r} is not in task {task.name!r} ({len(unknown)} unknown in all)",
         path=file,
@@ -145,9 +153,10 @@ def _refuse_unknown(ids: Iterable[str], known: Iterable[str], kind: str, task: T
     )
 
 
-def _ids_by_line(file: Path, kind: str) -> Iterator[tuple[int, str]]:
+def _ids_by_line(file: Path, kind: str, encoded: bool) -> Iterator[tuple[int, str]]:
     if file.suffix in PREDICTIONS:
         yield from ((line, str(record["id"]).strip()) for line, record in iter_json_lines(file))
     else:
         column = 0 if kind == "query" else 2
-        yield from ((line, columns[column]) for line, columns in columns_of(file, RUN_COLUMNS))
+        for line, columns in columns_of(file, RUN_COLUMNS):
+            yield line, decode_id(columns[column]) if encoded else columns[column]

@@ -153,9 +153,8 @@ class Resolver:
         content = encoder.content
         if found.config.encoder.path == "tiny" and found.config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
-        return ResolvedRun(
-            request, found.config, found.suite, key, content, optimizer, facts, found.choices, found.warnings
-        )
+        warnings = (*found.warnings, *facts.warnings(suite))
+        return ResolvedRun(request, found.config, found.suite, key, content, optimizer, facts, found.choices, warnings)
 
     def _settle(self, config: Config, encoder: EncoderSource, suite: Suite, given: frozenset[str]) -> Settled:
         """Once for all runs that differ in nothing that an encoder sees."""

@@ -40,6 +40,21 @@ def task_batch_sizes(sizes: Sequence[int], total: int, temperature: float) -> li
     return [int(n) + 1 for n in whole]
 
 
+def check_contrast(names: Sequence[str], counts: Sequence[int], sizes: Sequence[int], hard_negatives: int) -> None:
+    """ConfigError for tasks whose loss is 0 in every step: one query and no hard negative, so nothing to tell apart.
+
+    ``counts``: training queries of each task; ``sizes``: how many of them a step takes (one that is taken several
+    times has itself beside it, which is no negative).
+    """
+    alone = [name for name, count, size in zip(names, counts, sizes, strict=True) if min(count, size) < 2]
+    if alone and hard_negatives == 0:
+        raise ConfigError(
+            f"with one query a step and train.hard_negatives=0 there is nothing to learn for {', '.join(alone)}: no "
+            "passage stands against the relevant one, and the loss is always 0\n"
+            f"  Set train.hard_negatives=1, or train.batch_size above {sum(sizes)} for tasks with more queries."
+        )
+
+
 @dataclass(frozen=True)
 class BatchOrder:
     """The batches of one training stage. ``rows[k]`` are the queries of task k that may be trained on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtbench.config import NegativesConfig, TrainConfig
-from mtbench.data.negatives import Negatives, NotNegative, sample_negatives
+from mtbench.data.negatives import Negatives, NoNegativeError, NotNegative, sample_negatives
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.errors import DataError
 from mtbench.training.batches import BatchOrder
@@ -74,6 +74,18 @@ def selection_rows(queries: PreparedQueries, name: str, count: int) -> np.ndarra
     return np.sort(stream("selection", name).permutation(judged)[:count])
 
 
+def _nothing_left(examples: TaskExamples, error: NoNegativeError, negatives: NegativesConfig) -> DataError:
+    """The error for whoever has to mend the data, with the query's name and what is not yet so."""
+    by_page = negatives.exclude == "page"
+    ruled_out = "relevant or lie on its pages" if by_page else "relevant to it"
+    other = "use negatives.exclude=passage" if by_page else "train without hard negatives (train.hard_negatives=0)"
+    return DataError(
+        f"training query {examples.queries.ids[error.query]!r} of task {examples.task.name!r} has no possible "
+        f"negative: all {error.passages} passages of its corpus are {ruled_out}",
+        remedy=f"Give the corpus more passages, or {other}.",
+    )
+
+
 def build_batch(
     examples: TaskExamples,
     order: BatchOrder,
@@ -92,15 +104,18 @@ def build_batch(
         chosen = np.asarray([p[draws.integers(len(p))] if len(p) > 1 else p[0] for p in positives])
     columns, drawn = [chosen[:, None]], 0
     if train.hard_negatives and examples.negatives is not None:
-        hard, drawn = sample_negatives(
-            examples.negatives,
-            query_rows,
-            train.hard_negatives,
-            mode=negatives.sampling,
-            seed=stream_seed("negatives", order.seed, order.names[k]),
-            episode=order.episode,
-            epoch=cycle,
-        )
+        try:
+            hard, drawn = sample_negatives(
+                examples.negatives,
+                query_rows,
+                train.hard_negatives,
+                mode=negatives.sampling,
+                seed=stream_seed("negatives", order.seed, order.names[k]),
+                episode=order.episode,
+                epoch=cycle,
+            )
+        except NoNegativeError as error:
+            raise _nothing_left(examples, error, negatives) from None
         columns.append(hard)
     table = np.concatenate(columns, axis=1)
     passages = table.reshape(-1)

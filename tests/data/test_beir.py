@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,3 +218,28 @@ def test_unknown_queries_are_only_looked_up_in_their_file(tmp_path: Path) -> Non
     path = tmp_path / "qrels.tsv"
     path.write_text(QRELS_HEADER + "b\td\t1\na\te\t1\nb\tf\t2\n")
     assert read_qrels(path, {"a": "", "b": ""}, tmp_path / "q") == {"b": {"d": 1, "f": 2}, "a": {"e": 1}}
+
+
+@pytest.mark.parametrize("bad", ["a\tb", "a\nb", "a\r", "\u2028a"])
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_ids_that_end_a_column_or_a_line_are_refused(small_suite: Path, name: str, bad: str) -> None:
+    path = small_suite / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], json.dumps({"_id": bad, "text": "x"}), *lines[1:]]) + "\n")
+    suite = read_suite_folder(small_suite)
+    with pytest.raises(DataError, match=rf"{name}:2: the id .* has a tab or a line end in it") as caught:
+        list(iter_passages(suite, suite.corpora[0])) if name == "corpus.jsonl" else read_task(suite, suite.tasks[0])
+    assert caught.value.line == 2
+
+
+def test_queries_judged_irrelevant_are_told_from_those_that_are_not_judged(small_suite: Path) -> None:
+    (small_suite / "qrels" / "dev.tsv").write_text(QRELS_HEADER + "q2\tp2\t1\nq1\tp0\t0\nq1\tp1\t-2\n")
+    dev = read_task(suite := read_suite_folder(small_suite), suite.tasks[0]).dev
+    assert dev.judged == dev.which_judged == [True, True] and dev.num_zero_judged == 1
+    assert dev.first(1).judged == [True]
+    kilt = [{"id": name, "output": [{"provenance": [{"wikipedia_id": 0}]}]} for name in ("q2", "q1", "q0")]
+    (small_suite / "kilt.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kilt))
+    toml = small_suite / "suite.toml"
+    toml.write_text(toml.read_text() + 'kilt_dev = "kilt.jsonl"\n')
+    dev = read_task(suite := read_suite_folder(small_suite), suite.tasks[0]).dev
+    assert (dev.ids, dev.judged) == (["q2", "q1", "q0"], [True, True, False])

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtbench.data.negatives import Negatives, sample_negatives
-from mtbench.errors import ConfigError, DataError
+from mtbench.data.copies import Copies
+from mtbench.data.negatives import Negatives, NoNegativeError, NotNegative, own_rows, sample_negatives
+from mtbench.errors import ConfigError
 
 
 def mined() -> Negatives:
@@ -67,8 +68,9 @@ def test_tiny_corpora_repeat_rather_than_fail_unless_nothing_is_allowed() -> Non
     rows, drawn = sample_negatives(found, np.array([0]), 3)
     assert set(rows[0].tolist()) == {1, 2} and drawn == 1
     nothing = Negatives(np.full((1, 2), -1, np.int32), {}, 3, np.array([0, 3]), np.arange(3, dtype=np.int32))
-    with pytest.raises(DataError, match="no possible negative"):
+    with pytest.raises(NoNegativeError, match="no possible negative among 3") as caught:
         sample_negatives(nothing, np.array([0]), 1)
+    assert caught.value.query == 0
 
 
 def test_saved_negatives_come_back(tmp_path: Path) -> None:
@@ -88,3 +90,25 @@ def test_wrong_use_is_refused() -> None:
         sample_negatives(mined(), np.array([0]), 21)
     with pytest.raises(ConfigError, match="sampling"):
         sample_negatives(mined(), np.array([0]), 1, mode="best")  # type: ignore[arg-type]
+
+
+class _Rows:
+    """Queries with one relevant passage each."""
+
+    def positives(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([i], np.int32), np.array([1], np.int32)
+
+
+class _Corpus:
+    def __init__(self, copies: Copies | None = None) -> None:
+        self.copies = copies
+
+
+def test_relevant_passages_their_copies_and_the_query_itself_are_no_negatives() -> None:
+    copies = Copies(np.array([0, 5, 6], np.int32), np.array([0, 3], np.int32))
+    assert NotNegative(_Rows(), _Corpus())(0).tolist() == [0]
+    assert NotNegative(_Rows(), _Corpus(copies))(0).tolist() == [0, 5, 6]
+    assert NotNegative(_Rows(), _Corpus(copies))(1).tolist() == [1]
+    own = own_rows(["a", "b"], lambda name: {"a": 3}.get(name, -1))
+    assert NotNegative(_Rows(), _Corpus(copies), own)(0).tolist() == [0, 5, 6, 3]
+    assert NotNegative(_Rows(), _Corpus(), own)(1).tolist() == [1]

@@ -75,3 +75,19 @@ def test_mistakes_name_their_line(folder: Path, name: str, content: str, place: 
         list(iter_passages(suite, suite.corpora[0]))
         read_task(suite, suite.tasks[0])
     assert str(caught.value).startswith(f"{folder / place}: ")
+
+
+def test_dev_queries_judged_irrelevant_stay_and_train_queries_go(folder: Path) -> None:
+    (folder / "queries.dev.tsv").write_text("21\twhat is two\n22\twhat is three\n")
+    (folder / "qrels.dev.tsv").write_text("22 0 0 0\n21 0 1 1\n")
+    data = read_task(suite_of(folder), suite_of(folder).tasks[0])
+    assert data.train.ids == ["11"] and data.train.judged is None
+    assert (data.dev.ids, data.dev.positives, data.dev.judged) == (["22", "21"], [{}, {"1": 1}], [True, True])
+
+
+@pytest.mark.parametrize("name", ["collection.tsv", "queries.train.tsv"])
+def test_ids_with_a_line_end_are_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("1\x0b1\ttext\n")
+    suite = suite_of(folder)
+    with pytest.raises(DataError, match=rf"{name}:1: the id .* has a tab or a line end"):
+        list(iter_passages(suite, suite.corpora[0])) if name == "collection.tsv" else read_task(suite, suite.tasks[0])

@@ -330,3 +330,44 @@ def test_the_real_suites(shared_data: Path, tmp_path: Path, group: str) -> None:
     assert all(
         corpus.lengths.max() <= suite.corpus(name).passage_max_length for name, corpus in prepared.corpora.items()
     )
+
+
+def test_rules_add_files_and_fields_where_they_are_called_for(
+    small_suite: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    lines = (small_suite / "corpus.jsonl").read_text().splitlines()
+    copy = json.dumps({**json.loads(lines[1]), "_id": "p9"})
+    (small_suite / "corpus.jsonl").write_text("\n".join([*lines, copy]) + "\n")
+    plain = build(small_suite, tmp_path / "plain", tokenizer)
+    assert plain.corpora["docs"].copies is None
+    assert (
+        not plain.tasks["first"].own_ids
+        and plain.tasks["first"].unranked(plain.tasks["first"].dev, plain.corpora["docs"]) is None
+    )
+    (small_suite / "qrels" / "dev.tsv").write_text(QRELS_HEADER + "q2\tp2\t1\nq1\tp0\t0\n")
+    rules = {"copies": ["docs"], "own_ids": ["first"], "zero_judged": ["first"]}
+    ruled = build(small_suite, tmp_path / "ruled", tokenizer, PrepareOptions(rules=rules))
+    task, corpus = ruled.tasks["first"], ruled.corpora["docs"]
+    assert corpus.copies is not None and corpus.copies.of(np.array([1])).tolist() == [4]
+    assert task.own_ids and [task.dev.is_judged(i) for i in range(2)] == [True, True]
+    assert task.not_negative(corpus)(0).tolist() == [1, 4]
+    new = set(contents(tmp_path / "ruled")) - set(contents(tmp_path / "plain"))
+    assert new == {"corpora/docs/copies", "corpora/docs/copy_starts", "tasks/first/dev/judged"}
+    unchanged = json.loads((tmp_path / "plain" / "prepared.json").read_text())["tasks"]
+    assert unchanged == [{"name": "first", "family": "qa", "corpus": "docs", "dev_corpus": "docs"}]
+
+
+def test_the_passage_with_a_querys_own_id_is_found(
+    small_suite: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    path = small_suite / "corpus.jsonl"
+    path.write_text(path.read_text().replace('"p0"', '"q2"'))
+    (small_suite / "qrels" / "dev.tsv").write_text(QRELS_HEADER + "q2\tp2\t1\n")
+    toml = small_suite / "suite.toml"
+    toml.write_text(toml.read_text() + "ignore_identical_ids = true\n")
+    prepared = build(small_suite, tmp_path / "out", tokenizer)
+    task, corpus = prepared.tasks["first"], prepared.corpora["docs"]
+    unranked = task.unranked(task.dev, corpus)
+    assert unranked is not None and unranked.tolist() == [0]
+    train = task.unranked(task.train, corpus)
+    assert train is not None and train.tolist() == [-1, -1]

@@ -94,3 +94,17 @@ def test_what_is_a_folder_and_what_a_name(small_suite: Path, tmp_path: Path, mon
         suite_folder("./absent")
     with pytest.raises(DataError, match=r"no suite\.toml"):
         load_suite("./kilt", "mini")
+
+
+def test_beirs_rule_is_part_of_the_declaration_where_it_is_asked_for(small_suite: Path) -> None:
+    plain = read_suite_folder(small_suite)
+    assert "ignore_identical_ids" not in plain.determinants["tasks"][0]
+    path = small_suite / "suite.toml"
+    text = path.read_text()
+    path.write_text(text + "ignore_identical_ids = false\n")
+    assert read_suite_folder(small_suite).determinants == plain.determinants
+    path.write_text(text + "ignore_identical_ids = true\n")
+    assert read_suite_folder(small_suite).determinants["tasks"][0]["ignore_identical_ids"] is True
+    path.write_text(text + 'ignore_identical_ids = "yes"\n')
+    with pytest.raises(DataError, match="ignore_identical_ids: must be of type bool"):
+        read_suite_folder(small_suite)

@@ -164,3 +164,22 @@ def test_a_ranking_of_another_length_is_refused() -> None:
 
 def test_the_mean_passes_over_undefined_queries() -> None:
     assert summarise({"a": np.array([1.0, np.nan, 0.0]), "b": np.array([np.nan])}) == {"a": 0.5}
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.lists(st.dictionaries(st.integers(0, 29), st.integers(-3, 3), max_size=8), min_size=1, max_size=6), st.data())
+def test_grades_of_any_sign_count_as_under_trec_eval(grades: list[dict[int, int]], data: st.DataObject) -> None:
+    """Queries with nothing relevant score 0; only those without any judgement are left out."""
+    corpus = FakeCorpus(list(range(30)))
+    rows = [data.draw(st.permutations(range(30))) for _ in grades]
+    relevant = [{row: grade for row, grade in judged.items() if grade > 0} for judged in grades]
+    queries = FakeQueries(relevant, irrelevant=frozenset(i for i, judged in enumerate(grades) if judged))
+    ours = summarise(evaluate_task(FakeRanking(rows, 30), queries, corpus))
+    qrels = {q: {f"p{row}": g for row, g in judged.items()} for q, judged in zip(queries.ids, grades, strict=True)}
+    qrels = {query: judged for query, judged in qrels.items() if judged}
+    if not qrels:
+        assert ours == {}
+        return
+    run = {q: {f"p{row}": -float(j) for j, row in enumerate(found)} for q, found in zip(queries.ids, rows, strict=True)}
+    theirs = trec.score_run(qrels, run, list(PASSAGE.values())).metrics
+    assert ours == pytest.approx({name: theirs[official] for name, official in PASSAGE.items()}, abs=1e-12)

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytrec_eval
 from evaluation_fakes import FakeCorpus, FakeQueries, FakeRanking
 
 from mtbench.errors import DataError
 from mtbench.evaluation.kilt_scores import score_files
 from mtbench.evaluation.metrics import evaluate_task
-from mtbench.evaluation.runfiles import read_qrels, read_trec_run, write_kilt_predictions, write_trec_run
+from mtbench.evaluation.runfiles import (
+    read_qrels,
+    read_run_for,
+    read_trec_run,
+    write_kilt_predictions,
+    write_trec_run,
+)
 from mtbench.evaluation.trec import score_run
+from mtbench.evaluation.trec_ids import encode_id
 
 
 def test_a_run_is_read_with_tabs_spaces_crlf_and_without_tag(tmp_path: Path) -> None:
@@ -133,3 +141,32 @@ def test_kilt_predictions_hold_each_page_once_with_one_line_per_query(tmp_path: 
     assert first["output"][0]["provenance"][0]["title"] == "Title 4"
     assert first["input"] == "question 0\nsecond line"
     assert second["output"][0]["provenance"] == []
+
+
+def test_ids_with_blanks_are_written_for_other_tools_and_read_back(tmp_path: Path) -> None:
+    class Corpus(FakeCorpus):
+        def id(self, i: int) -> str:
+            return ["a b", "a%20b", "c", "d\u00a0"][i]
+
+    queries = ["1143a_0 REPORT:0", "q2"]
+    rows, scores = [[1, 0, 2], [3, 2]], [[3.0, 2.0, 1.0], [2.0, 1.0]]
+    path = write_trec_run(tmp_path / "r.trec", FakeRanking(rows, 3, scores), queries, Corpus([0] * 4), "tag")
+    qrels = {"1143a_0 REPORT:0": {"a b": 1}, "q2": {"c": 1, "d\u00a0": 2}}
+    run = read_run_for(qrels, path)
+    assert run == {"1143a_0 REPORT:0": {"a%20b": 3.0, "a b": 2.0, "c": 1.0}, "q2": {"d\u00a0": 2.0, "c": 1.0}}
+    with open(path) as stream:
+        theirs = pytrec_eval.parse_run(stream)
+    encoded = {encode_id(q): {encode_id(p): g for p, g in judged.items()} for q, judged in qrels.items()}
+    found = pytrec_eval.RelevanceEvaluator(encoded, {"ndcg_cut.10"}).evaluate(theirs)
+    ours = score_run(qrels, run, ["ndcg@10"])
+    assert [found[encode_id(q)]["ndcg_cut_10"] for q in queries] == ours.per_query["ndcg@10"]
+
+
+def test_percent_signs_of_other_systems_stay(tmp_path: Path) -> None:
+    path = tmp_path / "r.trec"
+    path.write_text("q1 Q0 N%C3%BC 1 2 t\nq1 Q0 a%20b 2 1 t\n")
+    assert read_run_for({"q1": {"N%C3%BC": 1}}, path) == {"q1": {"N%C3%BC": 2.0, "a%20b": 1.0}}
+    assert read_run_for({"q1": {"a b": 1}}, path) == {"q1": {"Nü": 2.0, "a b": 1.0}}
+    path.write_text("q1\tQ0\ta b\t1\t2\nq1\tQ0\ta%20b\t2\t1\n q 2\tQ0\tx\t1\t1\nq%203\tQ0\tx\t1\t1\n")
+    with pytest.raises(DataError, match="'a b' occurs twice"):
+        read_run_for({"q 3": {"x": 1}}, path)

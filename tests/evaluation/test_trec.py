@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 import pytrec_eval
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtbench.errors import DataError, UsageError
 from mtbench.evaluation.runfiles import read_qrels, read_trec_run
@@ -120,3 +123,21 @@ def test_a_query_judged_only_below_zero_counts_zero(grade: int) -> None:
     run = {"a": {"d1": 2.0, "d2": 1.0}, "b": {"d1": 2.0, "d2": 1.0}}
     scored = score_run({"a": {"d1": 1}, "b": {"d1": grade}}, run, ["Rprec", "ndcg@10", "recall@100", "map"])
     assert scored.metrics == {"Rprec": 0.5, "ndcg@10": 0.5, "recall@100": 0.5, "map": 0.5}
+
+
+GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(-4, 3), min_size=1)
+REQUESTS = {"Rprec": "Rprec", "bpref": "bpref", "ndcg": "ndcg", "map": "map", "recall@5": "recall_5", "P@5": "P_5"}
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.lists(GRADES, min_size=1, max_size=5), st.randoms())
+def test_grades_below_zero_change_nothing_that_trec_eval_says(grades: list[dict[str, int]], random: Random) -> None:
+    qrels = {f"q{i}": judged for i, judged in enumerate(grades)}
+    run = {query: {d: random.choice([1.0, 2.0, 3.0]) for d in "abcdefghij"} for query in qrels}
+    ours = score_run(qrels, run, list(REQUESTS))
+    safe = {query: judged for query, judged in qrels.items() if max(judged.values()) >= -1}  # it crashes on others
+    requests = {"Rprec", "bpref", "ndcg", "map", "recall.5", "P.5"}
+    theirs = pytrec_eval.RelevanceEvaluator(safe, requests).evaluate(run) if safe else {}
+    for name, key in REQUESTS.items():
+        expected = [theirs[query][key] if query in safe else 0.0 for query in qrels]
+        assert ours.per_query[name] == expected

@@ -144,3 +144,17 @@ def test_names_of_mtbenchs_own_rows_and_paths_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--as"):
         check_name(name, ["naive", "tsage"])
     check_name("CorpusBrain-v1.2", ["naive"])
+
+
+def test_a_file_of_ours_with_encoded_ids_is_scored(suite: Suite, tmp_path: Path) -> None:
+    root = suite.root
+    for name in ("corpus.jsonl", "nq/queries.jsonl", "nq/dev.tsv", "nq/dev-kilt.jsonl"):
+        path = root / name
+        path.write_text(path.read_text().replace('"p10"', '"p 10"').replace("\tp10\t", "\tp 10\t"))
+    run = tmp_path / "nq.trec"
+    run.write_text("1\tQ0\tp0\t1\t5\tx\n2\tQ0\tp%2010\t1\t5\tx\n")
+    scores, unanswered = score_file(suite, suite.task("nq"), run)
+    assert scores.per_query["mrr@10"].tolist() == [1.0, 1.0] and unanswered == 0
+    run.write_text("1\tQ0\tp0\t1\t5\tx\n2\tQ0\tp%2010\t1\t5\tx\n2\tQ0\tp%2099\t2\t4\tx\n")
+    with pytest.raises(DataError, match=r"nq\.trec:3: passage 'p 99' is not in task 'nq'"):
+        score_file(suite, suite.task("nq"), run)

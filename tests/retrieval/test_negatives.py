@@ -88,3 +88,15 @@ def test_wrong_use_is_refused() -> None:
         mine(ranks, queries, corpus, exclude="document")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="queries"):
         mine(ranks, FakeQueries([[0], [1]]), corpus)
+
+
+@pytest.mark.parametrize("exclude", ["passage", "page"])
+def test_what_else_is_no_negative_is_neither_mined_nor_drawn(exclude: str) -> None:
+    queries, corpus = FakeQueries([[0], [1]]), FakeCorpus(np.arange(8, dtype=np.int32))
+    barred = [np.array([0, 5, 6]), np.array([1, 7])]
+    ranks = ranking([5, 0, 2, 6], [7, 3, 1, 4])
+    found = mine(ranks, queries, corpus, per_query=4, exclude=exclude, not_negative=lambda i: barred[i])
+    np.testing.assert_array_equal(found.indices, [[2, -1, -1, -1], [3, 4, -1, -1]])
+    for seed in range(20):
+        rows, _ = sample_negatives(found, np.arange(2), 4, mode="random", seed=seed)
+        assert set(rows[0].tolist()) <= {1, 2, 3, 4, 7} and set(rows[1].tolist()) <= {0, 2, 3, 4, 5, 6}

@@ -77,3 +77,13 @@ def test_ranks_must_be_a_permutation(ranks: list[int]) -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         Ranking(np.zeros((2, 3), np.int32), np.zeros((2, 2), np.float32))
+
+
+def test_one_result_can_be_left_out_of_each_query() -> None:
+    scores = np.array([[5, 4, 3, 2], [1, 2, 3, 4], [4, 3, 2, 1]], dtype=np.float32)
+    ranking = rank_by_definition(scores, 3, np.arange(4))
+    allowed = np.array([[True, False, True, True], [True, True, True, True], [True, True, True, False]])
+    expected = rank_by_definition(scores, 2, np.arange(4), allowed)
+    assert_equal(ranking.without(np.array([1, -1, 3])), expected)
+    short = Ranking(np.array([[2, -1]], np.int32), np.array([[1, -np.inf]], np.float32))
+    assert short.without(np.array([2])).indices.tolist() == [[-1]]

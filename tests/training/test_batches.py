@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtbench.errors import ConfigError
-from mtbench.training.batches import BatchOrder, task_batch_sizes
+from mtbench.training.batches import BatchOrder, check_contrast, task_batch_sizes
 
 
 def test_sizes_reproduce_the_papers_table_5() -> None:
@@ -79,3 +79,10 @@ def test_global_generators_are_neither_read_nor_moved() -> None:
     np.random.seed(1)
     order().batch(3, 0)
     assert np.array_equal(before, np.random.get_state()[1])
+
+
+def test_tasks_that_have_nothing_to_tell_apart_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"one query a step and train\.hard_negatives=0 .* for b, c"):
+        check_contrast(["a", "b", "c"], [9, 9, 1], [2, 1, 3], 0)
+    check_contrast(["a", "b", "c"], [9, 9, 1], [2, 1, 3], 1)
+    check_contrast(["a"], [2], [2], 0)

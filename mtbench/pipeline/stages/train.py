@@ -14,7 +14,7 @@ from mtbench.pipeline.plan import Stage, episode_length
 from mtbench.records.record import OptimizerSpec
 from mtbench.registry import get_optimizer
 from mtbench.storage.manifest import Results
-from mtbench.training.batches import BatchOrder
+from mtbench.training.batches import BatchOrder, check_contrast
 from mtbench.training.examples import TaskExamples, TrainingData, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.state_files import load_state, save_state
@@ -64,7 +64,9 @@ def stage_order(context: Context, stage: Stage, examples: list[TaskExamples]) ->
     rows = [usable_rows(e.queries, selection_rows(e.queries, e.task.name, count)) for e in examples]
     names = [e.task.name for e in examples]
     seed, episode = stage.settings["seed"], stage.settings["episode"]
-    return BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, episode)
+    order = BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, episode)
+    check_contrast(names, [len(r) for r in rows], order.sizes, train.hard_negatives)
+    return order
 
 
 def _carried(context: Context, previous: Stage | None, chosen: OptimizerSpec) -> OptimizerState | None:

@@ -1,0 +1,51 @@
+"""What a suite's data do not allow, told before any work: rankings too short for the metric, nothing to learn from."""
+
+from __future__ import annotations
+
+from mtbench.errors import ConfigError
+from mtbench.pipeline.request import ResolvedRun
+from mtbench.records.record import BASELINES
+from mtbench.suite import Task
+from mtbench.training.batches import check_contrast, task_batch_sizes
+
+
+def check_feasible(run: ResolvedRun) -> None:
+    """ConfigError if the run's settings cannot give what is asked for on this suite's data."""
+    _check_depth(run)
+    if run.optimizer["name"] not in BASELINES:
+        _check_batches(run)
+
+
+def _check_depth(run: ResolvedRun) -> None:
+    setting = "bm25.depth" if run.optimizer["name"] == "bm25" else "search.depth"
+    depth = run.config.bm25.depth if setting == "bm25.depth" else run.config.search.depth
+    needed, task = max((_needed(run, task), task.name) for task in run.suite.tasks)
+    if depth < needed:
+        raise ConfigError(
+            f"{setting}={depth} is too few passages per query for {run.suite.metric}, which takes {needed} for task "
+            f"{task} of suite {run.suite.label}\n  Set {setting}={needed} or more."
+        )
+
+
+def _needed(run: ResolvedRun, task: Task) -> int:
+    """Passages per dev query that the suite's metric looks at; never more than there are."""
+    metric, facts = run.suite.metric, run.facts
+    cut = metric.partition("@")[2]
+    if cut:
+        wanted = int(cut)
+    elif metric == "rprecision_page":  # where there are no sets of pages, the pages of the relevant passages are one
+        wanted = facts.most_pages[task.name] or facts.most_passages[task.name]
+    else:
+        wanted = facts.most_passages[task.name]
+    return min(wanted, facts.passages[task.dev_corpus or task.corpus])
+
+
+def _check_batches(run: ResolvedRun) -> None:
+    train, names = run.config.train, [task.name for task in run.suite.tasks]
+    counts = []
+    for name in names:
+        count = run.facts.trainable[name] if run.request.limit is None else run.request.limit
+        count = min(count, run.facts.trainable[name])
+        counts.append(max(1, count - min(run.config.data.selection_queries, count // 10)))
+    sizes = task_batch_sizes(counts, train.batch_size, train.task_temperature)
+    check_contrast(names, counts, sizes, train.hard_negatives)
