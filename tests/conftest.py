@@ -52,18 +52,33 @@ def shared_data() -> Path:
     return REAL_DATA
 
 
+DATA = Path(__file__).parent / "data"
+"""Files made for the project, described in tests/data/README.md."""
+
+
 @pytest.fixture(scope="session")
 def specs() -> Path:
     """The folder of worked examples."""
-    return Path(__file__).parent / "data" / "examples"
+    return DATA / "examples"
+
+
+@pytest.fixture(scope="session")
+def formats() -> Path:
+    """The folder of made-up files in the formats in which data sets come."""
+    return DATA / "formats"
+
+
+@pytest.fixture(scope="session")
+def suites() -> Path:
+    """The folder of two made-up suites: ``valley`` (one corpus with pages) and ``crafts`` (a corpus for each task)."""
+    return DATA / "suites"
 
 
 @pytest.fixture
 def field(tmp_path: Path) -> Callable[[str], Path]:
-    """``field(case)``: a copy of a case of tests/data/field, described in tests/data/README.md."""
+    """``field(case)``: a copy of a case of tests/data/field."""
 
     def copy(case: str) -> Path:
-        source = Path(__file__).parent / "data" / "field" / case
-        return Path(shutil.copytree(source, tmp_path / case))
+        return Path(shutil.copytree(DATA / "field" / case, tmp_path / case))
 
     return copy

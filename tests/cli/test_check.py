@@ -42,7 +42,15 @@ def test_mistakes_are_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["check"]) in (0, 2)
 
 
-def test_a_suite_folder(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["valley", "crafts"])
+def test_a_suite_folder(name: str, suites: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "suite", str(suites / name), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["ok"] and result["checks"][0]["name"] == "declaration"
+    assert all(row["ok"] and row["sentence"] for row in result["checks"])
+
+
+def test_a_real_suite_folder(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared_data / "own"
     code = main(["check", "suite", str(folder), "--json"])
     result = json.loads(capsys.readouterr().out)

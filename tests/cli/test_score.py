@@ -34,7 +34,29 @@ def mistake(kind: type[MtbenchError], *arguments: object) -> str:
     return str(result.exception)
 
 
-def test_kilt_files_give_the_official_figures(shared_data: Path) -> None:
+def test_kilt_files_give_the_official_figures(formats: Path) -> None:
+    """Worked by hand in ``tests/evaluation/test_kilt_scores.py``."""
+    folder = formats / "kilt_scores"
+    files = ("--gold", folder / "three_sets-gold.jsonl", "--guess", folder / "in_pieces-guess.jsonl")
+    found = output(*files, "--ks", "1,5")
+    assert found["num_queries"] == 1
+    assert found["metrics"] == {
+        "Rprec": 0.5,
+        "precision@1": 0.0,
+        "recall@1": 0.0,
+        "success_rate@1": 0.0,
+        "precision@5": 0.4,
+        "recall@5": 2 / 3,
+        "success_rate@5": 1.0,
+    }
+    assert set(output(*files)["metrics"]) >= {"precision@20", "recall@20", "success_rate@20"}
+    assert output(*files, "--rank-keys", "wikipedia_id,section", "--ks", "5")["metrics"]["recall@5"] == 2 / 3
+    lines = call(*files).stdout.splitlines()
+    assert lines[0] == "1 queries"
+    assert "Rprec            0.5000" in [line.rstrip() for line in lines]
+
+
+def test_kilts_own_files_give_the_official_figures(shared_data: Path) -> None:
     folder = shared_data / "formats" / "kilt_eval_tests"
     files = ("--gold", folder / "gold2.jsonl", "--guess", folder / "guess2_1.jsonl")
     found = output(*files, "--ks", "1,5")

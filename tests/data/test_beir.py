@@ -176,8 +176,44 @@ class TestKiltDev:
             read_task(suite, suite.tasks[0])
 
 
+class TestQuirks:
+    """What files that are found on the internet have."""
+
+    def test_crlf(self, tmp_path: Path) -> None:
+        path = tmp_path / "test.tsv"
+        path.write_bytes(b"query-id\tcorpus-id\tscore\r\n8\t566392\t1\r\n8\t65404\t1\r\n15\t325273\t0\r\n")
+        assert list(iter_qrels(path)) == [(2, "8", "566392", 1), (3, "8", "65404", 1), (4, "15", "325273", 0)]
+
+    def test_no_final_newline(self, tmp_path: Path) -> None:
+        path = tmp_path / "test.tsv"
+        path.write_text(QRELS_HEADER + "1\tTwo_words\t1\n2\tAnother_title\t1")
+        assert list(iter_qrels(path))[-1] == (3, "2", "Another_title", 1)
+
+    def test_objects_without_newlines(self, tmp_path: Path) -> None:
+        path = tmp_path / "queries.jsonl"
+        path.write_text('{"_id": "6", "text": "It rests in fog."}{"_id": "9", "text": "It\\u2019s slow"}', "utf-8")
+        with pytest.raises(DataError, match="without newlines between them") as caught:
+            read_queries(path)
+        assert caught.value.line == 1 and "jq" in str(caught.value)
+
+    def test_counts_of_suites(self, suites: Path) -> None:
+        counts = {}
+        for suite in map(read_suite_folder, (suites / "valley", suites / "crafts")):
+            passages = {c.name: sum(1 for _ in iter_passages(suite, c)) for c in suite.corpora}
+            for task in suite.tasks:
+                data = read_task(suite, task)
+                counts[task.name] = (passages[task.corpus], len(data.train), len(data.dev))
+        assert counts == {
+            "questions": (22, 6, 5),
+            "steps": (22, 4, 4),
+            "links": (22, 5, 4),
+            "knots": (8, 5, 3),
+            "bread": (9, 4, 4),
+        }
+
+
 class TestRealFiles:
-    """Files as they are found on the internet."""
+    """The same in files from the internet."""
 
     @pytest.mark.parametrize(
         ("name", "rows", "last"),

@@ -27,6 +27,14 @@ def test_a_good_suite(small_suite: Path) -> None:
     assert all(check.sentence for check in checks)
 
 
+@pytest.mark.parametrize("name", ["valley", "crafts"])
+def test_folders_of_several_tasks(name: str, suites: Path) -> None:
+    checks = check_suite(suites / name, "mini", evaluate=evaluate_task)
+    assert failed(checks) == {}
+    pages = [check.sentence for check in checks if check.name == "pages: pages"]
+    assert pages == (["100.0 % of 9 gold pages are in it"] if name == "valley" else [])
+
+
 @pytest.mark.parametrize("name", ["wiki8", "own"])
 def test_the_real_suites(shared_data: Path, name: str) -> None:
     assert failed(check_suite(shared_data / name, "mini", evaluate=evaluate_task)) == {}

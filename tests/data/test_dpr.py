@@ -18,13 +18,23 @@ def write(path: Path, value: object) -> Path:
     return path
 
 
-def test_the_real_dpr_file(shared_data: Path) -> None:
-    path = shared_data / "formats" / "dpr" / "biencoder_nq_dev_sample.json"
+def read_like_json(path: Path) -> list[Row]:
+    """The rows of a file in DPR's own form, after they were found equal to what the whole file says."""
     rows = list(iter_dpr(path))
     raw = json.loads(path.read_text("utf-8"))
     assert [row.question for row in rows] == [record["question"] for record in raw]
-    assert rows[0].positives[0] == "11828866" and len(rows) == 5
     assert [len(row.positives) for row in rows] == [len({c["passage_id"] for c in r["positive_ctxs"]}) for r in raw]
+    return rows
+
+
+def test_a_file_of_dprs_own_form(formats: Path) -> None:
+    rows = read_like_json(formats / "dpr" / "biencoder_dev.json")
+    assert [row.positives for row in rows] == [["90011001", "90011002"], ["90014002"], []]
+
+
+def test_the_real_dpr_file(shared_data: Path) -> None:
+    rows = read_like_json(shared_data / "formats" / "dpr" / "biencoder_nq_dev_sample.json")
+    assert rows[0].positives[0] == "11828866" and len(rows) == 5
 
 
 def test_multikilt_ids_are_numbers_and_gzip_is_read(tmp_path: Path) -> None:

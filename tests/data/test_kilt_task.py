@@ -1,4 +1,4 @@
-"""KILT tasks: the joins, the window around mentions, and every real sample."""
+"""KILT tasks: the joins, the window around mentions, and the files of all eight tasks."""
 
 from __future__ import annotations
 
@@ -178,29 +178,35 @@ def evaluator_sets(record: dict[str, Any]) -> Iterator[list[str]]:
             yield seen
 
 
-class TestRealFiles:
+class EveryTask:
+    """What holds for the files of KILT's eight tasks, whoever made them."""
+
+    records: int
+    """Of each file."""
+
     @pytest.mark.parametrize("task", EIGHT)
     @pytest.mark.parametrize("split", ["train", "dev"])
-    def test_every_sample_and_its_gold_pages(self, shared_data: Path, task: str, split: str) -> None:
-        path = shared_data / "formats" / "kilt_samples" / EIGHT[task].format(split)
+    def test_every_record_and_its_gold_pages(self, samples: Path, task: str, split: str) -> None:
+        path = samples / EIGHT[task].format(split)
         raw = [r for _, r in iter_json_lines(path)]
-        assert len(raw) == 5
+        assert len(raw) == self.records
         for (line, found), original in zip(iter_kilt(path), raw, strict=True):
             assert found["id"] == str(original["id"]) and found.get("input") == original.get("input")
             assert gold_page_sets(found, path, line) == list(evaluator_sets(original))
         assert (task == "triviaqa") == all("input" not in r for r in raw)
 
     @pytest.mark.parametrize("task", EIGHT)
-    def test_test_files_have_no_output(self, shared_data: Path, task: str) -> None:
+    def test_test_files_have_no_output(self, samples: Path, task: str) -> None:
         stem = EIGHT[task].format("test_id_without_answers" if task == "triviaqa" else "test_without_answers")
-        path = shared_data / "formats" / "kilt_samples" / stem.replace("answers_id", "answers")
+        path = samples / stem.replace("answers_id", "answers")
         records = [r for _, r in iter_kilt(path)]
-        assert len(records) == 5 and all("output" not in r for r in records)
+        assert len(records) == self.records and all("output" not in r for r in records)
+        with pytest.raises(DataError, match=r"kilt\.jsonl:1: has no 'output'"):
+            gold_page_sets(records[0], path, 1)
 
     @pytest.mark.parametrize("task", EIGHT)
-    def test_dev_records_become_queries(self, shared_data: Path, tmp_path: Path, task: str) -> None:
-        path = shared_data / "formats" / "kilt_samples" / EIGHT[task].format("dev")
-        raw = [r for _, r in iter_json_lines(path)]
+    def test_dev_records_become_queries(self, samples: Path, tmp_path: Path, task: str) -> None:
+        raw = [r for _, r in iter_json_lines(samples / EIGHT[task].format("dev"))]
         (tmp_path / "q.json").write_text(json.dumps({"Data": [{"QuestionId": r["id"], "Question": "?"} for r in raw]}))
         data = read(tmp_path, [row("t", 9)], None, raw, question_files=["q.json"], mention_left_words=64)
         assert data.dev.ids == [r["id"] for r in raw]
@@ -210,6 +216,43 @@ class TestRealFiles:
         if task == "aidayago2":
             assert all(text.split("[START_ENT]")[0].count(" ") <= 64 for text in data.dev.texts)
 
+
+class TestMadeUpFiles(EveryTask):
+    records = 3
+
+    @pytest.fixture
+    def samples(self, formats: Path) -> Path:
+        return formats / "kilt"
+
+    def test_peculiarities_of_the_tasks(self, samples: Path) -> None:
+        def sets(task: str) -> list[list[list[str]]]:
+            path = samples / EIGHT[task].format("dev")
+            return [gold_page_sets(record, path, line) for line, record in iter_kilt(path)]
+
+        lighthouse, brell, town, ferry, kiln = "900101", "900102", "900103", "900104", "900105"
+        assert sets("nq")[0] == [[lighthouse]] * 4, "an answer alone is no set; provenance without an answer is one"
+        assert sets("nq")[2] == [[ferry, town]], "a page that stands twice is one page"
+        assert sets("hotpotqa")[1] == [[ferry, kiln]], "two steps are one set"
+        assert sets("fever")[1] == [[town], [town], [ferry, town]], "each annotation is a set, equal ones too"
+        assert sets("trex")[0] == [[kiln], [town]], "the same answer on two pages is two sets"
+        assert sets("wow")[2] == [[brell, lighthouse]]
+
+    def test_a_long_context_is_cut_on_the_left_alone(self, samples: Path, tmp_path: Path) -> None:
+        raw = [r for _, r in iter_json_lines(samples / EIGHT["aidayago2"].format("dev"))]
+        assert raw[1]["input"].split("[START_ENT]")[0].count(" ") > 100
+        texts = read(tmp_path, [row("t", 9)], None, raw, mention_left_words=64).dev.texts
+        left, right = texts[1].split(" [START_ENT] ferry [END_ENT] ")
+        assert len(left.split()) == 64 and right.split() == raw[1]["meta"]["right_context"].split()
+        assert texts[0] == " ".join(raw[0]["input"].split())
+
+
+class TestRealFiles(EveryTask):
+    records = 5
+
+    @pytest.fixture
+    def samples(self, shared_data: Path) -> Path:
+        return shared_data / "formats" / "kilt_samples"
+
     @pytest.mark.parametrize("name", ["hotpotqa", "wow"])
     def test_the_dev_files(self, shared_data: Path, name: str) -> None:
         path = shared_data / "formats" / "kilt_dev" / f"{name}-dev-kilt.jsonl"
@@ -217,16 +260,39 @@ class TestRealFiles:
         assert len(records) == path.read_bytes().count(b"\n") > 50
         assert all(gold_page_sets(r, path, line) == list(evaluator_sets(r)) for line, r in records)
 
-    def test_ids_of_both_types(self, shared_data: Path) -> None:
-        path = shared_data / "formats" / "kilt_eval_tests" / "gold2.jsonl"
-        (line, found), *_ = iter_kilt(path)
-        assert found["id"] == "1" and gold_page_sets(found, path, line)[0] == ["1", "2"]
 
-    def test_trivia_qa_join(self, shared_data: Path, tmp_path: Path) -> None:
-        qa = shared_data / "formats" / "trivia_qa" / "triviaqa-rc" / "qa"
-        original = json.loads((qa / "wikipedia-dev.json").read_text())["Data"][0]
-        data = read(
-            tmp_path, [row("t", 9)], None, [record(original["QuestionId"], None, "1")],
-            question_files=[str(qa / "wikipedia-dev.json"), str(qa / "wikipedia-train.json")],
-        )  # fmt: skip
-        assert data.dev.texts == [original["Question"]]
+def test_ids_are_numbers_or_text(tmp_path: Path) -> None:
+    items = [[1, "2"], ["5"], [7, " 9", 11, "7"]]
+    outputs = [{"provenance": [{"wikipedia_id": page} for page in pages]} for pages in items]
+    path = write_jsonl(tmp_path / "k.jsonl", [{"id": 1, "output": outputs}])
+    ((line, found),) = iter_kilt(path)
+    assert found["id"] == "1" and gold_page_sets(found, path, line) == [["1", "2"], ["5"], ["7", "9", "11"]]
+
+
+def test_ids_of_both_types_in_kilts_own_file(shared_data: Path) -> None:
+    path = shared_data / "formats" / "kilt_eval_tests" / "gold2.jsonl"
+    (line, found), *_ = iter_kilt(path)
+    assert found["id"] == "1" and gold_page_sets(found, path, line)[0] == ["1", "2"]
+
+
+def joined_question(folder: Path, questions: list[Path]) -> tuple[str, str]:
+    """The first question of the first file, as the original has it and as the task has it."""
+    original = json.loads(questions[0].read_text("utf-8"))["Data"][0]
+    kilt = [record(original["QuestionId"], None, "1")]
+    data = read(folder, [row("t", 9)], None, kilt, question_files=[str(path) for path in questions])
+    return original["Question"], data.dev.texts[0]
+
+
+def test_questions_of_trivia_qas_own_form(formats: Path, tmp_path: Path) -> None:
+    files = [formats / "trivia_qa" / f"wikipedia-{split}.json" for split in ("dev", "train")]
+    expected, found = joined_question(tmp_path, files)
+    assert found == expected == "What in Tarnmoor burns for nine days?"
+    raw = [r for _, r in iter_json_lines(formats / "kilt" / EIGHT["triviaqa"].format("dev"))]
+    data = read(tmp_path, [row("t", 9)], None, raw, question_files=[str(path) for path in files])
+    assert data.dev.texts[1] == "Which owl “sings” at dusk?", "a question of the other file"
+
+
+def test_questions_of_the_real_trivia_qa(shared_data: Path, tmp_path: Path) -> None:
+    qa = shared_data / "formats" / "trivia_qa" / "triviaqa-rc" / "qa"
+    expected, found = joined_question(tmp_path, [qa / "wikipedia-dev.json", qa / "wikipedia-train.json"])
+    assert found == expected

@@ -23,6 +23,22 @@ def test_a_folder_in_beirs_layout(small_suite: Path, tmp_path: Path) -> None:
     assert "/" not in tomllib.loads(path.read_text())["corpus"]["small"]["path"].removeprefix("../../small/")
 
 
+def test_folders_with_their_own_corpora(suites: Path, tmp_path: Path) -> None:
+    folders = [suites / "crafts" / name for name in ("knots", "bread")]
+    suite = load_suite(scaffold_suite("two", folders, tmp_path), "mini")
+    assert [t.name for t in suite.tasks] == [c.name for c in suite.corpora] == ["knots", "bread"]
+    assert suite.metric == "recall@100"
+
+
+def test_folders_over_one_corpus_with_pages(suites: Path, tmp_path: Path) -> None:
+    folders = [suites / "valley" / name for name in ("questions", "links")]
+    path = scaffold_suite("two", folders, tmp_path)
+    suite = load_suite(path, "mini")
+    assert [c.name for c in suite.corpora] == ["valley"] and suite.metric == "rprecision_page"
+    assert all(task.kilt_dev for task in suite.tasks)
+    assert not [check for check in check_suite(path) if not check.ok]
+
+
 def test_real_folders_with_their_own_corpora(shared_data: Path, tmp_path: Path) -> None:
     folders = [shared_data / "own" / name for name in ("scifact", "cranfield", "fm2")]
     suite = load_suite(scaffold_suite("three", folders, tmp_path), "mini")

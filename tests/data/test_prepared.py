@@ -311,12 +311,11 @@ def test_progress_is_told(many: Path, tmp_path: Path, tokenizer: PreTrainedToken
     assert totals[-1] == 47 and all(total is not None and 30 <= total <= 60 for total in totals)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("group", ["wiki8", "own"])
-def test_the_real_suites(shared_data: Path, tmp_path: Path, group: str) -> None:
-    suite = read_suite_folder(shared_data / group)
+def assert_says_what_the_files_say(folder: Path, out: Path) -> PreparedSuite:
+    """The prepared form of a folder, after its ids, judgements, texts, pages and lengths were found right."""
+    suite = read_suite_folder(folder)
     tokenizer = tiny_tokenizer((p.text for p in iter_passages(suite, suite.corpora[0])), 1000)
-    prepared = build(shared_data / group, tmp_path / "out", tokenizer, PrepareOptions(limit=50))
+    prepared = build(folder, out, tokenizer, PrepareOptions(limit=50))
     for task in suite.tasks:
         data, found = read_task(suite, task).dev.first(50), prepared.tasks[task.name]
         corpus = prepared.corpora[task.corpus]
@@ -330,6 +329,23 @@ def test_the_real_suites(shared_data: Path, tmp_path: Path, group: str) -> None:
     assert all(
         corpus.lengths.max() <= suite.corpus(name).passage_max_length for name, corpus in prepared.corpora.items()
     )
+    return prepared
+
+
+@pytest.mark.parametrize("group", ["valley", "crafts"])
+def test_folders_of_several_tasks(suites: Path, tmp_path: Path, group: str) -> None:
+    prepared = assert_says_what_the_files_say(suites / group, tmp_path / "out")
+    if group == "crafts":
+        assert prepared.corpora["knots"].lengths.max() == 24, "texts longer than that were cut"
+        assert prepared.corpora["bread"].lengths.max() > 24
+    else:
+        assert len(prepared.corpora["pages"].page_names) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["wiki8", "own"])
+def test_the_real_suites(shared_data: Path, tmp_path: Path, group: str) -> None:
+    assert_says_what_the_files_say(shared_data / group, tmp_path / "out")
 
 
 def test_rules_add_files_and_fields_where_they_are_called_for(

@@ -122,6 +122,14 @@ def test_built_in_suites_call_for_nothing(name: str, tmp_path: Path) -> None:
     assert read_facts(suite).rules(suite, "") == {}
 
 
+def test_suites_recorded_before_are_those_of_the_committed_records() -> None:
+    files = (Path(__file__).resolve().parents[2] / "results" / "runs").glob("*/*/*/*.json")
+    specs = [json.loads(file.read_text(encoding="utf-8"))["spec"] for file in files]
+    folders = {s["suite_fingerprint"]: f"{s['suite']}@{s['suite_version']}" for s in specs}
+    assert subject.RECORDED_BEFORE.items() <= folders.items()
+    assert {"wiki8@1", "own7@1"} <= set(subject.RECORDED_BEFORE.values())
+
+
 @pytest.mark.parametrize("name", ["own", "wiki8"])
 def test_folders_with_committed_records_keep_their_ids(name: str, shared_data: Path, tmp_path: Path) -> None:
     suite = load_suite(shared_data / name, "mini")

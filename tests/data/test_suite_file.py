@@ -14,6 +14,18 @@ from mtbench.errors import DataError
 SECOND = SUITE_TOML[SUITE_TOML.index("[[task]]") :]
 
 
+def test_folders_of_several_tasks(suites: Path) -> None:
+    valley, crafts = (read_suite_folder(suites / name) for name in ("valley", "crafts"))
+    assert (valley.label, valley.metric) == ("valley@1", "rprecision_page")
+    assert (crafts.label, crafts.metric) == ("crafts@1", "recall@100")
+    assert [(len(suite.tasks), len(suite.corpora)) for suite in (valley, crafts)] == [(3, 1), (2, 2)]
+    links = valley.task("links")
+    assert (links.title, links.family, links.prompt, links.query_max_length) == (
+        "Entity linking", "entity_linking", "AIDA", 128,
+    )  # fmt: skip
+    assert crafts.corpus("bread").passage_max_length == 256
+
+
 def test_the_real_suites_are_read(shared_data: Path) -> None:
     wiki8, own = (read_suite_folder(shared_data / name) for name in ("wiki8", "own"))
     assert (wiki8.label, wiki8.metric, len(wiki8.tasks), len(wiki8.corpora)) == ("wiki8@1", "rprecision_page", 8, 1)

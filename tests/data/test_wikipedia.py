@@ -52,6 +52,14 @@ def test_a_newline_inside_quotes_keeps_the_line_numbers(tmp_path: Path) -> None:
     assert [locate_passage(suite, corpus, row)[1] for row in (0, 1)] == [2, 4]
 
 
+def test_three_columns_without_a_final_newline(tmp_path: Path) -> None:
+    rows = '0\tThe text of a passage\tTitle of the page\n1\t"a ""word"""\tOther'
+    assert [(p.id, p.title, p.text, p.page) for p in read(tmp_path, "id\ttext\ttitle\n" + rows)] == [
+        ("0", "Title of the page", "The text of a passage", "0"),
+        ("1", "Other", 'a "word"', "1"),
+    ]
+
+
 def test_the_three_column_shape(shared_data: Path) -> None:
     suite, corpus = suite_of(shared_data / "formats" / "shape_only", "psgs_w100.tsv")
     (passage,) = iter_passages(suite, corpus)
@@ -132,6 +140,15 @@ class TestKnowledgeSource:
         path.write_text('{"wikipedia_id": "1", "wikipedia_title": "A", "text": "plain"}\n')
         with pytest.raises(DataError, match="'text' must be a list of paragraphs"):
             list(iter_knowledge(path))
+
+    def test_a_record_of_empty_values(self, path: Path) -> None:
+        """The shape of a record as projects print it, where every value is empty."""
+        nothing = {"description": "", "wikidata_id": "", "aliases": []}
+        record = {"_id": "", "wikipedia_id": "", "wikipedia_title": "", "text": [], "anchors": [], "categories": ""}
+        path.write_text(json.dumps({**record, "wikidata_info": nothing, "history": {"pageid": 0, "pre_dump": True}}))
+        with pytest.raises(DataError, match="'wikipedia_id' must be a non-empty string") as caught:
+            list(iter_knowledge(path))
+        assert caught.value.line == 1
 
     def test_the_shape_of_the_real_record(self, shared_data: Path) -> None:
         path = shared_data / "formats" / "shape_only" / "kilt_knowledgesource_record.json"

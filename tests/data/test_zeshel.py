@@ -101,8 +101,8 @@ def test_mistakes_name_the_mention(suite: Suite, change: dict[str, Any], message
     assert str(caught.value).startswith(f"{path}:2: ")
 
 
-def test_the_lines_of_the_official_readme(shared_data: Path) -> None:
-    lines = [r for _, r in iter_json_lines(shared_data / "formats" / "zeshel" / "lines_from_README.jsonl")]
+def assert_documents_and_mentions(path: Path) -> None:
+    lines = [r for _, r in iter_json_lines(path)]
     documents = [r for r in lines if "document_id" in r]
     mentions = [r for r in lines if "mention_id" in r]
     assert len(documents) == 2 and len(mentions) >= 2 and documents[0]["text"].startswith(documents[0]["title"])
@@ -113,3 +113,11 @@ def test_the_lines_of_the_official_readme(shared_data: Path) -> None:
         found = _Mention(1, "i", record["corpus"], "d", record["start_index"], record["end_index"], record["text"], "l")
         text = marked_window(tokens, found, Path("m"), 180)
         assert f"<m> {record['text']} </m>" in text and len(text.split()) - 2 in (179, 180)
+
+
+def test_lines_of_the_official_form(formats: Path) -> None:
+    assert_documents_and_mentions(formats / "zeshel" / "lines.jsonl")
+
+
+def test_the_lines_of_the_official_readme(shared_data: Path) -> None:
+    assert_documents_and_mentions(shared_data / "formats" / "zeshel" / "lines_from_README.jsonl")

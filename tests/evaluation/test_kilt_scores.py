@@ -1,4 +1,4 @@
-"""KILT's figures: its own evaluator tests, the corner cases, and what is refused."""
+"""KILT's figures: worked by hand, by its rules written out, its own evaluator tests; and what is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import kilt_oracle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtbench.errors import DataError, MtbenchError, UsageError
 from mtbench.evaluation.kilt_scores import metric_names, parse_ks, query_metrics, score_files
@@ -23,6 +26,89 @@ def score(found: list[Any], gold: list[dict[str, Any]], *ks: int) -> dict[str, f
 def write(path: Path, records: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
+
+
+# The gold sets are {10, 11}, {20} and {30, 31, 32}. "in_pieces" finds 99, 11, 30, 20, 10, 98, 31, 97. As points, where
+# a set stands at its last page: 99 no, 20 yes, {10, 11} yes, 98 no, {30, 31} only in part, 97 no. R-precision is 1/2
+# for {10, 11} (11 among 99 and 11), 0 for {20} and 1/3 for {30, 31, 32}.
+THREE_SETS = {
+    "in_pieces": {
+        "Rprec": 1 / 2,
+        "precision@1": 0,
+        "recall@1": 0,
+        "success_rate@1": 0,
+        "precision@2": 1 / 2,
+        "recall@2": 1 / 3,
+        "success_rate@2": 1,
+        "precision@5": 2 / 5,
+        "recall@5": 2 / 3,
+        "success_rate@5": 1,
+    },
+    "one_page": {
+        "Rprec": 1,
+        "precision@1": 1,
+        "recall@1": 1 / 3,
+        "success_rate@1": 1,
+        "precision@2": 1 / 2,
+        "recall@2": 1 / 3,
+        "success_rate@2": 1,
+        "precision@5": 1 / 5,
+        "recall@5": 1 / 3,
+        "success_rate@5": 1,
+    },
+}
+RANK_KEYS = [
+    ["wikipedia_id"],
+    ["wikipedia_id", "section"],
+    ["wikipedia_id", "start_paragraph_id", "end_paragraph_id"],
+]
+
+
+@pytest.mark.parametrize("keys", RANK_KEYS, ids="+".join)
+@pytest.mark.parametrize("guess", THREE_SETS)
+def test_three_sets_worked_by_hand(formats: Path, guess: str, keys: list[str]) -> None:
+    folder = formats / "kilt_scores"
+    scores = score_files(folder / "three_sets-gold.jsonl", folder / f"{guess}-guess.jsonl", [1, 2, 5], keys)
+    assert scores.metrics == THREE_SETS[guess]
+
+
+def test_four_queries_worked_by_hand(formats: Path) -> None:
+    folder = formats / "kilt_scores"
+    scores = score_files(folder / "pages-gold.jsonl", folder / "pages-guess.jsonl", [1, 2, 3])
+    assert (scores.ids, scores.unused) == (["1", "2", "3", "5"], 1)
+    # 1: found, after an item without an id. 2: not found. 3: pages 1 and 3 of a set of two, and a set that is empty.
+    # 5: the first of two sets at once (it repeats), the other at the third page.
+    assert scores.per_query == {
+        "Rprec": [1, 0, 1 / 2, 1],
+        "precision@1": [1, 0, 0, 1],
+        "recall@1": [1, 0, 0, 1 / 2],
+        "success_rate@1": [1, 0, 0, 1],
+        "precision@2": [1 / 2, 0, 1 / 2, 1 / 2],
+        "recall@2": [1, 0, 1 / 2, 1 / 2],
+        "success_rate@2": [1, 0, 1, 1],
+        "precision@3": [1 / 3, 0, 1 / 3, 2 / 3],
+        "recall@3": [1, 0, 1 / 2, 1],
+        "success_rate@3": [1, 0, 1, 1],
+    }
+    assert scores.metrics == {name: sum(values) / 4 for name, values in scores.per_query.items()}
+
+
+ITEMS = st.fixed_dictionaries(
+    {"wikipedia_id": st.sampled_from([1, 2, "1", " 2", "3", 4, None]), "section": st.sampled_from(["a", "b", 1])}
+)
+OUTPUTS = st.one_of(
+    st.just({"answer": "x"}), st.lists(ITEMS, max_size=4).map(lambda items: {"answer": "x", "provenance": items})
+)
+FOUND = st.lists(st.one_of(ITEMS, st.just({"title": "no id"})), max_size=8)
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(FOUND, st.lists(OUTPUTS, min_size=1, max_size=4), st.sampled_from(RANK_KEYS[:2]))
+def test_figures_equal_the_rules_written_out(
+    found: list[dict[str, Any]], outputs: list[dict[str, Any]], keys: list[str]
+) -> None:
+    guess, gold, ks = {"output": [{"provenance": found}]}, {"output": outputs}, [1, 2, 3, 5, 20]
+    assert query_metrics(guess, gold, ks, keys) == kilt_oracle.figures(guess, gold, ks, keys)
 
 
 OFFICIAL = {
@@ -135,19 +221,27 @@ def test_files_are_aligned_by_id_and_other_predictions_are_left_out(tmp_path: Pa
     assert scores.unused == 1
 
 
-def test_real_gold_files_score_one_against_themselves(shared_data: Path, tmp_path: Path) -> None:
-    for name in ("hotpotqa", "wow"):
-        gold = shared_data / "formats" / "kilt_dev" / f"{name}-dev-kilt.jsonl"
-        records = [json.loads(line) for line in gold.read_text(encoding="utf-8").splitlines()]
-        best = [
-            {"id": str(r["id"]), "output": [max(r["output"], key=lambda o: len(o.get("provenance", ())))]}
-            for r in records
-        ]
-        scores = score_files(gold, write(tmp_path / f"{name}.jsonl", best))
-        assert scores.metrics["Rprec"] == 1.0
-        assert scores.metrics["success_rate@20"] == 1.0
-        nothing = [{"id": r["id"], "output": [provenance()]} for r in records]
-        assert set(score_files(gold, write(tmp_path / "none.jsonl", nothing)).metrics.values()) == {0.0}
+def assert_best_is_one_and_nothing_is_zero(gold: Path, folder: Path) -> None:
+    """The longest provenance of each gold record as the prediction, and then nothing at all."""
+    records = [json.loads(line) for line in gold.read_text(encoding="utf-8").splitlines()]
+    best = [
+        {"id": str(r["id"]), "output": [max(r["output"], key=lambda o: len(o.get("provenance", ())))]} for r in records
+    ]
+    scores = score_files(gold, write(folder / "best.jsonl", best))
+    assert scores.metrics["Rprec"] == 1.0
+    assert scores.metrics["success_rate@20"] == 1.0
+    nothing = [{"id": r["id"], "output": [provenance()]} for r in records]
+    assert set(score_files(gold, write(folder / "none.jsonl", nothing)).metrics.values()) == {0.0}
+
+
+@pytest.mark.parametrize("task", ["nq", "hotpotqa", "wow", "trex", "fever", "structured_zeroshot", "aidayago2"])
+def test_gold_files_score_one_against_themselves(task: str, formats: Path, tmp_path: Path) -> None:
+    assert_best_is_one_and_nothing_is_zero(formats / "kilt" / task / f"{task}-dev-kilt.jsonl", tmp_path)
+
+
+@pytest.mark.parametrize("task", ["hotpotqa", "wow"])
+def test_real_gold_files_score_one_against_themselves(task: str, shared_data: Path, tmp_path: Path) -> None:
+    assert_best_is_one_and_nothing_is_zero(shared_data / "formats" / "kilt_dev" / f"{task}-dev-kilt.jsonl", tmp_path)
 
 
 REFUSED = {

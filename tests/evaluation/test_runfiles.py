@@ -46,6 +46,16 @@ def test_judgements_are_read_in_both_forms(tmp_path: Path) -> None:
     assert read_qrels(beir) == {"q 1": {"d1": 1, "d2": 2}}
 
 
+def test_every_line_of_beir_judgements_with_crlf_counts(tmp_path: Path) -> None:
+    path = tmp_path / "test.tsv"
+    lines = [f"{i // 3}\t{1000 + i}\t1" for i in range(50)]
+    path.write_bytes("\r\n".join(["query-id\tcorpus-id\tscore", *lines, ""]).encode())
+    found = read_qrels(path)
+    assert [(q, p, grade) for q, judged in found.items() for p, grade in judged.items()] == [
+        (str(i // 3), str(1000 + i), 1) for i in range(50)
+    ]
+
+
 @pytest.mark.parametrize("name", ["fiqa/qrels/dev.tsv", "scifact/qrels/test.tsv"])
 def test_real_beir_judgements_with_crlf(shared_data: Path, name: str) -> None:
     path = shared_data / "formats" / "beir_crlf" / name

@@ -1,7 +1,9 @@
-"""trec_eval's figures: names, ties, missing queries."""
+"""trec_eval's figures: worked by hand and by pytrec_eval; names, ties, missing queries."""
 
 from __future__ import annotations
 
+import random
+from math import log2
 from pathlib import Path
 from random import Random
 
@@ -17,15 +19,10 @@ from mtbench.evaluation.trec import parse_metric, score_run
 QRELS = {"a": {"d1": 1, "d2": 0, "d3": 2}, "b": {"d4": 1}}
 
 
-@pytest.mark.parametrize(
-    ("qrels", "run"),
-    [("ir_measures_compat.qrels", "ir_measures_compat.run"), ("ranx_qrels.test", "ranx_results.test")],
-)
-def test_real_files_give_pytrec_evals_figures(shared_data: Path, qrels: str, run: str) -> None:
-    folder = shared_data / "formats" / "trec"
-    with open(folder / qrels) as stream:
+def assert_pytrec_evals_figures(qrels: Path, run: Path) -> None:
+    with open(qrels) as stream:
         their_qrels = pytrec_eval.parse_qrel(stream)
-    with open(folder / run) as stream:
+    with open(run) as stream:
         their_run = pytrec_eval.parse_run(stream)
     names = {
         "Rprec": "Rprec",
@@ -36,10 +33,68 @@ def test_real_files_give_pytrec_evals_figures(shared_data: Path, qrels: str, run
     }
     requests = {"Rprec", "recall.100", "ndcg_cut.10", "P.5", "map"}
     theirs = pytrec_eval.RelevanceEvaluator(their_qrels, requests).evaluate(their_run)
-    ours = score_run(read_qrels(folder / qrels), read_trec_run(folder / run), list(names))
+    ours = score_run(read_qrels(qrels), read_trec_run(run), list(names))
     for name, key in names.items():
-        assert dict(zip(ours.ids, ours.per_query[name], strict=True)) == {q: v[key] for q, v in theirs.items()}
-        assert ours.metrics[name] == pytest.approx(sum(v[key] for v in theirs.values()) / len(their_qrels))
+        expected = {q: theirs[q][key] if q in theirs else 0.0 for q in their_qrels}
+        assert dict(zip(ours.ids, ours.per_query[name], strict=True)) == expected
+        assert ours.metrics[name] == pytest.approx(sum(expected.values()) / len(their_qrels))
+
+
+def test_pytrec_evals_figures_of_files_worked_by_hand(formats: Path) -> None:
+    assert_pytrec_evals_figures(formats / "trec" / "graded.qrels", formats / "trec" / "graded.run")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pytrec_evals_figures_of_random_files(seed: int, tmp_path: Path) -> None:
+    """Grades 0 to 3, deep rankings in any order with many ties, queries of one file alone."""
+    draw = random.Random(seed)
+    passages = [f"{kind}_{i:x}" for kind in ("A", "b") for i in range(400)]
+    qrels, run = tmp_path / "q", tmp_path / "r"
+    qrels.write_text(
+        "".join(
+            f"{query} Q0 {passage} {draw.choice([0, 0, 1, 2, 3])}\n"
+            for query in range(8)
+            for passage in draw.sample(passages, draw.randint(1, 150))
+        )
+    )
+    run.write_text(
+        "".join(
+            f"{query}\tQ0\t{passage}\t{draw.randint(1, 999)}\t  {draw.randint(0, 60) / 8:.6f}\tSTANDARD\n"
+            for query in range(1, 10)
+            for passage in draw.sample(passages, draw.randint(1, 500))
+        )
+    )
+    assert_pytrec_evals_figures(qrels, run)
+
+
+@pytest.mark.parametrize(
+    ("qrels", "run"),
+    [("ir_measures_compat.qrels", "ir_measures_compat.run"), ("ranx_qrels.test", "ranx_results.test")],
+)
+def test_pytrec_evals_figures_of_real_files(shared_data: Path, qrels: str, run: str) -> None:
+    assert_pytrec_evals_figures(shared_data / "formats" / "trec" / qrels, shared_data / "formats" / "trec" / run)
+
+
+def test_figures_worked_by_hand(formats: Path) -> None:
+    folder = formats / "trec"
+    names = ["Rprec", "recall@100", "mrr@10", "ndcg@10", "P@1", "map"]
+    scores = score_run(read_qrels(folder / "graded.qrels"), read_trec_run(folder / "graded.run"), names)
+    assert scores.ids == ["light", "ferry", "kiln", "moor"]
+    assert (scores.missing, scores.unused) == (0, 1)  # "owl" is not judged
+    # light: by score lamp 0, head 3, floor unjudged, keeper 1; bell 1 is not found. Rprec looks at three, as three are
+    # relevant.
+    # ferry: rope, ice and fog tie and go by id from the end of the alphabet, so rope stands first.
+    # kiln: in the best order. moor: nothing is relevant to it, and it counts.
+    light_ndcg = (3 / log2(3) + 1 / log2(5)) / (3 + 1 / log2(3) + 1 / log2(4))
+    assert scores.per_query == {
+        "Rprec": pytest.approx([1 / 3, 1, 1, 0]),
+        "recall@100": pytest.approx([2 / 3, 1, 1, 0]),
+        "mrr@10": pytest.approx([1 / 2, 1, 1, 0]),
+        "ndcg@10": pytest.approx([light_ndcg, 1, 1, 0]),
+        "P@1": pytest.approx([0, 1, 1, 0]),
+        "map": pytest.approx([(1 / 2 + 2 / 4) / 3, 1, 1, 0]),
+    }
+    assert scores.metrics["Rprec"] == pytest.approx((1 / 3 + 2) / 4)
 
 
 def test_known_figures_of_a_real_run(shared_data: Path) -> None:

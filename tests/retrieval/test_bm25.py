@@ -209,6 +209,39 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def test_sentences_rank_as_under_bm25s(tmp_path: Path, suites: Path) -> None:
+    """Passages and queries with capitals, punctuation and markers: the same passages, scores and page R-precision."""
+    import bm25s
+    import Stemmer
+
+    folder = suites / "valley"
+    lines = sorted(read_lines(folder / "corpus.jsonl"), key=lambda line: line["_id"])
+    texts = [f"{line['title']} {line['text']}" for line in lines]
+    page = [line["metadata"]["wikipedia_id"] for line in lines]
+    id_rank = np.arange(len(lines), dtype=np.int32)
+    build_bm25(texts, tmp_path, shard_size=5)
+    options = {"stopwords": sorted(STOPWORDS["english"]), "stemmer": Stemmer.Stemmer("english")}
+    reference = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+    reference.index(bm25s.tokenize(texts, return_ids=False, show_progress=False, **options), show_progress=False)
+
+    values = set()
+    for task in ("questions", "steps", "links"):
+        gold = read_lines(folder / task / "kilt" / "dev-kilt.jsonl")
+        found = search_bm25(tmp_path, [g["input"] for g in gold], len(lines), id_rank)
+        for g, row, scores in zip(gold, found.indices, found.scores, strict=True):
+            plain = g["input"].replace("[START_ENT]", "").replace("[END_ENT]", "")
+            (tokens,) = bm25s.tokenize([plain], return_ids=False, show_progress=False, **options)
+            expected = reference.get_scores(tokens).astype(np.float32)
+            # To six digits, so that sums in another order do not part equal passages.
+            theirs = rank_by_definition(expected.round(6)[None], len(lines), id_rank).indices[0]
+            got = row[row >= 0]
+            assert len(got) == (expected > 0).sum() > 0
+            np.testing.assert_allclose(scores[: len(got)], expected[got], rtol=1e-5)
+            assert page_rprecision(g, row, page) == page_rprecision(g, theirs, page)
+            values.add(page_rprecision(g, row, page))
+    assert values == {0.0, 0.5, 1.0}
+
+
 def test_real_text_is_near_an_independent_bm25(tmp_path: Path, shared_data: Path) -> None:
     """Page R-precision on real dev queries beside another implementation's, so only near.
 
