@@ -2,7 +2,9 @@
 
 A file grows as ``NAME.part`` and is renamed when it is whole and checked, so a file under its own name is never half
 of one. A call after an interruption goes on with HTTP Range (guarded by If-Range, so that two versions of a file are
-never mixed). Sources are tried in order; ``hf://datasets/OWNER/NAME/FILE`` names a file on the Hugging Face hub.
+never mixed). Sources are tried in order; ``hf://datasets/OWNER/NAME/FILE`` names a file on the Hugging Face hub. Its
+address and the user's token come from ``huggingface_hub``; its own download is not used, because it begins anew after
+an interruption (seen in its version 2.4).
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mtbench.errors import DataError
 from mtbench.storage.disk import disk_errors, file_digest
 from mtbench.suite import Download
 
+HUB = "hf://"
 Progress = Callable[[str, int, int | None], None]
 ATTEMPTS = 5
 TIMEOUT = 60.0
@@ -33,12 +37,33 @@ class NoSourceError(DataError):
 
 def source_url(url: str) -> str:
     """The https address of a source; ``hf://`` names go to the hub (or the mirror that HF_ENDPOINT names)."""
-    if not url.startswith("hf://"):
+    if not url.startswith(HUB):
         return url
-    kind, owner, name, *file = url.removeprefix("hf://").split("/")
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    prefix = "" if kind == "models" else f"{kind}/"
-    return f"{endpoint}/{prefix}{owner}/{name}/resolve/main/{'/'.join(file)}"
+    from huggingface_hub import hf_hub_url
+
+    kind, owner, name, *file = url.removeprefix(HUB).split("/")
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    return str(hf_hub_url(f"{owner}/{name}", "/".join(file), repo_type=kind.removesuffix("s"), endpoint=endpoint))
+
+
+def _open(url: str, headers: dict[str, str], method: str = "GET", timeout: float = TIMEOUT) -> Any:
+    """The response of a source. The hub gets the user's token, the host that it redirects to does not."""
+    request = urllib.request.Request(source_url(url), headers={"User-Agent": "mtbench", **headers}, method=method)
+    if url.startswith(HUB):
+        from huggingface_hub import get_token
+
+        if token := get_token():
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return urllib.request.urlopen(request, timeout=timeout)
+
+
+def _forbidden(url: str) -> bool:
+    """Whether the user has switched the hub off."""
+    if not url.startswith(HUB):
+        return False
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def fetch(download: Download, folder: Path, progress: Progress | None = None, pause: float = 2.0) -> Path:
@@ -57,12 +82,15 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None, pa
     part = path.with_name(f"{path.name}.part")
     reasons = []
     for url in download.urls:
+        if _forbidden(url):
+            reasons.append(f"{url}: HF_HUB_OFFLINE is set")
+            continue
         try:
             with disk_errors(path):
-                _fetch_from(source_url(url), part, download, progress, pause)
+                _fetch_from(url, part, download, progress, pause)
             break
         except _TRANSIENT as error:
-            reasons.append(f"{url}: {_reason(error)}")
+            reasons.append(f"{url}: {_reason(error, url)}")
     else:
         raise NoSourceError(
             "could not be fetched:\n  " + "\n  ".join(reasons),
@@ -80,9 +108,11 @@ def fetch(download: Download, folder: Path, progress: Progress | None = None, pa
     return path
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, url: str) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
+        login = url.startswith(HUB) and error.code in (401, 403)
+        hint = "; accept the terms on its page and log in: hf auth login" if login else ""
+        return f"HTTP {error.code} {error.reason}{hint}"
     return str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
@@ -118,7 +148,7 @@ def _fetch_from(url: str, part: Path, download: Download, progress: Progress | N
 def _fetch_once(url: str, part: Path, download: Download, progress: Progress | None) -> None:
     """One request for what is still missing; a connection that ends early raises IncompleteRead."""
     have, headers = _resume_point(url, part)
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
+    with _open(url, headers) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
@@ -138,7 +168,7 @@ def _fetch_once(url: str, part: Path, download: Download, progress: Progress | N
 
 
 def _resume_point(url: str, part: Path) -> tuple[int, dict[str, str]]:
-    headers = {"User-Agent": "mtbench", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
     have = part.stat().st_size if part.is_file() else 0
     try:
         state = json.loads(_state(part).read_text("utf-8"))
@@ -169,11 +199,10 @@ def check_file(download: Download, path: Path, name: Path | None = None) -> None
 
 def remote_size(download: Download, timeout: float = 10.0) -> int | None:
     """Bytes of the file as published, else as its first source says now; None if neither is known."""
-    if download.size is not None or not download.urls:
+    if download.size is not None or not download.urls or _forbidden(download.urls[0]):
         return download.size
-    request = urllib.request.Request(source_url(download.urls[0]), method="HEAD", headers={"User-Agent": "mtbench"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with _open(download.urls[0], {}, "HEAD", timeout) as response:
             length = response.headers.get("Content-Length")
             return int(length) if length else None
     except _TRANSIENT:

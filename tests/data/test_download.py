@@ -28,6 +28,10 @@ class Server:
         """Bytes of each coming response before the connection breaks; then whole responses."""
         self.status: int | None = None
         self.requests: list[str | None] = []
+        self.authorization: list[str | None] = []
+        """Of each request."""
+        self.redirect: str | None = None
+        """Where everything but ``/file.bin`` is sent to."""
         self.url = ""
 
 
@@ -42,6 +46,12 @@ def server() -> Iterator[Server]:
             self.end_headers()
 
         def do_GET(self) -> None:
+            state.authorization.append(self.headers.get("Authorization"))
+            if state.redirect and self.path != "/file.bin":
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.end_headers()
+                return
             wanted = self.headers.get("Range")
             state.requests.append(wanted)
             if state.status is not None:
@@ -192,6 +202,43 @@ def test_hub_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
     assert source_url("hf://models/o/n/f.json") == "https://mirror.example/o/n/resolve/main/f.json"
     assert source_url("https://a/b") == "https://a/b"
+
+
+@pytest.fixture
+def on_hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Download:
+    """A file on a hub that redirects to another address, for a user who has logged in."""
+    server.redirect = server.url
+    monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/file.bin"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    return Download("file.bin", ("hf://datasets/o/n/file.bin",), sha256=hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_the_token_goes_to_the_hub_and_no_further(server: Server, on_hub: Download, tmp_path: Path) -> None:
+    assert fetch(on_hub, tmp_path).read_bytes() == CONTENT
+    assert server.authorization == ["Bearer hf_secret", None]
+
+
+def test_a_file_of_the_hub_goes_on_where_it_stopped(server: Server, on_hub: Download, tmp_path: Path) -> None:
+    server.break_after = [100_000]
+    assert fetch(on_hub, tmp_path, pause=0.01).read_bytes() == CONTENT
+    assert server.requests == [None, "bytes=100000-"]
+
+
+def test_a_hub_that_refuses_names_the_remedy(server: Server, on_hub: Download, tmp_path: Path) -> None:
+    server.status = 401
+    with pytest.raises(DataError, match=r"HTTP 401 .*; accept the terms on its page and log in: hf auth login"):
+        fetch(on_hub, tmp_path)
+
+
+def test_a_hub_that_is_switched_off_is_not_asked(
+    server: Server, on_hub: Download, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert remote_size(on_hub) is None
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
+        fetch(on_hub, tmp_path)
+    assert not server.authorization
 
 
 def test_sizes_before_the_start(server: Server) -> None:
