@@ -136,13 +136,22 @@ def print_records(records: list[RunRecord], console: Console) -> None:
     for record in records:
         if record["status"] == "failed" and record["error"]:
             console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
-    for record in records:
-        for warning in record.get("warnings", []):
-            console.print(f"Warning: {record['run_id']}: {warning['message']}", markup=False)
+    for message, runs in _by_message(records).items():
+        place = runs[0] if len(runs) == 1 else f"{len(runs)} of {len(records)} runs"
+        console.print(f"Warning: {place}: {message}", markup=False)
     for sentence in identical_updates(records):
         console.print(f"Warning: {sentence}", markup=False)
     if any(record["spec"].get("limit") for record in records):
         console.print("Runs with --limit are kept off leaderboards.")
+
+
+def _by_message(records: list[RunRecord]) -> dict[str, list[str]]:
+    """Warning -> the ids of the runs that have it: what is so of the data is said once, not for each run."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for message in dict.fromkeys(warning["message"] for warning in record.get("warnings", [])):
+            found.setdefault(message, []).append(record["run_id"])
+    return found
 
 
 def identical_updates(records: list[RunRecord]) -> list[str]:

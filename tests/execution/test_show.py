@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
-from mtbench.execution.show import identical_updates
+from rich.console import Console
+
+from mtbench.execution.show import identical_updates, print_records
 
 
 def record(name: str, digest: str, seed: int = 0, steps: int = 120, start: str = "w") -> dict[str, Any]:
@@ -26,3 +29,18 @@ def test_other_seeds_starts_and_short_runs_are_no_evidence() -> None:
     assert not identical_updates([first, record("mine", "a", steps=60)])
     assert not identical_updates([first, record("naive", "a")])
     assert not identical_updates([first, {"status": "failed", "spec": {"seed": 0, "optimizer": {"name": "x"}}}])
+
+
+def test_a_warning_of_several_runs_is_printed_once() -> None:
+    common = {"code": "zero-judged", "message": "three queries score 0", "task": None}
+    own = {"code": "below-untrained", "message": "worse than before", "task": None}
+    records: list[Any] = [
+        {**record(name, name), "run_id": f"{name}-s0", "tasks": {}, "error": None, "warnings": warnings}
+        for name, warnings in [("naive", [common, common]), ("mine", [common, own]), ("pcgrad", [])]
+    ]
+    for entry in records:
+        entry["spec"].update(suite="toy", suite_version=1, profile="mini")
+    out = io.StringIO()
+    print_records(records, Console(file=out, width=200))
+    said = [line for line in out.getvalue().splitlines() if line.startswith("Warning")]
+    assert said[:2] == ["Warning: 2 of 3 runs: three queries score 0", "Warning: mine-s0: worse than before"]
