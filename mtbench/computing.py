@@ -162,19 +162,20 @@ def _messages() -> Callable[[], None]:
 
 def _progress_bars() -> Callable[[], None]:
     """transformers and huggingface_hub show bars unless told otherwise; told for one call, they would stay silent."""
-    before = sys.modules.get("transformers"), sys.modules.get("huggingface_hub")
-    shown = before[0] is None or bool(before[0].utils.logging.is_progress_bar_enabled())
-    hub_shown = before[1] is None or not before[1].utils.are_progress_bars_disabled()
+    # by the modules that hold the switches: a package may be loaded without them, and loads them lazily or not at all
+    names = "transformers.utils.logging", "huggingface_hub.utils"
+    before = [sys.modules.get(name) for name in names]
+    shown = before[0] is None or bool(before[0].is_progress_bar_enabled())
+    hub_shown = before[1] is None or not before[1].are_progress_bars_disabled()
 
     def restore() -> None:
-        transformers, hub = sys.modules.get("transformers"), sys.modules.get("huggingface_hub")
+        transformers, hub = (sys.modules.get(name) for name in names)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a variable of the user's forbids bars
             if shown and transformers is not None:
-                transformers.utils.logging.enable_progress_bar()
+                transformers.enable_progress_bar()
             if hub_shown and hub is not None:
-                with contextlib.suppress(AttributeError):
-                    hub.utils.enable_progress_bars()
+                hub.enable_progress_bars()
 
     return restore
 

@@ -233,3 +233,21 @@ def test_on_a_gpu_kernels_are_deterministic_inside_and_as_they_were_after(monkey
         assert changes(before, process_state()) == {}
     finally:
         torch.backends.cudnn.benchmark = False
+
+
+@pytest.mark.parametrize("before", ["huggingface_hub", "huggingface_hub.constants", "transformers", "sys"])
+def test_progress_bars_come_back_whichever_library_was_there_before(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)  # what the user forbids stays forbidden
+    script = f"""
+import {before}
+from mtbench.computing import caller_as_it_was
+with caller_as_it_was():
+    import huggingface_hub.utils, transformers.utils.logging
+    huggingface_hub.utils.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+print(transformers.utils.logging.is_progress_bar_enabled(), huggingface_hub.utils.are_progress_bars_disabled())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.stdout == "True False\n", run.stderr
