@@ -90,7 +90,7 @@ def score_run(
             f"the run shares no query with the judgements (queries {_few(run)} against {_few(qrels)})",
             remedy="The query ids of both files must be the same text.",
         )
-    # pytrec_eval crashes on a query whose highest grade is below -1. Nothing is relevant there: 0 says the same.
+    # pytrec_eval reads foreign memory on a query whose highest grade is below 0. Nothing is relevant there: as with 0.
     judgements = {
         query: dict.fromkeys(judged, 0) if judged and max(judged.values()) < 0 else dict(judged)
         for query, judged in qrels.items()
