@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from watching import files_named
 
 from mtbench.cli.main import main
 from mtbench.data.loading import load_suite
@@ -99,7 +100,7 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
         return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
 
     killed = start(tmp_path / "a")
-    while not (states := list((tmp_path / "a").rglob("parts/state.json"))) and killed.poll() is None:
+    while not (states := files_named(tmp_path / "a", "state.json")) and killed.poll() is None:
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()

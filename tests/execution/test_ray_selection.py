@@ -28,9 +28,9 @@ from mtbench.execution.sweeping import run_sweep
 ASHA = ExecutionOptions("ray", max_concurrent=1, scheduler="asha")
 
 
-def suite_with_metric(folder: Path, metric: str) -> Path:
-    """The tiny suite, ranked by ``metric``; the corpus is deeper than its searches (20)."""
-    file = write_suite(folder / "tiny") / "suite.toml"
+def suite_with_metric(folder: Path, metric: str, queries: int = 40) -> Path:
+    """The tiny suite, ranked by ``metric``; a quarter of each task's queries is dev."""
+    file = write_suite(folder / "tiny", queries=queries) / "suite.toml"
     file.write_text(file.read_text().replace('metric = "rprecision_page"', f'metric = "{metric}"'))
     return folder / "tiny"
 
@@ -40,8 +40,13 @@ def matrix(suite: Path) -> RunMatrix:
     return RunMatrix(["tsage"], str(suite), assignments=[*SETTINGS, "train.start_episode=1"], baselines=())
 
 
-def plan(folder: Path, metric: str) -> PlannedRuns:
-    return plan_runs(matrix(suite_with_metric(folder, metric)), PlanOptions(folder / "store", folder / "results"))
+def plan(suite: Path) -> PlannedRuns:
+    return plan_runs(matrix(suite), PlanOptions(suite.parent / "store", suite.parent / "results"))
+
+
+def unscored_plan(folder: Path) -> PlannedRuns:
+    """Nine training queries a task, of which a tenth is none: nothing to choose settings by."""
+    return plan(suite_with_metric(folder, "ndcg@10", queries=12))
 
 
 def driver_of(planned: PlannedRuns) -> Driver:
@@ -59,7 +64,7 @@ def worker_reports(driver: Driver) -> list[UnitReport]:
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "rprecision_page"])
 def test_a_worker_reports_the_suites_own_metric(tmp_path: Path, metric: str) -> None:
-    planned = plan(tmp_path, metric)
+    planned = plan(suite_with_metric(tmp_path, metric))
     driver = driver_of(planned)
     scores = {r["episode"]: r["selection"] for r in worker_reports(driver) if "selection" in r}
     [record] = records_in(driver.outbox).values()
@@ -70,7 +75,7 @@ def test_a_worker_reports_the_suites_own_metric(tmp_path: Path, metric: str) -> 
 
 
 def test_without_the_suites_metric_the_scheduler_does_not_start(tmp_path: Path) -> None:
-    planned = plan(tmp_path, "recall@100")  # which searches of 20 passages cannot tell
+    planned = unscored_plan(tmp_path)
     driver = driver_of(planned)
     reports = worker_reports(driver)
     assert not any("selection" in report for report in reports)
@@ -78,17 +83,17 @@ def test_without_the_suites_metric_the_scheduler_does_not_start(tmp_path: Path) 
     for report in reports:
         driver.advanced(unit, report)
     told = str(driver.refusal)
-    assert "recall@100" in told and "ask, claim, slot have" in told
+    assert "ndcg@10" in told and "ask, claim, slot have" in told
     assert driver.exhausted and driver.next_config() is None
-    with pytest.raises(ConfigError, match=r"--scheduler asha compares settings by recall@100"):
+    with pytest.raises(ConfigError, match=r"--scheduler asha compares settings by ndcg@10"):
         make_scheduler("asha", planned)  # with a scored model in the store it is known before the start
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_sweep_without_scores_ends_as_soon_as_the_first_model_shows_it(two_nodes: None, tmp_path: Path) -> None:
-    planned = plan(tmp_path, "recall@100")
-    with pytest.raises(ConfigError, match="recall@100"):
+    planned = unscored_plan(tmp_path)
+    with pytest.raises(ConfigError, match="ndcg@10"):
         RayExecutor(ASHA, Reporter(quiet=True)).run(planned)
     assert {r["status"] for r in records_in(tmp_path / "results").values()} <= {"interrupted"}
     assert not list((tmp_path / "store" / "ray").iterdir())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pipeline.conftest import Bench
 from tiny_suite import SETTINGS
+from watching import files_named
 
 from mtbench import run
 from mtbench.errors import ConfigError, DataError, UnknownNameError, UsageError
@@ -285,10 +286,10 @@ def test_killed_at_any_moment_the_same_command_goes_on(bench: Bench, tmp_path: P
     longer = ("train.warmup_steps=40", "train.steps=30")
     for delay in (0.4, 0.8, 1.2, 0.3):  # after the first sign of each further stage
         process = start(bench, *longer)
-        before = len(list((bench.store).rglob("manifest.json")))
+        before = len(files_named(bench.store, "manifest.json"))
         limit = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < limit:
-            if len(list(bench.store.rglob("manifest.json"))) > before:
+            if len(files_named(bench.store, "manifest.json")) > before:
                 break
             time.sleep(0.02)
         time.sleep(delay)
