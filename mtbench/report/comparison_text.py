@@ -36,7 +36,8 @@ def comparison_dict(comparison: Comparison) -> JsonObject:
     """Plain JSON types; scores are fractions of 1."""
     bare = [dataclasses.replace(row, runs={}) for row in (comparison.first, comparison.second)]
     plain = dataclasses.asdict(dataclasses.replace(comparison, first=bare[0], second=bare[1]))
-    del plain["first"]["runs"], plain["second"]["runs"]
+    for row in (plain["first"], plain["second"]):
+        del row["runs"], row["variant_key"]
     for line in (*plain["tasks"], plain["average"]):
         line["seeds"]["star"] = line["seeds"]["p_holm"] is not None and line["seeds"]["p_holm"] < 0.05
     return {"schema": 1, **plain}

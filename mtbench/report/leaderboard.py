@@ -18,7 +18,7 @@ from mtbench.records.record import RunSpec
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
 from mtbench.report.rows import Group, Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
-from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd
+from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd, tier
 from mtbench.report.variants import fits, name_variants
 
 DEFAULT_BASELINE = "naive"
@@ -255,15 +255,8 @@ def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Difference])
 
 def _tiers(rows: Sequence[Row]) -> None:
     """Mark the rows that a paired t-test over seeds, Holm-corrected, cannot tell from the best one."""
-    best = max(rows, key=lambda r: r.average.mean or 0.0, default=None)
-    if best is None or len(best.seeds_done) < 2 or len(rows) < 2:
-        return
-    others = [r for r in rows if r is not best]
-    tests = [paired_t(r.average.seeds, best.average.seeds) for r in others]
-    correct(tests)
-    best.best_tier = True
-    for row, test in zip(others, tests, strict=True):
-        row.best_tier = None if test.p_holm is None else not test.star
+    for row, told in zip(rows, tier([r.average.seeds for r in rows]), strict=True):
+        row.best_tier = told
 
 
 def _rank_key(row: Row) -> tuple[bool, float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
@@ -15,8 +16,21 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 
 def to_html(board: Board) -> str:
-    """The whole page. Styles and script stand in it; the content policy forbids every request."""
-    title = f"mtbench: {board.label}, {board.profile}"
+    """The whole page of one board."""
+    parts = [
+        f"<h1>{escape(board.label)}</h1>",
+        f'<p class="lead">{escape(caption(board))}. {len(board.measured)} rows.</p>',
+        _table(board, "scores"),
+        _notes(board),
+        "<h2>Costs</h2>",
+        _table(board, "costs"),
+        _figures(board),
+    ]
+    return whole_page(f"mtbench: {board.label}, {board.profile}", parts)
+
+
+def whole_page(title: str, parts: Sequence[str]) -> str:
+    """A page with ``parts`` as its body. Styles and script stand in it; the content policy forbids every request."""
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -25,13 +39,7 @@ def to_html(board: Board) -> str:
             '<link rel="icon" href="data:,">',
             f"<title>{escape(title)}</title>",
             f"<style>\n{_asset('page.css')}</style>\n</head>\n<body>",
-            f"<h1>{escape(board.label)}</h1>",
-            f'<p class="lead">{escape(caption(board))}. {len(board.measured)} rows.</p>',
-            _table(board, "scores"),
-            _notes(board),
-            "<h2>Costs</h2>",
-            _table(board, "costs"),
-            _figures(board),
+            *parts,
             '<div id="tip" role="tooltip"></div>',
             f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n",
         ]

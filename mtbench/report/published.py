@@ -64,6 +64,20 @@ def reported_systems(suite: str, metric: str, tasks: list[str]) -> list[Reported
     return sorted(found.values(), key=lambda r: -(r.average or 0.0))
 
 
+def published_system(source: str, table: str, split: str, metric: str, system: str) -> Reported | None:
+    """One system's figures in one table, tasks as the file names them; None where the file has no such row."""
+    key = (source, table, split, metric, system)
+    rows = [r for r in _rows() if (r["source"], r["table"], r["split"], r["metric"], r["system"]) == key]
+    if not rows:
+        return None
+    return _reported(system, f"{source} {table}", rows, [r["task"] for r in rows if r["task"] != "average"])
+
+
+def same_task(published: str, own: str) -> bool:
+    """Whether a suite's task is the one that ``published.csv`` calls ``published``."""
+    return own in _SAME_TASK.get(published, (published,))
+
+
 def _reported(system: str, source: str, rows: list[dict[str, str]], tasks: list[str]) -> Reported:
     values = {r["task"]: float(r["value"]) / 100 for r in rows}
     named = {}

@@ -110,6 +110,27 @@ def correct(tests: Sequence[Difference]) -> None:
         test.p_holm = adjusted
 
 
+def tier(rows: Sequence[Mapping[int, float]]) -> list[bool | None]:
+    """Of rows of values by seed: which are the best mean or cannot be told from it, by a paired t-test over seeds with
+    Holm's correction.
+
+    None where that was not tested: a row without two seeds in common with the best, and all where there is one row
+    alone or the best has one seed.
+    """
+    found: list[bool | None] = [None] * len(rows)
+    filled = [i for i, row in enumerate(rows) if row]
+    best = max(filled, key=lambda i: math.fsum(rows[i].values()) / len(rows[i]), default=None)
+    if best is None or len(rows[best]) < 2 or len(filled) < 2:
+        return found
+    others = [i for i in filled if i != best]
+    tests = [paired_t(rows[i], rows[best]) for i in others]
+    correct(tests)
+    found[best] = True
+    for i, test in zip(others, tests, strict=True):
+        found[i] = None if test.p_holm is None else not test.star
+    return found
+
+
 def pooled_sd(tests: Sequence[Difference]) -> float | None:
     """Standard deviation of paired differences, pooled over the tests; None if none has a variance."""
     parts = [(t.sd**2 * (t.n - 1), t.n - 1) for t in tests if t.sd]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mtbench.records.values import JsonObject
 from mtbench.report.cells import Column, caption, cell, columns, fit_columns, why
+from mtbench.report.latex import to_latex
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference, Estimate
@@ -37,22 +38,23 @@ def to_markdown(board: Board) -> str:
     for part in ("scores", "costs"):
         chosen = [c for c in columns(board) if c.part == part]
         rows = [r for r in board.rows if part == "scores" or r.kind != "reported"]
-        parts.append("| method | " + " | ".join(_escape_md(c.header) for c in chosen) + " |")
+        parts.append("| method | " + " | ".join(escape_md(c.header) for c in chosen) + " |")
         parts.append("|:--|" + "--:|" * len(chosen))
         parts += [_markdown_row(row, chosen) for row in rows]
         parts.append("")
-    parts += [f"- {_escape_md(note)}" for note in board.notes + why(board)]
+    parts += [f"- {escape_md(note)}" for note in board.notes + why(board)]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _markdown_row(row: Row, chosen: list[Column]) -> str:
-    texts = [_escape_md(row.name), *(_escape_md(cell(row, c)) for c in chosen)]
+    texts = [escape_md(row.name), *(escape_md(cell(row, c)) for c in chosen)]
     if row.kind == "reported":
         texts = [f"*{text}*" if text else "" for text in texts]
     return "| " + " | ".join(texts) + " |"
 
 
-def _escape_md(text: str) -> str:
+def escape_md(text: str) -> str:
+    """Text that Markdown shows as it stands here, on one line."""
     for character in "\\|*_[]<>`":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
@@ -115,7 +117,7 @@ def to_dict(board: Board) -> JsonObject:
     bare = dataclasses.replace(board, rows=[dataclasses.replace(row, runs={}) for row in board.rows])
     plain = dataclasses.asdict(bare)
     for source, row in zip(board.rows, plain["rows"], strict=True):
-        del row["runs"]
+        del row["runs"], row["variant_key"]  # how rows are kept apart within; ``variant`` tells it
         row["name"] = source.name
         if source.gain is not None:
             row["gain"]["star"] = source.gain.star
@@ -127,75 +129,6 @@ def to_dict(board: Board) -> JsonObject:
 def to_json(board: Board) -> str:
     """:func:`to_dict` as text."""
     return json.dumps(to_dict(board), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-
-
-def to_latex(board: Board) -> str:
-    """A ``table*`` with two booktabs tables, scores and costs; needs ``\\usepackage{booktabs,graphicx}``."""
-    lines = [
-        "% needs \\usepackage{booktabs,graphicx}",
-        "\\begin{table*}[t]",
-        "\\centering\\small",
-        f"\\caption{{{_escape_tex(caption(board))}.}}",
-        *_tabular(board, "scores"),
-        "\\medskip\\footnotesize",
-        *_tabular(board, "costs"),
-        "\\smallskip",
-        "\\raggedright\\footnotesize",
-    ]
-    lines += [_escape_tex(note) + "\\\\" for note in board.notes + why(board)]
-    return "\n".join([*lines, "\\end{table*}"]) + "\n"
-
-
-def _tabular(board: Board, part: str) -> list[str]:
-    """One ``tabular``, shrunk where it is wider than the text, with an empty line after it."""
-    chosen = [c for c in columns(board) if c.part == part]
-    lines = [
-        "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%",
-        "\\begin{tabular}{l" + "r" * len(chosen) + "}",
-        "\\toprule",
-        " & ".join(["method", *(_escape_tex(c.header) for c in chosen)]) + " \\\\",
-        "\\midrule",
-    ]
-    measured = [_latex_row(row, chosen) for row in board.measured]
-    reported = [_latex_row(row, chosen) for row in board.rows if row.kind == "reported" and part == "scores"]
-    lines += [*measured, *(["\\midrule", *reported] if reported else [])]
-    return [*lines, "\\bottomrule", "\\end{tabular}}", ""]
-
-
-def _latex_row(row: Row, chosen: list[Column]) -> str:
-    texts = [_escape_tex(row.name), *(_signed(_escape_tex(cell(row, c))) for c in chosen)]
-    if row.kind == "reported":
-        texts = [f"\\textit{{{t}}}" if t else "" for t in texts]
-    elif row.best_tier:
-        texts[0] = f"\\textbf{{{texts[0]}}}"
-    return " & ".join(texts) + " \\\\"
-
-
-def _signed(text: str) -> str:
-    """A minus sign instead of a hyphen before a number."""
-    return "$-$" + text[1:] if text[:1] == "-" and text[1:2].isdigit() else text
-
-
-_TEX = {
-    **{c: "\\" + c for c in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "±": "$\\pm$",
-    "×": "$\\times$",
-    "•": "$\\bullet$",
-    "–": "--",
-    "…": "\\ldots{}",
-    "*": "$^{*}$",
-    "<": "$<$",
-    ">": "$>$",
-    "`": "\\textasciigrave{}",
-    "\n": " ",
-}
-
-
-def _escape_tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
 
 
 def print_board(board: Board, console: Console) -> None:
