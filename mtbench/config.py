@@ -145,7 +145,9 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.0, ge=0)
     adam_betas: tuple[float, float] = (0.9, 0.999)
     adam_eps: float = Field(1e-8, gt=0)
-    clip_norm: float = Field(1.0, ge=0, description="of the combined gradient; 0: no clipping")
+    clip_norm: float | Literal["naive"] = Field(
+        1.0, description="of the combined gradient; 0: no clipping; naive: what naive's would have after clipping at 1"
+    )
     logit_scale: float | None = Field(
         None,
         gt=0,
@@ -164,6 +166,13 @@ class TrainConfig(Section):
     def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not all(0 <= beta < 1 for beta in value):
             raise ValueError("needs two numbers in [0, 1)")
+        return value
+
+    @field_validator("clip_norm")
+    @classmethod
+    def _no_negative_norm(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value < 0:
+            raise ValueError("needs a number >= 0, or naive")
         return value
 
     @field_validator("start_episode")
@@ -332,7 +341,9 @@ def build_config(values: dict[str, Any], place: str) -> Config:
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"] if part not in ("int", "str"))
+            # of several allowed types the place names each
+            kinds = ("int", "float", "str")
+            key = ".".join(p for p in map(str, item["loc"]) if p not in kinds and not p.startswith("literal["))
             if item["type"] == "extra_forbidden":
                 close = difflib.get_close_matches(key, setting_names(), n=1, cutoff=0.5)
                 lines.append(f"unknown setting {key!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))

@@ -92,6 +92,8 @@ def _allowed(field: FieldInfo) -> str:
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if words and int in kinds:
         words.insert(0, "a whole number")
+    elif float in kinds and words:
+        words.insert(0, "a number")
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     bounds = [f"{signs[n]} {getattr(m, n):g}" for m in field.metadata for n in signs if hasattr(m, n)]
     return ", ".join([" | ".join(words), *bounds] if words else bounds)

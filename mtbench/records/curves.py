@@ -22,6 +22,10 @@ class TrainingTotals(TypedDict):
     skipped_steps: int
     """Steps without an update, because a loss or gradient was not finite."""
     clipped_share: float
+    """Of the steps that were taken: how many had a longer update than clipping lets through."""
+    step_difference: NotRequired[float | None]
+    """How far Adam's step is from the one that naive would have made at the same state, over the length of the
+    latter; mean over the logged steps. Absent in stages of before November 2026."""
     solver_fallbacks: int
     drawn_negatives: int
     """Negatives drawn at random where too few were mined."""

@@ -70,6 +70,8 @@ class LoggedStep(TypedDict, total=False):
     norm_before_clip: float
     norm_after_clip: float
     clipped: bool
+    step_difference: float | None
+    """See :func:`mtbench.training.naive_step.step_difference`."""
     skipped: bool
     """No update was taken."""
     cosines: list[list[float]]
@@ -112,6 +114,12 @@ class Journal:
         if self.steps < DIGEST_STEPS:
             self.digest = hashlib.sha256((self.digest + float(norm).hex()).encode()).hexdigest()[:16]
         self.steps += 1
+
+    @property
+    def step_difference(self) -> float | None:
+        """The mean over the logged steps that have one; None if none has."""
+        known = [d for e in self.entries if (d := e.get("step_difference")) is not None]
+        return float(f"{sum(known) / len(known):.6g}") if known else None
 
 
 def cosines(

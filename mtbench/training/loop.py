@@ -34,6 +34,7 @@ from mtbench.training.diagnostics import (
 )
 from mtbench.training.examples import TaskBatch, TrainingData, build_batch
 from mtbench.training.forward import Pending, TaskForward
+from mtbench.training.naive_step import NaiveStep, clip, largest_norm, step_difference
 from mtbench.training.ranks import Ranks
 from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
@@ -81,6 +82,7 @@ class Trainer:
         self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
         self.update = self.flat.theta.new_zeros(self.shard.size)
         self.forward = TaskForward(model, data.padding, self.device, config, self.ranks)
+        self.naive = NaiveStep(self.shard, optimizer)
         self.journal = Journal(self.order.names)
         self.phases = Phases(self.device)
         self._skipped_in_a_row = 0
@@ -114,10 +116,11 @@ class Trainer:
                 build_batch(e, self.order, k, step, train, self.config.negatives) for k, e in enumerate(self.examples)
             ]
         diagnosed = train.cosines_every > 0 and step % train.cosines_every == 0
+        self.naive.begin(logged or train.clip_norm == "naive")
         norms, rows = self._task_gradients(step, batches, logged, diagnosed)
         with self.phases("combine"):
             counts = self.optimizer.finish(self.update[: self.shard.num_shared])
-        numbers = self._apply(step, counts, sum(b.drawn for b in batches))
+        numbers = self._apply(step, counts, sum(b.drawn for b in batches), logged)
         if self.optimizer.uses_after_step:
             with self.phases("after_step"):
                 self.optimizer.after_step(lambda: self._losses_again(step, batches))
@@ -149,6 +152,7 @@ class Trainer:
             with self.phases("combine"):
                 self._take_own(k)
                 optimizer.task(k, row, task.loss)
+            self.naive.task(row)
             if logged:
                 norms.append(self.shard.norm(row.double()))
             if rows is not None:
@@ -166,32 +170,45 @@ class Trainer:
             share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
             torch.mul(self.flat.gradient[own[0]], share, out=self.update[own[1]])
 
-    def _apply(self, step: int, counts: bool, drawn: int) -> LoggedStep:
+    def _apply(self, step: int, counts: bool, drawn: int, logged: bool) -> LoggedStep:
         """Clip and take Adam's step, or skip it; the numbers that are logged."""
         with self.phases("update"):
             norm = self.shard.norm(self.update) if counts else math.nan
-        if counts and not math.isfinite(norm):  # parameters of one task only, or a method's own overflow
-            self.optimizer.skipped_steps += 1
         if not math.isfinite(norm):
-            self._skipped_in_a_row += 1
-            if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                raise RunError(
-                    f"step {step} of episode {self.episode.number}: the loss or a gradient was not finite for "
-                    f"{MAX_SKIPPED_IN_A_ROW} steps in a row; lower train.lr or train.warmup_lr, or use precision fp32"
-                )
-            return {"skipped": True}
+            return self._skip(step, counts)
         self._skipped_in_a_row = 0
-        clip = self.config.train.clip_norm
+        naive, naive_norm = self.naive.finish(self.update) or (None, math.nan)
+        limit = largest_norm(self.config.train.clip_norm, naive_norm)
         with self.phases("update"):
-            clipped = 0 < clip < norm
-            if clipped:
-                self.update.mul_(clip / norm)
+            clipped = clip(self.update, norm, limit)
+        numbers: LoggedStep = {
+            "norm_before_clip": norm,
+            "norm_after_clip": min(norm, limit),
+            "clipped": clipped,
+        }
+        if naive is not None and logged:
+            clip(naive, naive_norm, limit)
+            numbers["step_difference"] = step_difference(self.adam, naive, self.shard)
+        with self.phases("update"):
             for group in self.adam.param_groups:
                 group["lr"] = self.learning_rate(step)
             self.adam.step()
             self.shard.broadcast()
         self.journal.count(clipped, self.optimizer.counts(), drawn, norm)
-        return {"norm_before_clip": norm, "norm_after_clip": min(norm, clip) if clip else norm, "clipped": clipped}
+        return numbers
+
+    def _skip(self, step: int, counts: bool) -> LoggedStep:
+        """Leave the weights as they are; ``counts``: whether the method itself found nothing wrong. RunError if too
+        many steps in a row came to this."""
+        if counts:  # parameters of one task only, or a method's own overflow
+            self.optimizer.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise RunError(
+                f"step {step} of episode {self.episode.number}: the loss or a gradient was not finite for "
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row; lower train.lr or train.warmup_lr, or use precision fp32"
+            )
+        return {"skipped": True}
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up over the first ``lr_warmup`` of the steps, then linear decay to 0."""
@@ -285,6 +302,7 @@ class Trainer:
             "steps": self.episode.steps,
             "skipped_steps": self.optimizer.skipped_steps,
             "clipped_share": round(journal.clipped / max(1, journal.steps), 4),
+            "step_difference": journal.step_difference,
             "solver_fallbacks": journal.fallbacks,
             "drawn_negatives": journal.drawn_negatives,
             "update_digest": journal.digest,

@@ -63,7 +63,11 @@ class Shard:
         """The norm over all ranks of a vector of which this rank has its coordinates."""
         if not self.active:
             return float(torch.linalg.vector_norm(vector))
-        return float(self.ranks.all_reduce(torch.linalg.vector_norm(vector, dtype=torch.float64).square()).sqrt())
+        return float(self.summed(torch.linalg.vector_norm(vector, dtype=torch.float64).square()).sqrt())
+
+    def summed(self, sums: Tensor) -> Tensor:
+        """Sums over this rank's coordinates, made sums over those of all ranks."""
+        return self.ranks.all_reduce(sums) if self.active else sums
 
     def own_segment(self, task: int) -> tuple[slice, slice] | None:
         """Where the parameters that only ``task`` uses lie: in the flat vector, and in this rank's vectors."""

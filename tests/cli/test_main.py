@@ -183,6 +183,7 @@ def test_ls_settings_tells_what_each_may_be(capsys: pytest.CaptureFixture[str]) 
     assert told["negatives.exclude"] == "default 'passage'; passage | page; page: other passages of a gold page too"
     assert told["search.backend"] == "default 'exact'; exact | flat | ivf | hnsw"
     assert told["train.start_episode"].startswith("default 'last'; a whole number | last | warmup;")
+    assert told["train.clip_norm"].startswith("default 1.0; a number | naive;")
     assert told["bm25.b"] == "default 0.4; >= 0, <= 1"
 
 

@@ -75,7 +75,15 @@ def result(work: Path, ranks: Ranks, name: str, **more: Any) -> dict[str, Any]:
     losses: list[list[float]] = []
     trainer = job(work, ranks, name, **more)
     summary = trainer.run(lambda done, total, by: losses.append(list(by.values())))
-    keys = ("gradient_norms", "weights", "norm_before_clip", "cosines", "conflict_rate")
+    keys = (
+        "gradient_norms",
+        "weights",
+        "norm_before_clip",
+        "norm_after_clip",
+        "step_difference",
+        "cosines",
+        "conflict_rate",
+    )
     curves = [{key: entry[key] for key in keys if key in entry} for entry in trainer.journal.entries]
     kept = {key: summary[key] for key in ("optimizer_state_bytes", "report", "ranks", "sharded") if key in summary}
     adam = sum(v.nbytes for state in trainer.adam.state.values() for v in state.values())
@@ -88,6 +96,7 @@ def cases() -> dict[str, tuple[str, dict[str, Any]]]:
     found: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in OPTIMIZERS}
     found["uneven"] = ("tsage", UNEVEN)
     found["own"] = ("pcgrad", OWN)
+    found["clip"] = ("cagrad", {"clip_norm": "naive"})
     return found
 
 

@@ -77,7 +77,7 @@ def assert_equal(two: dict[str, Any], one: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sharded", ["sharded", "whole"])
-@pytest.mark.parametrize("case", [*OPTIMIZERS, "uneven", "own"])
+@pytest.mark.parametrize("case", [*OPTIMIZERS, "uneven", "own", "clip"])
 def test_two_processes_equal_one(case: str, sharded: str, runs: tuple[Path, dict[str, dict[str, Any]]]) -> None:
     folder, alone = runs
     two = left(folder, f"{case}-{sharded}")
