@@ -191,7 +191,7 @@ class TSage(GradientCombining):
 
     def report(self) -> Report:
         """Numbers of the last step that counted: ``weights`` (means of U_k over the coordinates), ``medians``,
-        ``zero_medians`` (tasks whose median was 0), ``commitment`` (share of coordinates with a U_k > 0.95), ``tau``.
+        ``zero_medians`` (tasks whose median was 0), ``committed_share`` (of coordinates with a U_k > 0.95), ``tau``.
 
         The means are one more pass over the averages, made when asked for. With sharded coordinates ask on all ranks.
         """
@@ -200,6 +200,9 @@ class TSage(GradientCombining):
             self._read()
             self._unread = []
         return super().report()
+
+    def importances(self) -> Sequence[Tensor]:
+        return self.sensitivities
 
     def counts(self) -> dict[str, int]:
         return {"zero_medians": sum(bool(m.is_zero) for m in self._medians.values())}
@@ -217,7 +220,7 @@ class TSage(GradientCombining):
             weights,
             medians=[medians.get(k, 0.0) for k in range(self.num_tasks)],
             **self.counts(),
-            commitment=committed,
+            committed_share=committed,
             tau=self._tau,
         )
 

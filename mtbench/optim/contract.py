@@ -262,6 +262,11 @@ class MultitaskOptimizer(Stateful):
         self._require_started()
         return dict(self._report)
 
+    def importances(self) -> Sequence[Tensor] | None:
+        """How important each coordinate is to each task after the last step: K tensors (d,), live; None for methods
+        that keep no such thing."""
+        return None
+
     def counts(self) -> dict[str, int]:
         """The whole numbers of the last step's report, to be added up over all steps; never costs a pass."""
         return {name: v for name, v in self._report.items() if isinstance(v, int) and not isinstance(v, bool)}

@@ -125,10 +125,14 @@ class Entropy(TypedDict):
 
 
 class Commitment(TypedDict):
-    """Share of coordinates that one task has taken over, by step; empty for methods that do not report it."""
+    """How parameters kept their tasks in the last episode; empty for methods that average no sensitivities."""
 
     steps: list[int]
     rate: list[float]
+    """At ``steps``: the share of the parameters that have the same task (argmax) as at the logged step before."""
+    committed_steps: NotRequired[list[int]]
+    committed_share: NotRequired[list[float]]
+    """At ``committed_steps``: the share of the parameters of whose update one task gives more than .95."""
 
 
 class Analysis(TypedDict):

@@ -76,6 +76,8 @@ class LoggedStep(TypedDict, total=False):
     """No update was taken."""
     cosines: list[list[float]]
     conflict_rate: float
+    commitment_rate: float
+    """Of methods with :meth:`MultitaskOptimizer.importances`; see :mod:`mtbench.training.ownership`."""
     report: Report
     ms: dict[str, float]
 

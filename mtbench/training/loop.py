@@ -35,6 +35,7 @@ from mtbench.training.diagnostics import (
 from mtbench.training.examples import TaskBatch, TrainingData, build_batch
 from mtbench.training.forward import Pending, TaskForward
 from mtbench.training.naive_step import NaiveStep, clip, largest_norm, step_difference
+from mtbench.training.ownership import Ownership
 from mtbench.training.ranks import Ranks
 from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
@@ -85,6 +86,7 @@ class Trainer:
         self.naive = NaiveStep(self.shard, optimizer)
         self.journal = Journal(self.order.names)
         self.phases = Phases(self.device)
+        self.ownership = Ownership()
         self._skipped_in_a_row = 0
         self._start_optimizer()
         self._build_adam()
@@ -126,6 +128,8 @@ class Trainer:
                 self.optimizer.after_step(lambda: self._losses_again(step, batches))
         milliseconds = self.phases.end_step()
         if logged or diagnosed:
+            if logged:
+                self._note_commitment(numbers)
             self._log(step, norms, rows, numbers, milliseconds)
         self.listener(step + 1, self.episode.steps, dict(zip(self.order.names, self.optimizer.losses, strict=True)))
 
@@ -234,6 +238,13 @@ class Trainer:
             entry["conflict_rate"] = conflicts
         self.journal.entries.append({**entry, "report": report, "ms": milliseconds})
 
+    def _note_commitment(self, numbers: LoggedStep) -> None:
+        importances = self.optimizer.importances()
+        if importances is not None:
+            rate = self.ownership.look(importances, self.optimizer.reduce_sum)
+            if rate is not None:
+                numbers["commitment_rate"] = rate
+
     # -- set-up, checkpoints -------------------------------------------------------------------------------------
 
     def _start_optimizer(self) -> None:
@@ -274,6 +285,7 @@ class Trainer:
             "adam": self.shard.gather_adam(self.adam),
             "optimizer": self.optimizer_state(),
             "journal": self.journal.state(),
+            "owners": self.shard.gather(self.ownership.owners),
             "phases": self.phases.totals,
         }
         if self.ranks.rank == 0:
@@ -290,6 +302,7 @@ class Trainer:
         self.shard.scatter_adam(self.adam, state["adam"])
         self.optimizer.load_state_dict(self.shard.scatter(state["optimizer"]))
         self.journal.restore(state["journal"])
+        self.ownership.restore(self.shard.scatter(state.get("owners")), self.device)
         self.phases.totals = state["phases"]
         return int(state["step"])
 

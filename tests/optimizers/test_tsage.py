@@ -353,9 +353,9 @@ def test_bad_hyperparameters_are_refused(params: dict[str, Any]) -> None:
         TSage(**params)
 
 
-def test_commitment_counts_the_coordinates_that_one_task_owns() -> None:
+def test_the_committed_share_counts_the_coordinates_that_one_task_owns() -> None:
     theta = torch.ones(3, dtype=torch.float64)
     gradients = torch.tensor([[100.0, 1.0, 1.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
     opt = started(theta, 2, beta=0.0, tau=1.0)
     opt.combine(gradients, torch.ones(2))
-    assert opt.report()["commitment"] == pytest.approx(1 / 3)
+    assert opt.report()["committed_share"] == pytest.approx(1 / 3)

@@ -83,6 +83,7 @@ def result(work: Path, ranks: Ranks, name: str, **more: Any) -> dict[str, Any]:
         "step_difference",
         "cosines",
         "conflict_rate",
+        "commitment_rate",
     )
     curves = [{key: entry[key] for key in keys if key in entry} for entry in trainer.journal.entries]
     kept = {key: summary[key] for key in ("optimizer_state_bytes", "report", "ranks", "sharded") if key in summary}

@@ -97,7 +97,7 @@ def test_each_rank_keeps_its_share_of_the_state(runs: tuple[Path, dict[str, dict
 def test_a_report_speaks_of_all_coordinates(runs: tuple[Path, dict[str, dict[str, Any]]]) -> None:
     folder, alone = runs
     two, one = left(folder, "tsage-sharded")["report"], alone["tsage"]["report"]
-    for key in ("weights", "medians", "commitment"):
+    for key in ("weights", "medians", "committed_share"):
         assert np.allclose(two[key], one[key], rtol=1e-6), key
 
 

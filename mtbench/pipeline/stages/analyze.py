@@ -11,6 +11,7 @@ from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.stages.train import load_examples, stage_order
 from mtbench.records.curves import Commitment
 from mtbench.storage.manifest import Results
+from mtbench.training.diagnostics import LoggedStep
 from mtbench.training.examples import build_batch
 from mtbench.training.forward import TaskForward
 from mtbench.training.ranks import Ranks
@@ -46,7 +47,13 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
 
 
 def _commitment(journal: Path) -> Commitment:
-    """Share of coordinates that one task has taken over, by step; of methods that report it (T-SAGE)."""
-    entries = json.loads(journal.read_text(encoding="utf-8"))
-    known = [(e["step"], e["report"]["commitment"]) for e in entries if "commitment" in e.get("report", {})]
-    return {"steps": [s for s, _ in known], "rate": [r for _, r in known]}
+    """How parameters kept their tasks in training, by logged step; empty for methods that average no sensitivities."""
+    entries: list[LoggedStep] = json.loads(journal.read_text(encoding="utf-8"))
+    rates = [(e["step"], e["commitment_rate"]) for e in entries if "commitment_rate" in e]
+    shares = [(e["step"], e["report"]["committed_share"]) for e in entries if "committed_share" in e.get("report", {})]
+    return {
+        "steps": [step for step, _ in rates],
+        "rate": [rate for _, rate in rates],
+        "committed_steps": [step for step, _ in shares],
+        "committed_share": [share for _, share in shares],
+    }
