@@ -12,9 +12,11 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mtbench.errors import ConfigError, shown
+from mtbench.per_task import FORMS, PerTask, by_name, read_per_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Hyperparameter:
     nonzero: bool = False
     since: int = 1
     """When it was added; 1: it was there when specifications began (schema 1)."""
+    per_task: bool = False
+    """Whether it holds a number per task: its value is the text of :class:`mtbench.per_task.TaskNumbers`, and the
+    range is that of each number."""
+
+    @property
+    def type_name(self) -> str:
+        """The type in a word or two."""
+        return f"{self.kind.__name__} per task" if self.per_task else self.kind.__name__
 
     @property
     def late(self) -> bool:
@@ -49,13 +59,16 @@ class Hyperparameter:
             return "true or false"
         low = f"[{self.ge:g}" if self.ge is not None else f"({self.gt:g}" if self.gt is not None else "(-inf"
         high = f"{self.le:g}]" if self.le is not None else f"{self.lt:g})" if self.lt is not None else "inf)"
-        text = self.kind.__name__
+        text = self.type_name
         if (self.ge, self.gt, self.le, self.lt) != (None, None, None, None):
             text += f" in {low}, {high}"
-        return text + (" except 0" if self.nonzero else "")
+        text += " except 0" if self.nonzero else ""
+        return f"{text}: {FORMS}" if self.per_task else text
 
     def check(self, value: Any, owner: str) -> Any:
         """``value`` in this hyperparameter's type, or ConfigError naming the field, the range and the value."""
+        if self.per_task:
+            return self._check_per_task(value, f"{owner}: {self.name}:")
         given = value
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value) if abs(value) < sys.float_info.max else math.inf
@@ -63,6 +76,29 @@ class Hyperparameter:
         if not typed or not self._in_range(value):
             raise ConfigError(f"{owner}: {self.name} must be {self.allowed}, got {shown(given)}")
         return value
+
+    def _check_per_task(self, value: Any, place: str) -> str:
+        """The text of the numbers that ``value`` says, whatever its form, each in range."""
+        found = read_per_task(value, place)
+        for number in found.values:
+            if not self._in_range(number):
+                raise ConfigError(f"{place} each must be {self.allowed}; got {number:g} in {shown(value)}")
+        return found.text
+
+    def by_task(self, text: str, names: Sequence[str], owner: str, sets: Mapping[str, PerTask]) -> str:
+        """The text of a number per task by the names of the K tasks. ``sets``: what ``@NAME`` may stand for.
+
+        ConfigError for an unknown set or task, another count than K, or zeros alone.
+        """
+        place = f"{owner}: {self.name}:"
+        found = read_per_task(text, place)
+        if found.set_name:
+            if found.set_name not in sets:
+                known = ", ".join(sorted(sets)) or "none; declare [weights.NAME] in suite.toml"
+                raise ConfigError(f"{place} the suite has no set @{found.set_name}. Sets: {known}")
+            place = f"{place} @{found.set_name}:"
+            found = read_per_task(self._check_per_task(sets[found.set_name], place), place)
+        return by_name(names, found.numbers(len(names), names, place)).text
 
     def _in_range(self, value: Any) -> bool:
         if self.choices:
@@ -82,7 +118,9 @@ class Hyperparameter:
         """The value written as ``text`` on a command line, checked; ConfigError if it cannot be one."""
         value: Any = text
         try:
-            if self.kind is bool:
+            if self.per_task:
+                pass
+            elif self.kind is bool:
                 value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
             elif self.kind is int or (self.kind is float):
                 value = self.kind(text)
@@ -101,13 +139,18 @@ def hyper(
     lt: float | None = None,
     nonzero: bool = False,
     since: int = 1,
+    per_task: bool = False,
 ) -> Any:
     """Declare a hyperparameter with its default, help and range (``ge``/``gt`` below, ``le``/``lt`` above).
+
+    ``per_task``: a number for each task, ``weights: PerTask = hyper("", per_task=True, ge=0)``; the default ``""`` is 1
+    for every task, and ``self.per_task("weights")`` gives the K numbers from ``start`` on. The range is each number's.
 
     One that is added to a method whose runs have been recorded needs ``since=2``: at its default, which must be the old
     behaviour, it then leaves the ids of those runs as they are.
     """
     limits = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero, "since": since}
+    limits |= {"per_task": per_task}
     return dataclasses.field(default=default, metadata={"mtbench": limits})
 
 
@@ -120,8 +163,9 @@ def hyperparameters(cls: type) -> dict[str, Hyperparameter]:
 def _declarations(cls: type) -> dict[str, Hyperparameter]:
     hints = typing.get_type_hints(cls)
     found = {f.name: _declared(f, hints[f.name], cls) for f in dataclasses.fields(cls) if f.init}
-    own = [n for n in found if n != "scale"]
-    return {n: found[n] for n in [*own, *(n for n in found if n == "scale")]}
+    bases = [c for c in cls.__mro__[1:] if c.__module__.startswith("mtbench.optim.") and dataclasses.is_dataclass(c)]
+    shared = {f.name for c in bases for f in dataclasses.fields(c)}
+    return {n: found[n] for n in sorted(found, key=lambda n: n in shared)}
 
 
 def _declared(field: dataclasses.Field[Any], hint: Any, cls: type) -> Hyperparameter:
@@ -131,6 +175,13 @@ def _declared(field: dataclasses.Field[Any], hint: Any, cls: type) -> Hyperparam
             f"  Write: {field.name}: float = hyper(1.0, ge=0, help=...)"
         )
     limits = dict(field.metadata.get("mtbench", {}))
+    if limits.get("per_task") or hint == PerTask:
+        if not limits.get("per_task") or hint != PerTask:
+            raise ConfigError(
+                f"{cls.__name__}: the hyperparameter {field.name!r} has the type {hint!r}\n"
+                f'  Numbers per task: {field.name}: PerTask = hyper("", per_task=True, ge=0, help=...)'
+            )
+        return Hyperparameter(field.name, float, field.default, **limits)
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         return Hyperparameter(field.name, type(choices[0]), field.default, choices=choices, **limits)

@@ -68,6 +68,8 @@ class Suite:
     title: str = ""
     licences: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Sets of numbers per task that have a name: ``--set static.weights=@NAME``. A task that is not named has 1."""
 
     @property
     def label(self) -> str:
@@ -78,10 +80,11 @@ class Suite:
     def determinants(self) -> dict[str, Any]:
         """The declaration as plain values, without the folder and without what only people read.
 
-        A licence or a title may be corrected without making all that was computed before void.
+        A licence or a title may be corrected without making all that was computed before void. Sets of weights are
+        hyperparameters: a run's specification has their numbers.
         """
         values = asdict(self)
-        for shown in ("root", "title", "licences", "sources"):
+        for shown in ("root", "title", "licences", "sources", "weights"):
             del values[shown]
         for task in values["tasks"]:
             del task["title"]

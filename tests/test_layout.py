@@ -19,6 +19,7 @@ FLOORS = [
         "errors",
         "hyperparameters",
         "optim",
+        "per_task",
         "processes",
         "records",
         "registry",

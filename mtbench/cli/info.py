@@ -67,6 +67,7 @@ class SuiteFacts(TypedDict):
     sources: list[str]
     profiles: NotRequired[str]
     file: str
+    weights: NotRequired[list[str]]
     downloads: NotRequired[list[str]]
 
 
@@ -116,7 +117,7 @@ def _optimizer(name: str) -> OptimizerFacts:
         "file": entry.place,
         "description": inspect.getdoc(cls) or "",
         "hyperparameters": [
-            {"name": h.name, "type": h.kind.__name__, "default": h.default, "allowed": h.allowed, "help": h.help}
+            {"name": h.name, "type": h.type_name, "default": h.default, "allowed": h.allowed, "help": h.help}
             for h in hyperparameters(cls).values()
         ],
     }
@@ -137,7 +138,9 @@ def _registered_suite(name: str) -> SuiteFacts:
 
 
 def _suite(suite: Suite, place: str) -> SuiteFacts:
-    return {
+    from mtbench.per_task import read_per_task
+
+    facts: SuiteFacts = {
         "name": suite.name,
         "kind": "suite",
         "version": suite.version,
@@ -151,6 +154,10 @@ def _suite(suite: Suite, place: str) -> SuiteFacts:
         "sources": [f"{part}: {text}" for part, text in suite.sources.items()],
         "file": place,
     }
+    if suite.weights:
+        place = f"suite {suite.name}: weights:"
+        facts["weights"] = [f"@{name} = {read_per_task(found, place).text}" for name, found in suite.weights.items()]
+    return facts
 
 
 def _print(key: str, value: object) -> None:

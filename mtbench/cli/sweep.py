@@ -34,7 +34,9 @@ def command(
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            "--grid", help="KEY=V1,V2,...; with --trials also KEY=LOW:HIGH[:log]. Repeatable.", metavar="KEY=VALUES"
+            "--grid",
+            help="KEY=V1,V2,... (numbers per task: KEY=V1;V2); with --trials also KEY=LOW:HIGH[:log]. Repeatable.",
+            metavar="KEY=VALUES",
         ),
     ] = None,
     lines: Annotated[
@@ -93,7 +95,8 @@ def command(
         tuple(plugin or ()),
         baselines=(),
     )
-    request = SweepRequest(matrix, tuple(parse_axes(grid or ())), lines, trials, sampler, execution)
+    axes = parse_axes(grid or (), matrix.per_task_keys())
+    request = SweepRequest(matrix, tuple(axes), lines, trials, sampler, execution)
     options = PlanOptions(store, results, "failed" if resume else "missing")
     if dry_run:
         _show_plan(plan_sweep(request, options).planned, json)

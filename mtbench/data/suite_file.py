@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -16,7 +17,7 @@ FILE_NAME = "suite.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SUITE_KEYS: dict[str, type] = {
     "name": str, "version": int, "metric": str, "title": str, "corpus": dict, "task": list,
-    "licences": dict, "sources": dict,
+    "licences": dict, "sources": dict, "weights": dict,
 }  # fmt: skip
 _CORPUS_KEYS: dict[str, type] = {"path": str, "format": str, "passage_max_length": int, "options": dict}
 _TASK_KEYS: dict[str, type] = {
@@ -88,8 +89,9 @@ def read_suite_folder(folder: Path) -> Suite:
         raise DataError("a suite needs at least one corpus and one task", path=path)
     suite = Suite(
         table["name"], table["version"], table["metric"], corpora, tasks, folder,
-        table.get("title", ""), table.get("licences", {}), table.get("sources", {}),
+        table.get("title", ""), table.get("licences", {}), table.get("sources", {}), table.get("weights", {}),
     )  # fmt: skip
+    _check_weights(source, suite)
     _check_references(source, suite)
     return suite
 
@@ -194,6 +196,22 @@ def _task(source: _Source, number: int, table: Any) -> Task:
 
 CORPUS_FORMATS = ("beir", "psgs_w100", "kilt_knowledge", "msmarco", "zeshel")
 TASK_FORMATS = ("beir", "kilt", "msmarco", "zeshel")
+
+
+def _check_weights(source: _Source, suite: Suite) -> None:
+    """Sets of numbers per task: of known tasks, not negative, not all 0."""
+    names = [task.name for task in suite.tasks]
+    for name, table in suite.weights.items():
+        section = f"[weights.{name}]"
+        _check_name(source, section, 0, name)
+        if not isinstance(table, dict):
+            raise source.fail("[weights]", 0, name, "must be a table of task = number", f"Write {section}.")
+        for task, value in table.items():
+            _check_choice(source, section, 0, task, task, names)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise source.fail(section, 0, task, f"must be a number >= 0, found {shown(value)}")
+        if not any(table.get(task, 1) for task in names):
+            raise source.fail(section, 0, name, "every task has 0", "Give at least one task more.")
 
 
 def _check_references(source: _Source, suite: Suite) -> None:

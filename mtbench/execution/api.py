@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,8 +40,9 @@ def run(
     """Run the whole pipeline for every combination and return the records, baselines first.
 
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
-    as ``"tau=2"`` or ``{"tau": 2}``. Raises the errors of ``mtbench.errors`` for a user's mistake before any work; a
-    run that fails has ``status`` ``failed`` in its record. Calls from several threads wait for each other.
+    as ``"tau=2"`` or ``{"tau": 2}``; a number per task may be a mapping. Raises the errors of ``mtbench.errors`` for a
+    user's mistake before any work; a run that fails has ``status`` ``failed`` in its record. Calls from several threads
+    wait for each other.
 
     The process stays as it was: threads, rounding, random states, environment, warnings. Only this call knows
     ``plugins``: ``get_optimizer`` and other calls do not know their names unless ``MTBENCH_PLUGINS`` names the files.
@@ -50,7 +52,7 @@ def run(
         _place(suite),
         [seeds] if isinstance(seeds, int) else list(seeds),
         _place(profile),
-        [f"{k}={v}" for k, v in set.items()] if isinstance(set, Mapping) else list(set),
+        [f"{k}={_text(v)}" for k, v in set.items()] if isinstance(set, Mapping) else list(set),
         None if encoder is None else _place(encoder),
         limit,
         tuple(str(file) for file in plugins),
@@ -59,6 +61,13 @@ def run(
     options = PlanOptions(store, results, rerun, until)
     with _ONE_AT_A_TIME, caller_as_it_was():
         return LocalExecutor(reporter or Reporter(quiet=True)).run(plan_runs(matrix, options))
+
+
+def _text(value: object) -> str:
+    """A value as ``--set`` reads it; mappings (a number per task) and lists as JSON."""
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value))
+    return json.dumps(value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _place(name: str | Path) -> str:

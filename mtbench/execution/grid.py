@@ -1,7 +1,8 @@
 """The settings a sweep tries: ``--grid KEY=V1,V2`` as axes, their product or their lines, and random draws.
 
 An axis is a list of values (``tau=0.5,1,2``) or, for samplers, a range (``tau=0.1:10`` uniform,
-``train.lr=1e-6:1e-3:log`` uniform in the logarithm).
+``train.lr=1e-6:1e-3:log`` uniform in the logarithm). Values with a number per task are separated by ``;``
+(``static.weights=nq:2,fever:0.5;nq:1``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mtbench.config import Config
@@ -46,9 +47,12 @@ class Axis:
         return f"{source.uniform(self.low, self.high):.4g}"
 
 
-def parse_axes(items: Sequence[str]) -> list[Axis]:
-    """Axes from ``--grid`` items. UsageError for what is no ``KEY=VALUES``, and for a key that is named twice."""
-    axes = [_parse_axis(item) for item in items]
+def parse_axes(items: Sequence[str], per_task: Collection[str] = ()) -> list[Axis]:
+    """Axes from ``--grid`` items. UsageError for what is no ``KEY=VALUES``, and for a key that is named twice.
+
+    ``per_task``: the keys whose values hold a number per task, as ``nq:2,fever:0.5``; these are separated by ``;``.
+    """
+    axes = [_parse_axis(item, per_task) for item in items]
     keys = [axis.key for axis in axes]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice:
@@ -60,15 +64,18 @@ def parse_axes(items: Sequence[str]) -> list[Axis]:
     return axes
 
 
-def _parse_axis(item: str) -> Axis:
+def _parse_axis(item: str, per_task: Collection[str]) -> Axis:
     key, equals, text = item.partition("=")
     key, text = key.strip(), text.strip()
     if not equals or not key or not text:
         raise UsageError(f"--grid {item!r}: expected KEY=V1,V2,... such as tau=0.5,1,2 or train.lr=1e-3,5e-3")
     parts = text.split(":")
-    if len(parts) in (2, 3) and "," not in text:
+    if key in per_task:
+        values = _split(text, ";")
+    elif len(parts) in (2, 3) and "," not in text:
         return _parse_range(item, key, parts)
-    values = _split(text)
+    else:
+        values = _split(text, ",")
     if not values:
         raise UsageError(f"--grid {item!r} names no value")
     if len(set(values)) != len(values):
@@ -87,12 +94,12 @@ def _parse_range(item: str, key: str, parts: list[str]) -> Axis:
     return Axis(key, (), low, high, log)
 
 
-def _split(text: str) -> list[str]:
-    """At commas outside brackets: ``[0.9, 0.99]`` is one value."""
+def _split(text: str, separator: str) -> list[str]:
+    """At separators outside brackets: ``[0.9, 0.99]`` is one value."""
     values, depth, current = [], 0, ""
     for letter in text:
-        depth += (letter == "[") - (letter == "]")
-        if letter == "," and depth == 0:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == separator and depth == 0:
             values.append(current.strip())
             current = ""
         else:

@@ -13,7 +13,7 @@ from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.request import RunRequest
 from mtbench.records.record import BASELINES
 from mtbench.records.values import Params
-from mtbench.registry import get_optimizer
+from mtbench.registry import add_plugin_files, get_optimizer
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ class RunMatrix:
     def with_assignments(self, more: Sequence[str]) -> RunMatrix:
         """The same with further items of ``--set``, and without baselines."""
         return dataclasses.replace(self, assignments=[*self.assignments, *more], baselines=())
+
+    def per_task_keys(self) -> set[str]:
+        """The keys of ``--set`` and ``--grid`` that hold a number per task: ``weights`` and ``static.weights``."""
+        add_plugin_files(list(self.plugins))
+        found = set()
+        for name in self.optimizers:
+            if name not in BASELINES:
+                own = [n for n, h in hyperparameters(get_optimizer(name)).items() if h.per_task]
+                found |= {*own, *(f"{name}.{n}" for n in own)}
+        return found
 
     def requests(self) -> list[RunRequest]:
         """One request per run, baselines first. ConfigError for a hyperparameter that no named optimizer has."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
     from mtbench.optim.step import MultitaskStep
     from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+    from mtbench.per_task import PerTask
     from mtbench.records.values import Report
 
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "LossWeighting": "mtbench.optim.weighting",
     "MultitaskOptimizer": "mtbench.optim.contract",
     "MultitaskStep": "mtbench.optim.step",
+    "PerTask": "mtbench.per_task",
     "Report": "mtbench.records.values",
     "hyper": "mtbench.hyperparameters",
     "reset_field": "mtbench.optim.contract",
@@ -35,6 +37,7 @@ __all__ = [
     "LossWeighting",
     "MultitaskOptimizer",
     "MultitaskStep",
+    "PerTask",
     "Report",
     "hyper",
     "reset_field",

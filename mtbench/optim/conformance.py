@@ -115,7 +115,7 @@ def typed_hyperparameters(subject: Subject) -> str:
                 continue
             raise ViolationError(f"{field.name}={bad!r} is accepted; allowed: {field.allowed}")
     opt = subject.start()
-    before = subject.cls().params
+    before = subject.make().params
     run(opt, conflicting_steps())
     moved = [name for name, value in opt.params.items() if value != before[name]]
     if moved:
@@ -127,7 +127,9 @@ def typed_hyperparameters(subject: Subject) -> str:
 
 def _bad_values(field: Hyperparameter) -> list[Any]:
     bad: list[Any] = [None]
-    if field.choices:
+    if field.per_task:
+        bad += ["task0:nan", "task0:1,task0:2", "task0", *(["task0:-1"] if 0 in (field.ge, field.gt) else [])]
+    elif field.choices:
         bad.append("no such choice")
     elif field.kind in (int, float):
         below, above = (field.ge, field.gt), (field.le, field.lt)
@@ -224,7 +226,7 @@ def worker_updates(specification: str) -> str:
 
 def survives_a_worker(subject: Subject) -> str:
     """The specification crosses to another process as JSON and gives the same numbers there."""
-    spec = json.dumps({"name": subject.name, "params": subject.cls().params})
+    spec = json.dumps({"name": subject.name, "params": subject.make().params})
     code = "import sys; from mtbench.optim.conformance import worker_updates as w; print(w(sys.stdin.read()))"
     place = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *(p for p in sys.path if p)])
     there = {**os.environ, "PYTHONPATH": place, "OMP_NUM_THREADS": "1"}

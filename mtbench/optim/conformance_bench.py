@@ -25,7 +25,7 @@ class ViolationError(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """One optimizer class under test, used with its default hyperparameters."""
+    """One optimizer class under test, used with its default hyperparameters, or those of ``cls.conformance``."""
 
     name: str
     cls: type[MultitaskOptimizer]
@@ -39,9 +39,16 @@ class Subject:
         seed: int = 0,
         total_steps: int = 20,
         sizes: Sequence[int] | None = None,
+        order: Sequence[int] | None = None,
     ) -> MultitaskOptimizer:
         """A new optimizer, started."""
-        return started(self.cls(), num_tasks, size, dtype=dtype, seed=seed, total_steps=total_steps, sizes=sizes)
+        return started(
+            self.make(), num_tasks, size, dtype=dtype, seed=seed, total_steps=total_steps, sizes=sizes, order=order
+        )
+
+    def make(self) -> MultitaskOptimizer:
+        """A new optimizer."""
+        return self.cls(**self.cls.conformance)
 
 
 def started(
@@ -53,11 +60,14 @@ def started(
     seed: int = 0,
     total_steps: int = 20,
     sizes: Sequence[int] | None = None,
+    order: Sequence[int] | None = None,
 ) -> MultitaskOptimizer:
-    """``opt``, started on parameters that are the same in every check."""
+    """``opt``, started on parameters that are the same in every check; the tasks in ``order`` keep their names."""
     generator = torch.Generator().manual_seed(1)
     theta = torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
-    opt.start(theta, num_tasks, total_steps, seed=seed, task_sizes=sizes or [100 * (k + 1) for k in range(num_tasks)])
+    sizes = sizes or [100 * (k + 1) for k in range(num_tasks)]
+    names = [f"task{k}" for k in (order or range(num_tasks))]
+    opt.start(theta, num_tasks, total_steps, seed=seed, task_sizes=sizes, task_names=names)
     return opt
 
 

@@ -82,7 +82,7 @@ def permutation(subject: Subject) -> str:
     turned = [(g[order], losses[order]) for g, losses in stream]
     if subject.cls.random:
         return _permutation_in_distribution(subject, stream[:1], turned[:1], order, sizes)
-    one, other = subject.start(sizes=sizes), subject.start(sizes=[sizes[k] for k in order])
+    one, other = subject.start(sizes=sizes), subject.start(sizes=[sizes[k] for k in order], order=order)
     for step, (a, b) in enumerate(zip(run(one, stream), run(other, turned), strict=True)):
         if distance(a, b) > 1e-6:
             raise ViolationError(f"permuting the tasks changes the update of step {step} by {distance(a, b):.2g}")
@@ -97,7 +97,7 @@ def _permutation_in_distribution(
     drawn: list[list[np.ndarray]] = [[], []]
     for seed in range(draws):
         for side, (steps, own) in enumerate([(stream, sizes), (turned, [sizes[k] for k in order])]):
-            opt = subject.start(seed=seed + 1000 * side, sizes=own)
+            opt = subject.start(seed=seed + 1000 * side, sizes=own, order=order if side else None)
             run(opt, steps)
             drawn[side].append(weights(opt)[order] if side == 0 else weights(opt))
     means = [np.mean(d, axis=0) for d in drawn]

@@ -28,6 +28,7 @@ from torch import Tensor
 from mtbench.errors import ConfigError, UsageError
 from mtbench.hyperparameters import hyper, hyperparameters
 from mtbench.optim.states import Stateful
+from mtbench.per_task import read_per_task
 from mtbench.records.values import Params, Report
 
 Layout = Sequence[tuple[str, int, int]]
@@ -64,6 +65,10 @@ class MultitaskOptimizer(Stateful):
     """Whether it may be given a slice of the coordinates on each of several ranks: everything that it takes over all
     coordinates goes through :attr:`reduce_sum` or :attr:`reduce_max`, on all ranks in one order."""
 
+    conformance: ClassVar[Params] = {}
+    """Hyperparameters with which `mtbench check` tries the method where its defaults are another method's (fixed
+    weights, say). Its tasks are called ``task0``, ``task1`` and so on."""
+
     scale: Literal["mean", "sum"] = hyper("mean", help="sum multiplies the update by the number of tasks")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -90,11 +95,13 @@ class MultitaskOptimizer(Stateful):
         task_sizes: Sequence[int] | None = None,
         layout: Layout | None = None,
         episode: int = 0,
+        task_names: Sequence[str] | None = None,
     ) -> None:
         """Begin an episode in which this optimizer acts for ``total_steps`` steps.
 
         ``theta``: flat trainable parameters ``(d,)``, a live view that the caller updates between steps.
         ``task_sizes``: training examples per task. ``layout``: where each named parameter lies in ``theta``.
+        ``task_names``: needed only where a hyperparameter names tasks.
         Resets the state unless the method has ``reset_on_episode`` and it is False. Raises ConfigError for bad sizes.
         """
         self._check_start(theta, num_tasks, total_steps, task_sizes)
@@ -103,6 +110,7 @@ class MultitaskOptimizer(Stateful):
         self.theta, self.num_tasks, self.total_steps = theta.detach(), num_tasks, total_steps
         self.seed, self.episode, self.layout = seed, episode, layout
         self.task_sizes = None if task_sizes is None else [int(n) for n in task_sizes]
+        self._name_tasks(task_names)
         keep = (self._started or self._carried) and not getattr(self, "reset_on_episode", True)
         if self._carried and keep and self._carried_tasks not in (None, num_tasks):
             raise ConfigError(f"{self.name}: the state is of {self._carried_tasks} tasks, this start of {num_tasks}")
@@ -125,6 +133,25 @@ class MultitaskOptimizer(Stateful):
         if task_sizes is not None and (len(task_sizes) != num_tasks or min(task_sizes) < 1):
             needed = f"task_sizes must be >= 1, one for each of {num_tasks} tasks"
             raise ConfigError(f"{self.name}: {needed}, got {list(task_sizes)}")
+
+    def _name_tasks(self, names: Sequence[str] | None) -> None:
+        """Keep the tasks' names, and turn every hyperparameter that holds a number per task into K numbers."""
+        if names is not None and (len(names) != self.num_tasks or len(set(names)) != len(names)):
+            raise ConfigError(f"{self.name}: task_names must be {self.num_tasks} distinct names, got {list(names)}")
+        self.task_names = None if names is None else list(names)
+        self._per_task = {
+            field: read_per_task(getattr(self, field), f"{self.name}: {field}:").numbers(
+                self.num_tasks, self.task_names, f"{self.name}: {field}:"
+            )
+            for field, declared in hyperparameters(type(self)).items()
+            if declared.per_task
+        }
+
+    def per_task(self, name: str) -> np.ndarray:
+        """The K numbers (float64) of the hyperparameter ``name``, declared with ``per_task=True``."""
+        if not hasattr(self, "_per_task"):
+            self._require_started()
+        return np.asarray(self._per_task[name], dtype=np.float64)
 
     def begin_episode(self) -> None:
         """Called at the end of every :meth:`start`, whether the state was reset or kept."""

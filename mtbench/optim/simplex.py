@@ -16,6 +16,15 @@ def positive_losses(losses: np.ndarray) -> np.ndarray:
     return np.maximum(losses, LEAST_LOSS * largest if largest > 0 else LEAST_LOSS)
 
 
+def normalised(numbers: np.ndarray) -> np.ndarray:
+    """``numbers`` (n,) >= 0 divided by their sum, however large; uniform where all are 0."""
+    largest = float(numbers.max())
+    if largest == 0:
+        return np.full(len(numbers), 1.0 / len(numbers))
+    shares: np.ndarray = numbers / largest
+    return shares / shares.sum()
+
+
 def log_sum_exp(values: np.ndarray) -> float:
     """log sum exp of ``values`` (n,), without overflow; -inf where all are."""
     top = float(values.max())

@@ -82,7 +82,13 @@ class MultitaskStep:
         """Whether the last step does not count: a loss or gradient was not finite, and no ``p.grad`` is set."""
         self._steps, self._open = 0, False
         self.optimizer.start(
-            self._theta, len(self.tasks), total_steps, seed=seed, task_sizes=task_sizes, layout=self._layout
+            self._theta,
+            len(self.tasks),
+            total_steps,
+            seed=seed,
+            task_sizes=task_sizes,
+            layout=self._layout,
+            task_names=self.tasks,
         )
 
     def _lay_out(self, named: list[tuple[str, nn.Parameter]]) -> None:

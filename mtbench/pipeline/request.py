@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtbench.config import Config, build_config, load_profile, merge, profile_file, profile_name
 from mtbench.data.loading import load_suite, suite_fingerprint, suite_folder
@@ -26,6 +27,9 @@ from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
 from mtbench.storage.store import fingerprint
 from mtbench.suite import Suite
+
+if TYPE_CHECKING:
+    from mtbench.registry import NamedOptimizer
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,10 @@ class Resolver:
     def resolve(self, request: RunRequest) -> ResolvedRun:
         """Look up and check everything; raises the errors of a user's mistake before any work is done."""
         config, given = self._configured(request)
-        optimizer = self._optimizer(request)
+        method = self._method(request)
         encoder = self._encoder(config.encoder.path)
         suite, key, facts = self._suite(request)
+        optimizer = _specification_of(request, method, suite)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
         if not encoder.is_here:
@@ -206,16 +211,28 @@ class Resolver:
             self._suites[request.suite, profile] = suite, key, suite_facts(suite, key, self._home)
         return self._suites[request.suite, profile]
 
-    def _optimizer(self, request: RunRequest) -> OptimizerSpec:
+    def _method(self, request: RunRequest) -> NamedOptimizer | None:
+        """The optimizer with its hyperparameters, checked; None for a baseline."""
         if request.optimizer in BASELINES:
-            return {"name": request.optimizer, "params": {}}
+            return None
         cls = get_optimizer(request.optimizer)
         unknown = set(request.params) - set(hyperparameters(cls))
         if unknown:
             known = ", ".join(hyperparameters(cls))
             raise ConfigError(f"{request.optimizer} has no hyperparameter {sorted(unknown)[0]!r}; it has: {known}")
-        resolved: OptimizerSpec = {"name": request.optimizer, "params": cls(**request.params).params}
-        entry = lookup("optimizer", request.optimizer)
-        if not entry.builtin:
-            resolved["source"] = entry.source_hash()
-        return resolved
+        return cls(**request.params)
+
+
+def _specification_of(request: RunRequest, method: NamedOptimizer | None, suite: Suite) -> OptimizerSpec:
+    """Name and hyperparameters; a number per task by the names of the suite's tasks, however it was written."""
+    if method is None:
+        return {"name": request.optimizer, "params": {}}
+    params, names = method.params, [task.name for task in suite.tasks]
+    for field_name, declared in hyperparameters(type(method)).items():
+        if declared.per_task:
+            params[field_name] = declared.by_task(params[field_name], names, request.optimizer, suite.weights)
+    resolved: OptimizerSpec = {"name": request.optimizer, "params": params}
+    entry = lookup("optimizer", request.optimizer)
+    if not entry.builtin:
+        resolved["source"] = entry.source_hash()
+    return resolved

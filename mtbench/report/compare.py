@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mtbench.config import parse_value
-from mtbench.errors import UsageError
+from mtbench.errors import ConfigError, UsageError
+from mtbench.per_task import read_per_task
 from mtbench.records.values import Params
 from mtbench.report.leaderboard import Board, compare_estimates
 from mtbench.report.per_query import QueryScores, align, load_scores
@@ -103,9 +106,20 @@ def find_row(board: Board, text: str) -> Row:
 
 def _changed(optimizer: str, setting: str) -> Params:
     """What ``tau=4,beta=0.9`` changes of the optimizer's defaults; naming a default changes nothing."""
-    named = {key.strip(): parse_value(value) for key, _, value in (p.partition("=") for p in setting.split(",") if p)}
+    # a comma before what has no "=" belongs to the value: weights=nq:2,fever:0.5
+    pieces = [p.partition("=") for p in re.split(r",(?=[^,=]*=)", setting) if p]
+    named = {key.strip(): _as_recorded(value) for key, _, value in pieces}
     defaults = default_params([optimizer])[optimizer]
     return {key: value for key, value in named.items() if key not in defaults or defaults[key] != value}
+
+
+def _as_recorded(text: str) -> object:
+    """A value as records have it: of numbers per task the order does not matter."""
+    value = parse_value(text)
+    if isinstance(value, str) and ":" in value:
+        with contextlib.suppress(ConfigError):
+            return read_per_task(value, "").text
+    return value
 
 
 def compare(board: Board, first: Row, second: Row, store: Store, most: int = 10) -> Comparison:

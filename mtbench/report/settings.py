@@ -135,4 +135,5 @@ def show_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     text = str(value)
-    return text if len(text) <= 24 else text[:12] + "…"
+    is_hash = len(text) > 24 and ":" not in text  # numbers per task, such as nq:2,fever:0.5, are not
+    return text[:12] + "…" if is_hash else text

@@ -259,6 +259,7 @@ class Trainer:
             task_sizes=[len(r) for r in self.order.rows],
             layout=layout,
             episode=self.episode.number,
+            task_names=self.order.names,
         )
 
     def _build_adam(self) -> None:

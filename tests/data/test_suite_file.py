@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,33 @@ def test_beirs_rule_is_part_of_the_declaration_where_it_is_asked_for(small_suite
     path.write_text(text + 'ignore_identical_ids = "yes"\n')
     with pytest.raises(DataError, match="ignore_identical_ids: must be of type bool"):
         read_suite_folder(small_suite)
+
+
+def test_sets_of_weights_have_names_and_decide_nothing(small_suite: Path) -> None:
+    plain = read_suite_folder(small_suite)
+    path = small_suite / "suite.toml"
+    path.write_text(path.read_text() + "\n[weights.tuned]\nfirst = 2\n")
+    suite = read_suite_folder(small_suite)
+    assert suite.weights == {"tuned": {"first": 2}} and not plain.weights
+    assert suite.determinants == plain.determinants
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("[weights.tuned]\nfrist = 2", "frist: unknown value 'frist'\n  Did you mean 'first'?"),
+        ("[weights.tuned]\nfirst = -1", "first: must be a number >= 0, found -1"),
+        ("[weights.tuned]\nfirst = inf", "first: must be a number >= 0, found inf"),
+        ('[weights.tuned]\nfirst = "2"', "first: must be a number >= 0, found '2'"),
+        ("[weights.tuned]\nfirst = true", "first: must be a number >= 0, found True"),
+        ("[weights.tuned]\nfirst = 0", "every task has 0"),
+        ("[weights]\ntuned = 2", "must be a table of task = number"),
+        ('[weights."a b"]\nfirst = 2', "letters, digits"),
+    ],
+)
+def test_sets_of_weights_are_checked(small_suite: Path, lines: str, says: str) -> None:
+    path = small_suite / "suite.toml"
+    path.write_text(path.read_text() + f"\n{lines}\n")
+    with pytest.raises(DataError, match=re.escape(says)) as caught:
+        read_suite_folder(small_suite)
+    assert caught.value.path == path and (caught.value.line is not None or "letters" in says)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mtbench.errors import UsageError
 from mtbench.execution.grid import grid_points, parse_axes, random_points
+from mtbench.execution.matrix import RunMatrix
 
 
 def test_the_product_has_every_combination_once() -> None:
@@ -26,6 +27,18 @@ def test_lines_vary_one_key_at_a_time() -> None:
 def test_a_list_in_brackets_is_one_value() -> None:
     [axis] = parse_axes(["train.adam_betas=[0.9,0.99],[0.8,0.9]"])
     assert axis.values == ("[0.9,0.99]", "[0.8,0.9]")
+
+
+def test_values_with_a_number_per_task_are_separated_by_semicolons() -> None:
+    keys = RunMatrix(["static", "tsage"], "kilt").per_task_keys()
+    assert {"weights", "static.weights"} <= keys and "tau" not in keys
+    [axis, other] = parse_axes(["static.weights=nq:2,fever:0.5;nq:1; 1,2,3;@rare", "tau=1,2"], keys)
+    assert axis.values == ("nq:2,fever:0.5", "nq:1", "1,2,3", "@rare")
+    assert other.values == ("1", "2")
+    [axis] = parse_axes(["weights=nq:2"], keys)
+    assert axis.values == ("nq:2",)
+    with pytest.raises(UsageError, match="names a value twice"):
+        parse_axes(["weights=nq:2;nq:2"], keys)
 
 
 @pytest.mark.parametrize(
