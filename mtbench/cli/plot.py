@@ -15,11 +15,16 @@ def command(
     suite: FinishedSuite = "kilt",
     profile: FinishedProfile = "mini",
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(help='Only these rows, in this order: "naive,tsage:tau=4"; also BM25 and other configurations.'),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, for the curves of one optimizer.")] = None,
     metric: Metric = None,
     baseline: Baseline = "naive",
     out: Annotated[Path | None, typer.Option(help="File; default: RESULTS/figures/....")] = None,
     format: Annotated[str, typer.Option(help="png, pdf or svg, where --out is not given.")] = "png",
+    width: Annotated[str | None, typer.Option(help="column (3.3 in) or page (6.9 in): a width for print.")] = None,
     results: Results = None,
     plugin: Plugins = None,
     json: Json = False,
@@ -28,13 +33,13 @@ def command(
     from mtbench.cli.common import emit_json, out_console
     from mtbench.registry import add_plugin_files
     from mtbench.report.leaderboard import load_board
-    from mtbench.report.plots import default_path, plot
+    from mtbench.report.plots import FigureRequest, default_path, plot
     from mtbench.storage.places import committed_results, default_results
 
     add_plugin_files(plugin or [])
     board = load_board(results or committed_results(), suite, profile, metric=metric, baseline=baseline, summary=False)
     path = out or default_path(results or default_results(), board, kind, optimizer, format)
-    plot(board, kind, path, optimizer=optimizer, seed=seed)
+    plot(board, FigureRequest(kind, optimizer, seed, rows, width), path)
     if json:
         emit_json({"schema": 1, "kind": kind, "file": str(path)})
     else:

@@ -131,14 +131,14 @@ def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None,
 
     from mtbench.errors import MtbenchError
     from mtbench.report.leaderboard import load_board
-    from mtbench.report.plots import default_path, plot
+    from mtbench.report.plots import FigureRequest, default_path, plot
 
     spec = sweep.settings[0].jobs[0].plan.run.specification
     results = sweep.planned.results
     try:
         board = load_board(results, f"{spec['suite']}@{spec['suite_version']}", spec["profile"], summary=False)
         path = Path(figure) if figure else default_path(results, board, "sweep", optimizer, "png")
-        plot(board, "sweep", path, optimizer=optimizer)
+        plot(board, FigureRequest("sweep", optimizer), path)
     except MtbenchError as error:
         return None, f"No figure of {optimizer}: {str(error).splitlines()[0]}"
     return str(path), f"Figure of {optimizer}: {path}"

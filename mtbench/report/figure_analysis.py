@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtbench.errors import UsageError
 from mtbench.records.curves import Analysis, Entropy, Sensitivity
-from mtbench.report.figures import PALETTE, legend_below, line_style, new_figure, styled
+from mtbench.report.figures import PALETTE, SCREEN, Sheet, legend_below, line_style, line_styles, styled, title_above
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 Part = Literal["sensitivity", "entropy"]
 
 
-def analysed(board: Board, optimizer: str | None, part: Part) -> list[tuple[Row, int, Analysis]]:
+def analysed(
+    board: Board, optimizer: str | None, part: Part, rows: Sequence[Row] | None = None
+) -> list[tuple[Row, int, Analysis]]:
     """Rows with an analysis, the seed it is of, and its ``part``; UsageError saying how to make one."""
     found = []
-    for row in board.rows:
+    for row in board.rows if rows is None else rows:
         if row.kind != "optimizer" or (optimizer and row.optimizer != optimizer):
             continue
         for seed, record in sorted(row.runs.items()):
@@ -43,12 +45,14 @@ def analysed(board: Board, optimizer: str | None, part: Part) -> list[tuple[Row,
     return found
 
 
-def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
+def sensitivity_figure(
+    board: Board, optimizer: str | None, rows: Sequence[Row] | None = None, sheet: Sheet = SCREEN
+) -> Figure:
     """Density of the task-specific sensitivity by task, a panel per optimizer."""
-    runs = analysed(board, optimizer, "sensitivity")
-    columns = min(2, len(runs))
+    runs = analysed(board, optimizer, "sensitivity", rows)
+    columns = 1 if sheet.narrow else min(2, len(runs))
     lines = -(-len(runs) // columns)
-    figure = new_figure(3.7 * columns + 0.3, 2.7 * lines + 0.7)
+    figure = sheet.figure(3.7 * columns + 0.3, 2.7 * lines + 0.7)
     with styled():
         grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (row, seed, analysis) in zip(grid.flat, runs, strict=False):
@@ -69,23 +73,26 @@ def sensitivity_figure(board: Board, optimizer: str | None) -> Figure:
     return figure
 
 
-def entropy_figure(board: Board, optimizer: str | None) -> Figure:
+def entropy_figure(
+    board: Board, optimizer: str | None, rows: Sequence[Row] | None = None, sheet: Sheet = SCREEN
+) -> Figure:
     """Histogram of the parameters' task entropy with the bins Not Activated and Task Specific; commitment below."""
-    runs = analysed(board, optimizer, "entropy")
+    runs = analysed(board, optimizer, "entropy", rows)
     committed = [(row, a["commitment"]) for row, _, a in runs if "commitment" in a and a["commitment"]["steps"]]
-    figure = new_figure(7.2, 3.4 + (2.4 if committed else 0))
+    figure = sheet.figure(7.2, 3.4 + (2.4 if committed else 0))
     with styled():
         panels = figure.subplots(2 if committed else 1, 1, squeeze=False, height_ratios=[3, 2] if committed else [1])[
             :, 0
         ]
         _histogram(panels[0], [(row, analysis["entropy"]) for row, _, analysis in runs])
         if committed:
-            for index, (row, part) in enumerate(committed):
+            styles = line_styles(row.name for row, _, _ in runs)
+            for row, part in committed:
                 rates = [100 * r for r in part["rate"]]
-                panels[1].plot(part["steps"], rates, label=row.name, **{**line_style(index), "marker": ""})
+                panels[1].plot(part["steps"], rates, label=row.name, **{**styles[row.name], "marker": ""})
             panels[1].set(xlabel="step", ylabel="committed to one\ntask, percent", ylim=(0, None))
         seeds = ", ".join(f"{row.name} (seed {seed})" for row, seed, _ in runs[:3]) + (" …" if len(runs) > 3 else "")
-        panels[0].set_title(f"{board.label}, profile {board.profile}: {seeds}", loc="left", fontsize=9)
+        title_above(figure, f"{board.label}, profile {board.profile}: {seeds}")
         if len(runs) > 1:
             legend_below(figure, panels[0], 5)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from mtbench.errors import UsageError
 from mtbench.records.curves import CurveName, EpisodeCurves
 from mtbench.records.record import RunRecord
-from mtbench.report.figures import LineStyle, legend_below, line_style, new_figure, styled
+from mtbench.report.figure_board import compared
+from mtbench.report.figures import SCREEN, LineStyle, Sheet, legend_below, line_style, line_styles, styled, title_above
 from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.rows import Row
@@ -22,23 +24,24 @@ if TYPE_CHECKING:
 Series = tuple[list[float], list[float]]
 
 
-def overview_figure(board: Board) -> Figure:
-    """By optimizer: average by episode (of up to six also the range over seeds), mean loss of the last episode."""
-    rows = [r for r in board.rows if r.kind == "optimizer" and not r.variant and r.seeds_done]
+def overview_figure(board: Board, rows: Sequence[Row] | None = None, sheet: Sheet = SCREEN) -> Figure:
+    """By row: average by episode (of up to six also the range over seeds), mean loss of the last episode."""
+    rows = [r for r in (compared(board) if rows is None else rows) if r.seeds_done]
     if not any(r.runs[s].get("history") for r in rows for s in r.seeds_done):
         raise UsageError("no finished run has a history of its episodes")
-    figure = new_figure(7.4, 3.9)
+    figure = sheet.figure(7.4, 5.2 if sheet.narrow else 3.9)
+    styles = line_styles(row.label for row in rows)
     with styled():
-        left, right = figure.subplots(1, 2)
-        for index, row in enumerate(rows):
-            style = line_style(index)
-            _episodes(left, row, style, band=len(rows) <= 6)
-            _last_losses(right, row, {**style, "marker": ""})
-        left.set(xlabel="episode", ylabel=f"average {metric_title(board.metric)} in percent")
-        left.xaxis.get_major_locator().set_params(integer=True)
-        right.set(xlabel="step of the last episode", ylabel="loss, mean over tasks and seeds")
-        figure.suptitle(f"{board.label}, profile {board.profile}", x=0.01, ha="left", fontsize=10)
-        legend_below(figure, left, 5)
+        upper, lower = figure.subplots(2, 1) if sheet.narrow else figure.subplots(1, 2)
+        for row in rows:
+            style = styles[row.label]
+            _episodes(upper, row, style, band=len(rows) <= 6)
+            _last_losses(lower, row, {**style, "marker": ""})
+        upper.set(xlabel="episode", ylabel=f"average {metric_title(board.metric)}\nin percent")
+        upper.xaxis.get_major_locator().set_params(integer=True)
+        lower.set(xlabel="step of the last episode", ylabel="loss, mean over\ntasks and seeds")
+        title_above(figure, f"{board.label}, profile {board.profile}")
+        legend_below(figure, upper, 5)
     return figure
 
 
@@ -71,37 +74,37 @@ def _last_losses(axes: Axes, row: Row, style: LineStyle) -> None:
         axes.plot(steps, [np.mean(curves[s]) for s in steps], **style)
 
 
-def optimizer_figure(row: Row, seed: int | None = None) -> Figure:
+def optimizer_figure(row: Row, seed: int | None = None, sheet: Sheet = SCREEN) -> Figure:
     """Losses, weights, gradient norms by task and the rate of conflicts of one run, over all its steps."""
     seeds = [seed] if seed is not None else row.seeds_done[:1]
     record = row.runs.get(seeds[0]) if seeds else None
     if record is None or not _training(record):
         raise UsageError(f"{row.name} has no finished run{'' if seed is None else f' with seed {seed}'} with curves")
     episodes = _training(record)
-    figure = new_figure(7.4, 5.2)
+    figure = sheet.figure(7.4, 8.0 if sheet.narrow else 5.2)
     panels: tuple[tuple[CurveName, str, bool], ...] = (
         ("losses", "loss", False),
         ("weights", "task weight", False),
         ("gradient_norms", "gradient norm", True),
     )
     with styled():
-        grid = figure.subplots(2, 2, sharex=True)
+        grid = figure.subplots(4 if sheet.narrow else 2, 1 if sheet.narrow else 2, sharex=True, squeeze=False)
         starts = _starts(episodes)
         for axes, (key, label, log) in zip(grid.flat, panels, strict=False):
             for index, (task, (steps, values)) in enumerate(_by_task(episodes, starts, key).items()):
                 axes.plot(steps, values, label=task, lw=1.0, **{**line_style(index), "marker": ""})
             axes.set_ylabel(label)
             if key == "weights":
-                axes.set_ylim(0, None)
+                axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
             if log and axes.lines:
                 axes.set_yscale("log")
-        _conflicts(grid[1, 1], episodes, starts)
+        _conflicts(grid.flat[-1], episodes, starts)
         for axes in grid.flat:
             for start in starts[1:]:
                 axes.axvline(start, color="#aaaaaa", lw=0.8, ls=":")
-        for axes in grid[1]:
+        for axes in grid[-1]:
             axes.set_xlabel("step (dotted: a new episode)")
-        figure.suptitle(f"{row.name}, seed {seeds[0]}", x=0.01, ha="left", fontsize=10)
+        title_above(figure, f"{row.name}, seed {seeds[0]}")
         legend_below(figure, grid[0, 0], 8)
     return figure
 
@@ -136,7 +139,7 @@ def _conflicts(axes: Axes, episodes: list[EpisodeCurves], starts: list[float]) -
         at = episode.get("conflict_steps", episode["steps"])
         steps += [start + s for s in at[: len(measured)]]
         rates += [np.nan if r is None else 100 * r for r in measured[: len(at)]]
-    axes.set_ylabel("task pairs in conflict, percent")
+    axes.set_ylabel("task pairs in\nconflict, percent")
     axes.set_ylim(0, 100)
     if rates:
         axes.plot(steps, rates, color="#444444")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from mtbench.errors import UsageError
 from mtbench.records.record import RunRecord, optimizer_params
 from mtbench.records.values import Params
-from mtbench.report.figures import PALETTE, new_figure, styled
+from mtbench.report.figure_board import compared
+from mtbench.report.figures import PALETTE, SCREEN, Sheet, styled, title_above
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 from mtbench.report.settings import default_params, show_value
@@ -23,9 +25,9 @@ Setting = tuple[Params, list[float]]
 """All hyperparameters of a row, and its value for each seed, in percent."""
 
 
-def sweep_figure(board: Board, optimizer: str) -> Figure:
+def sweep_figure(board: Board, optimizer: str, rows: Sequence[Row] | None = None, sheet: Sheet = SCREEN) -> Figure:
     """A panel per hyperparameter that varies alone; a heat map for each pair that varies together."""
-    rows = [r for r in board.rows if r.optimizer == optimizer and not r.variant and r.seeds_done]
+    rows = [r for r in (compared(board) if rows is None else rows) if r.optimizer == optimizer and r.seeds_done]
     defaults = default_params([optimizer])[optimizer]
     settings, label = _settings(rows, defaults)
     varied = _varied(settings)
@@ -41,14 +43,15 @@ def sweep_figure(board: Board, optimizer: str) -> Figure:
     panels = len(lines) + len(pairs)
     if not panels:
         raise UsageError(f"the settings of {optimizer!r} share no line and no grid: vary one hyperparameter at a time")
-    figure = new_figure(3.4 * panels + 0.4, 3.3)
+    figure = sheet.figure(3.4 * panels + 0.4, 2.6 * panels + 0.4 if sheet.narrow else 3.3)
     with styled():
-        axes = figure.subplots(1, panels, squeeze=False)[0]
+        grid = figure.subplots(panels, 1, squeeze=False) if sheet.narrow else figure.subplots(1, panels, squeeze=False)
+        axes = list(grid.flat)
         for panel, (name, line) in zip(axes, lines, strict=False):
             _draw_line(panel, name, line, centre, label)
         for panel, (a, b) in zip(axes[len(lines) :], pairs, strict=True):
             _draw_grid(figure, panel, a, b, _grid(settings, a, b, varied, centre), label)
-        figure.suptitle(f"{optimizer} on {board.label}, profile {board.profile}", x=0.01, ha="left", fontsize=10)
+        title_above(figure, f"{optimizer} on {board.label}, profile {board.profile}")
     return figure
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -35,6 +37,34 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mtbench",
 }
+
+
+WIDTHS = {"column": 3.3, "page": 6.9}
+"""Widths in inches of one column and of both in the field's proceedings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """How wide a figure is: its own width in inches (``None``), or that of a paper's column or page."""
+
+    width: float | None = None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the figure stands in one column, with smaller type and what is needed alone."""
+        return self.width is not None and self.width < 5
+
+    @property
+    def small(self) -> float:
+        """Size in points of the smallest type: numbers in cells, names of points."""
+        return 6.0 if self.narrow else 7.5
+
+    def figure(self, width: float, height: float) -> Figure:
+        """A figure of the sheet's width, of ``width`` where it has none."""
+        return new_figure(self.width or width, height)
+
+
+SCREEN = Sheet()
 
 
 def require_matplotlib() -> None:
@@ -91,29 +121,52 @@ def line_style(index: int) -> LineStyle:
     }
 
 
+def line_styles(names: Iterable[str]) -> dict[str, LineStyle]:
+    """Name of a row -> its style, the same in every panel of a figure, whichever of the rows a panel shows."""
+    return {name: line_style(index) for index, name in enumerate(names)}
+
+
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, under it."""
+    """One legend for the whole figure, under it, in at most ``columns`` columns and no wider than the figure."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(columns, len(labels))))
+        characters = max(map(len, labels)) + 6  # the line before a name is as wide as six characters
+        fitting = int(figure.get_figwidth() * 72 / (0.55 * STYLE["legend.fontsize"] * characters))
+        count = max(1, min(columns, fitting, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=count)
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+def title_above(figure: Figure, text: str) -> None:
+    """A title over the whole figure from its left edge on, in as many lines as its width takes."""
+    size = STYLE["axes.titlesize"] if figure.get_figwidth() > 5 else STYLE["axes.labelsize"]
+    characters = int(figure.get_figwidth() * 72 / (0.55 * size))
+    figure.suptitle(textwrap.fill(text, characters), x=0.01, ha="left", fontsize=size)
+
+
+def points(value: float, decimals: int = 2, sign: bool = True) -> str:
+    """A number of points as text: a true minus sign, and no sign before what rounds to nothing."""
+    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def label_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str], size: float = 8) -> None:
     """Write the names in a column right of the axes, in the points' order from top to bottom, each with a thin line.
 
     However close points lie, no name covers anything, and lines of points above each other do not cross.
     """
     axes.autoscale_view()  # limits are settled late otherwise, and places with them
-    order = sorted(range(len(points)), key=lambda i: (-points[i][1], points[i][0]))
-    wanted = [axes.transAxes.inverted().transform(axes.transData.transform(points[i]))[1] for i in order]
+    order = sorted(range(len(places)), key=lambda i: (-places[i][1], places[i][0]))
+    wanted = [axes.transAxes.inverted().transform(axes.transData.transform(places[i]))[1] for i in order]
     height = axes.get_window_extent().height / axes.figure.dpi * 72
-    for i, y in zip(order, _spread(wanted, 11 / height), strict=True):
+    for i, y in zip(order, _spread(wanted, 1.4 * size / height), strict=True):
         axes.annotate(
             names[i],
-            points[i],
+            places[i],
             (1.03, y),
             textcoords="axes fraction",
-            fontsize=8,
+            fontsize=size,
             va="center",
             arrowprops={
                 "arrowstyle": "-",

@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_records import TASKS, family, make_record, write_all
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
+from mtbench.report import plots
 from mtbench.report.figure_analysis import entropy_figure
 from mtbench.report.figure_board import cost_figure, gain_figure
 from mtbench.report.figure_curves import overview_figure
 from mtbench.report.figure_sweep import sweep_figure
 from mtbench.report.leaderboard import Board, load_board
-from mtbench.report.plots import KINDS, default_path, plot
+from mtbench.report.plots import KINDS, FigureRequest, default_path, plot, select_rows
 
 pytest.importorskip("matplotlib")
 
@@ -57,13 +60,13 @@ def board(tmp_path: Path) -> Board:
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_in_each_format(board: Board, tmp_path: Path, kind: str, suffix: str) -> None:
-    out = plot(board, kind, tmp_path / f"figure{suffix}", optimizer="tsage" if kind == "sweep" else None)
+    out = plot(board, FigureRequest(kind, optimizer="tsage" if kind == "sweep" else None), tmp_path / f"figure{suffix}")
     assert out.read_bytes().startswith(SIGNATURES[suffix])
     assert out.stat().st_size > 3000
 
 
 def test_the_same_records_give_the_same_file(board: Board, tmp_path: Path) -> None:
-    first, second = (plot(board, "gain", tmp_path / f"{n}.svg").read_bytes() for n in "ab")
+    first, second = (plot(board, FigureRequest("gain"), tmp_path / f"{n}.svg").read_bytes() for n in "ab")
     assert first == second
 
 
@@ -81,7 +84,7 @@ def test_labels_of_a_cost_figure_cover_nothing(settings: int, board: Board) -> N
     assert len(boxes) == 6 + settings
     edge = figure.axes[0].get_window_extent().x1
     assert all(edge < box.x0 and box.x1 < figure.bbox.x1 and box.y0 > 0 for box in boxes)
-    by_score = sorted(rows, key=lambda r: -(r.average.mean or 0))
+    by_score = sorted(rows, key=lambda r: -((r.gain.difference if r.gain else 0) or 0))
     assert [text.get_text() for text in texts] == [r.label for r in by_score if not r.variant]
     for i, one in enumerate(boxes):
         assert not any(one.overlaps(other) for other in boxes[i + 1 :])
@@ -92,6 +95,7 @@ def test_the_gain_heat_map_has_the_tables_numbers_and_stars(board: Board) -> Non
     gain = next(r.gain for r in board.rows if r.name == "tsage")
     assert gain is not None and gain.difference is not None
     assert f"{100 * gain.difference:+.2f}*" in texts
+    assert not any(text.startswith("-") for text in texts) and any(text.startswith("\N{MINUS SIGN}") for text in texts)
     assert len(texts) == 5 * (len(TASKS) + 1)
 
 
@@ -134,29 +138,99 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(board: Board, tm
         for record in row.runs.values():
             record.pop("analysis", None)
     with pytest.raises(UsageError, match="--until analyze"):
-        plot(board, "entropy", tmp_path / "e.png")
+        plot(board, FigureRequest("entropy"), tmp_path / "e.png")
     with pytest.raises(UsageError, match="--optimizer"):
-        plot(board, "sweep", tmp_path / "e.png")
+        plot(board, FigureRequest("sweep"), tmp_path / "e.png")
     with pytest.raises(UsageError, match="mtbench sweep"):
-        plot(board, "sweep", tmp_path / "e.png", optimizer="cgd")
+        plot(board, FigureRequest("sweep", optimizer="cgd"), tmp_path / "e.png")
     with pytest.raises(UsageError, match="unknown kind"):
-        plot(board, "pie", tmp_path / "e.png")
+        plot(board, FigureRequest("pie"), tmp_path / "e.png")
     with pytest.raises(UsageError, match=r"\.png, \.pdf, \.svg"):
-        plot(board, "gain", tmp_path / "e.jpg")
+        plot(board, FigureRequest("gain"), tmp_path / "e.jpg")
     assert list(tmp_path.glob("e.*")) == []
 
 
 def test_curves_of_one_optimizer(board: Board, tmp_path: Path) -> None:
-    assert plot(board, "curves", tmp_path / "c.png", optimizer="tsage", seed=1).is_file()
+    assert plot(board, FigureRequest("curves", optimizer="tsage", seed=1), tmp_path / "c.png").is_file()
     with pytest.raises(UsageError, match="seed 9"):
-        plot(board, "curves", tmp_path / "d.png", optimizer="tsage", seed=9)
+        plot(board, FigureRequest("curves", optimizer="tsage", seed=9), tmp_path / "d.png")
 
 
 def test_without_matplotlib_the_extra_is_named(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(EnvironmentMismatchError, match=r"mtbench\[plot\]"):
-        plot(board, "gain", tmp_path / "g.png")
+        plot(board, FigureRequest("gain"), tmp_path / "g.png")
 
 
 def test_default_path(board: Board, tmp_path: Path) -> None:
     assert default_path(tmp_path, board, "sweep", "tsage", "pdf").name == "toy@1-mini-sweep-tsage.pdf"
+
+
+def test_rows_are_drawn_as_asked_for(board: Board) -> None:
+    rows = select_rows(board, "tsage:tau=8,beta=0.5, BM25,tsage")
+    assert [row.label for row in rows] == ["tsage (beta=0.5, tau=8)", "BM25", "tsage"]
+    ticks = [t.get_text() for t in gain_figure(board, rows[1:]).axes[0].get_yticklabels()]
+    assert ticks == ["BM25", "tsage"]
+    lines = overview_figure(board, [rows[2], select_rows(board, "cgd")[0]]).axes[0].lines
+    assert [line.get_label() for line in lines] == ["tsage", "cgd"]
+    with pytest.raises(UsageError, match="nobody"):
+        select_rows(board, "tsage,nobody")
+    with pytest.raises(UsageError, match="twice"):
+        select_rows(board, "tsage,tsage")
+
+
+def test_a_row_of_another_configuration_is_drawn_under_its_whole_name(tmp_path: Path) -> None:
+    other = {"train": {"lr": 2e-3, "episodes": 3, "temperature": 0.05}}
+    records = [*family(3, tsage=0.01), make_record("tsage", 0, config=other)]
+    found = load_board(write_all(tmp_path, records), "toy", "mini", summary=False)
+    (name,) = [row.name for row in found.rows if row.variant]
+    (row,) = select_rows(found, name)
+    assert row.label == name and "train.lr=0.002" in name
+
+
+def test_a_row_has_one_colour_in_all_panels(board: Board) -> None:
+    naive = next(r for r in board.rows if r.name == "naive")
+    for record in naive.runs.values():  # an analysis without commitment: a panel that this row is missing in
+        record["analysis"] = {k: v for k, v in ANALYSIS.items() if k != "commitment"}  # type: ignore[typeddict-item]
+    figure = entropy_figure(board, None, select_rows(board, "naive,tsage"))
+    bars = {c.get_label(): c.patches[0].get_facecolor() for c in figure.axes[0].containers}
+    (line,) = figure.axes[1].lines
+    assert line.get_label() == "tsage" and to_rgba(line.get_color()) == bars["tsage"] != bars["naive"]
+
+
+def test_colours_end_before_an_outlier_and_numbers_do_not(tmp_path: Path) -> None:
+    records = family(3, tsage=0.01, cgd=-0.01, nash=0.005, uw=-0.4)
+    found = load_board(write_all(tmp_path, records), "toy", "mini", summary=False)
+    axes = gain_figure(found).axes[0]
+    limit = axes.images[0].get_clim()[1]
+    worst = min(float(t.get_text().strip("*").replace("\N{MINUS SIGN}", "-")) for t in axes.texts)
+    assert limit < 41 and worst < -35
+
+
+def test_whiskers_are_those_of_the_paired_differences(board: Board) -> None:
+    figure = cost_figure(board)
+    rows = [r for r in board.rows if r.kind == "optimizer" and not r.variant]
+    (bars,) = figure.axes[0].containers
+    for row, segment in zip(rows, bars.lines[2][0].get_segments(), strict=True):
+        expected = (0.0, 0.0) if row.gain is None else (row.gain.low, row.gain.high)
+        if row.gain is None or row.gain.low is not None:
+            assert [y / 100 for y in segment[:, 1]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_leaves_a_figure_of_a_papers_width(board: Board, tmp_path: Path, kind: str, width: str) -> None:
+    for row in board.rows:
+        for record in row.runs.values():
+            record["analysis"] = ANALYSIS  # type: ignore[typeddict-item]
+    drawn: list[Figure] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", lambda figure, out: drawn.append(figure) or out)
+        plot(board, FigureRequest(kind, "tsage" if kind == "sweep" else None, width=width), tmp_path / "f.png")
+    (figure,) = drawn
+    assert figure.get_figwidth() == {"column": 3.3, "page": 6.9}[width]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure.get_tightbbox(canvas.get_renderer())
+    width_, height = figure.get_size_inches()
+    assert box.x0 > -0.01 and box.y0 > -0.01 and box.x1 < width_ + 0.01 and box.y1 < height + 0.01
