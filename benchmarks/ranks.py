@@ -97,7 +97,10 @@ def make_trainer(options: argparse.Namespace, ranks: Any) -> Any:
     hard = Negatives(
         np.arange(64, dtype=np.int32)[:, None] + 64, {}, 128, np.zeros(65, np.int64), np.empty(0, np.int32)
     )
-    examples: list[Any] = [TaskExamples(Named(n), Rows(128, 7), hard) for n in names]  # type: ignore[arg-type]
+    examples: list[Any] = [
+        TaskExamples(Named(n), Rows(128, 7), hard, place=k)  # type: ignore[arg-type]
+        for k, n in enumerate(names)
+    ]
     train = {"batch_size": 8 * options.tasks, "log_every": 1000, "cosines_every": 0, "checkpoint_every": 10_000}
     config = build_config({"train": {**train, "shard_state": options.sharded}}, "benchmark")
     order = BatchOrder(names, [np.arange(64)] * options.tasks, 8 * options.tasks, 4.0, 0, 1)

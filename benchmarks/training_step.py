@@ -72,7 +72,7 @@ def make_trainer(name: str, options: argparse.Namespace, work: Path, device: tor
         queries = Tokens(random, 1000, 10, options.query_length, vocabulary)
         hard = random.integers(0, 1000, (1000, 8)).astype(np.int32)
         negatives = Negatives(hard, {}, 1000, np.zeros(1001, np.int64), np.empty(0, np.int32))
-        examples.append(TaskExamples(Task(f"task{k}", queries), corpus, negatives))  # type: ignore[arg-type]
+        examples.append(TaskExamples(Task(f"task{k}", queries), corpus, negatives, place=k))  # type: ignore[arg-type]
     values = {
         "encoder": SIZES[options.size] | {"precision": options.precision},
         "train": {"batch_size": options.batch_size, "cosines_every": 0, "log_every": 10_000, "hard_negatives": 1},

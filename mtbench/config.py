@@ -154,12 +154,37 @@ class TrainConfig(Section):
         description=f"multiplies the loss's scores; auto: {LOGIT_SCALE:g} for normalised vectors, else 1",
         json_schema_extra={"since": 2, "old": 1.0},
     )
+    tasks: str = Field(
+        "all", description="trained on: all, nq,fever, or -nq for all but nq", json_schema_extra={"since": 2}
+    )
+    examples: int | None = Field(
+        None,
+        ge=1,
+        description="of each task: the first N of one order for each seed; None: all",
+        json_schema_extra={"since": 2},
+    )
+    start: str = Field(
+        "encoder",
+        description="encoder, warmup (of all tasks), leave-one-out (the run without this task), or a run id",
+        json_schema_extra={"since": 2},
+    )
+    budget: Literal["steps", "queries", "batch"] = Field(
+        "steps",
+        description="of a part of the tasks, by the run on all: its steps with the own share of a batch, its queries "
+        "in whole batches, or its steps with whole batches",
+        json_schema_extra={"since": 2},
+    )
     micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
     log_every: int = Field(10, ge=1)
     cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")
     checkpoint_every: int = Field(50, ge=1, description="steps")
     shard_state: bool = Field(True, description="several ranks: each keeps a slice of the optimizers' state")
     check_ranks_every: int = Field(100, ge=1, description="steps between two looks whether ranks hold equal weights")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _named_tasks(cls, value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
     @field_validator("adam_betas")
     @classmethod

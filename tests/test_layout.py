@@ -21,6 +21,7 @@ FLOORS = [
         "optim",
         "per_task",
         "processes",
+        "protocols",
         "records",
         "registry",
         "sections",

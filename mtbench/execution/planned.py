@@ -9,10 +9,12 @@ from pathlib import Path
 
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions
+from mtbench.execution.parents import with_parent
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.feasible import check_feasible
 from mtbench.pipeline.plan import Plan, make_plan
 from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.protocols.labels import run_label
 from mtbench.records.files import read_record
 from mtbench.records.identity import record_path, run_id
 from mtbench.records.record import RunRecord, error_type
@@ -44,6 +46,7 @@ class Job:
             defaults = {n: h.default for n, h in hyperparameters(get_optimizer(text)).items()}
             changed = [f"{k}={v}" for k, v in chosen["params"].items() if v != defaults[k]]
             text += f" ({', '.join(changed)})" if changed else ""
+        text = run_label(self.plan.run.protocol, text)
         text += f" {self.note}" if self.note else ""
         return f"{text} seed {self.plan.run.request.seed}"
 
@@ -84,6 +87,7 @@ class RunPlanner:
 
     def plan(self, request: RunRequest) -> Job:
         """Resolve and plan one run; if an earlier call finished it (as far as ``until``), it carries its record."""
+        request = with_parent(request, self._resolver.config(request), self.options.results_folder)
         run = self._resolver.resolve(request.settled())
         path = run.config.encoder.path
         if Path(path).is_absolute():  # also one that a profile or --set names from here

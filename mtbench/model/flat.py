@@ -7,6 +7,7 @@ after ``zero_grad`` loses every update on torch 2, where gradients become None.)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -30,12 +31,16 @@ class FlatParameters:
     model in float64).
 
     Parameters shared by all tasks come first, then those that only one task uses, task by task. ``owners`` maps name
-    prefixes to the task that alone uses them. ConfigError if a parameter is claimed by two tasks.
+    prefixes to the task that alone uses them; of these ``tasks`` takes part (None: all). ConfigError if a parameter is
+    claimed by two tasks.
     """
 
-    def __init__(self, model: nn.Module, owners: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, owners: dict[str, int] | None = None, tasks: Collection[int] | None = None
+    ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        placed = sorted(((self._owner(n, owners or {}), i, n, p) for i, (n, p) in enumerate(named)), key=_order)
+        found = [(self._owner(n, owners or {}), i, n, p) for i, (n, p) in enumerate(named)]
+        placed = sorted((f for f in found if tasks is None or f[0] is None or f[0] in tasks), key=_order)
         total = sum(p.numel() for *_, p in placed)
         device = placed[0][3].device
         double = all(p.dtype == torch.float64 for *_, p in placed)

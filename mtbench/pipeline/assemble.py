@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import cast
 
 from mtbench.computing import threads
@@ -10,7 +11,7 @@ from mtbench.evaluation.scores import SCORES_FILE
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.warnings import run_warnings
-from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, TrainingSummary
+from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, Training, TrainingSummary
 from mtbench.records.environment import environment
 from mtbench.records.identity import new_record
 from mtbench.records.record import Cost, RunRecord, Selection, StageEntry, TaskResult, average
@@ -34,7 +35,7 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     stages = [s for s in plan.stages if s.key in built]
     record["stages"] = [_entry(s, built[s.key]) for s in stages]
     record["cost"] = _cost(stages, built)
-    record["training"] = {"episodes": [_curves(context, s, built) for s in stages if s.name in ("warmup", "train")]}
+    record["training"] = _training([_curves(context, s, built) for s in stages if s.name in ("warmup", "train")])
     record["negatives"] = {
         s.label: built[s.key].results["negatives"] for s in stages if "negatives" in built[s.key].results
     }
@@ -50,6 +51,14 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     return record
 
 
+def _training(episodes: list[EpisodeCurves]) -> Training:
+    queries: dict[str, int] = {}
+    for episode in episodes:
+        for task, count in episode["summary"]["queries"].items():
+            queries[task] = queries.get(task, 0) + count
+    return {"episodes": episodes, "queries": queries}
+
+
 def _entry(stage: Stage, built: Built) -> StageEntry:
     return {
         "name": stage.name,
@@ -62,14 +71,14 @@ def _entry(stage: Stage, built: Built) -> StageEntry:
 
 def _add_scores(record: RunRecord, plan: Plan, final: Built) -> None:
     suite, found = plan.run.suite, _scored(final)
-    names = [task.name for task in suite.tasks]
     titles = {t.name: t.title for t in suite.tasks if t.name in found}
     record["tasks"] = {name: {"title": title, **found[name]} for name, title in titles.items()}
-    mean = average(found, names, suite.metric)
+    mean = _average(plan, found)
     if mean is not None:
         record["average"] = mean
     selection: Selection = {"tasks": final.results["selection"]}
-    selected = average(selection["tasks"], names, suite.metric)
+    # over what it is trained on: a run that leaves a task out must not be chosen by it
+    selected = average(selection["tasks"], plan.run.trained, suite.metric)
     if selected is not None:
         selection["average"] = selected
     record["selection"] = selection
@@ -79,6 +88,12 @@ def _add_scores(record: RunRecord, plan: Plan, final: Built) -> None:
         "file": SCORES_FILE,
         "sha256": final.manifest.files[SCORES_FILE]["sha256"],
     }
+
+
+def _average(plan: Plan, tasks: Mapping[str, TaskResult]) -> float | None:
+    """Over all tasks, of a run that serves them all."""
+    suite, names = plan.run.suite, [task.name for task in plan.run.suite.tasks]
+    return average(tasks, names, suite.metric) if set(names) == set(plan.run.served) else None
 
 
 def _scored(built: Built) -> dict[str, TaskResult]:
@@ -92,7 +107,7 @@ def _history(plan: Plan, stage: Stage, built: Stages) -> HistoryEntry:
     assert stage.episode is not None
     return {
         "episode": stage.episode,
-        "average": average(tasks, [t.name for t in suite.tasks], suite.metric),
+        "average": _average(plan, tasks),
         "tasks": {name: scores["metrics"].get(suite.metric) for name, scores in tasks.items()},
     }
 
@@ -146,6 +161,7 @@ def _curves(context: Context, stage: Stage, built: Stages) -> EpisodeCurves:
 def _summary(built: Built) -> TrainingSummary:
     summary = dict(built.results["summary"])
     summary["final_report"] = summary.pop("report")
+    summary["queries"] = {task: size * summary["steps"] for task, size in summary["task_batch_sizes"].items()}
     return cast("TrainingSummary", summary)
 
 

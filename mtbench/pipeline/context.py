@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -61,6 +62,14 @@ class Context:
         self.device, self.ranks = device(), current_ranks()
         self.prepare_workers = prepare_workers or _workers_of_environment()
         self._prepared: dict[str, PreparedSuite] = {}
+
+    def of(self, stage: Stage) -> Context:
+        """The context of the run by whose settings ``stage`` is computed: this one, or that of a run it starts from."""
+        if stage.owner is None or stage.owner is self.run:
+            return self
+        other = copy.copy(self)
+        other.run = stage.owner
+        return other
 
     @property
     def config(self) -> Config:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from mtbench.errors import ConfigError
 from mtbench.pipeline.request import ResolvedRun
+from mtbench.protocols.tasks import trainable_tasks
 from mtbench.records.record import BASELINES
 from mtbench.suite import Task
-from mtbench.training.batches import check_contrast, task_batch_sizes
+from mtbench.training.batches import check_contrast
+from mtbench.training.budget import task_budget
 
 
 def check_feasible(run: ResolvedRun) -> None:
@@ -41,11 +43,12 @@ def _needed(run: ResolvedRun, task: Task) -> int:
 
 
 def _check_batches(run: ResolvedRun) -> None:
-    train, names = run.config.train, [task.name for task in run.suite.tasks]
+    train, names = run.config.train, trainable_tasks(run.suite)
     counts = []
     for name in names:
         count = run.facts.trainable[name] if run.request.limit is None else run.request.limit
         count = min(count, run.facts.trainable[name])
-        counts.append(max(1, count - min(run.config.data.selection_queries, count // 10)))
-    sizes = task_batch_sizes(counts, train.batch_size, train.task_temperature)
-    check_contrast(names, counts, sizes, train.hard_negatives)
+        count = max(1, count - min(run.config.data.selection_queries, count // 10))
+        counts.append(min(count, train.examples or count))
+    budget = task_budget(names, counts, run.trained, train)
+    check_contrast(run.trained, [counts[names.index(t)] for t in run.trained], budget.sizes, train.hard_negatives)

@@ -7,21 +7,28 @@ every optimizer, so that all of them, and every tau and beta, share the warm-up 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from mtbench.config import TrainConfig
 from mtbench.data.rules import rules_of_stage
-from mtbench.pipeline.request import ResolvedRun, specified
+from mtbench.errors import ConfigError
+from mtbench.pipeline.request import ResolvedRun, naive_optimizer
 from mtbench.records.record import OptimizerSpec
 from mtbench.records.values import JsonObject
-from mtbench.registry import get_optimizer
 from mtbench.storage.store import Store, fingerprint
 
 VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 1}
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
+
+
+LENGTHS = frozenset({"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps"})
+NOT_OF_A_STAGE = LENGTHS | {"episodes", "start_episode", "start"}
+"""Settings of training that reach a stage in another form: its length, its method, its inputs."""
+PART = frozenset({"tasks", "examples", "budget"})
+"""Settings of training that choose a part of the data."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Stage:
     episode: int | None
     settings: JsonObject
     inputs: dict[str, Stage] = field(default_factory=dict)
+    owner: ResolvedRun | None = field(default=None, compare=False, repr=False)
+    """The run by whose settings it is computed; a run that starts from another one has stages of both."""
 
     @property
     def content(self) -> JsonObject:
@@ -82,7 +91,7 @@ def make_plan(run: ResolvedRun) -> Plan:
         return builder.bm25_row()
     if run.optimizer["name"] == "untrained":
         return builder.untrained_row()
-    return builder.full()
+    return builder.full() if run.parent is None else builder.from_parent(make_plan(run.parent))
 
 
 class _Builder:
@@ -93,7 +102,7 @@ class _Builder:
 
     def _add(self, name: str, episode: int | None, settings: JsonObject, **inputs: Stage) -> Stage:
         rules = rules_of_stage(self.run.rules, name)
-        stage = Stage(name, episode, {**settings, "rules": rules} if rules else settings, inputs)
+        stage = Stage(name, episode, {**settings, "rules": rules} if rules else settings, inputs, self.run)
         self.stages.append(stage)
         return stage
 
@@ -151,35 +160,64 @@ class _Builder:
 
     def full(self) -> Plan:
         config = self.config
-        first = config.first_acting_episode
         bm25 = self._bm25()
-        naive, acting = naive_optimizer(), self.run.specified_optimizer
-        settings = self._train_settings(0, acting if first == 0 else naive)
+        first = config.first_acting_episode
+        before, acting = naive_optimizer(), self.run.combining
+        shared = config.train.start == "warmup"
+        settings = self._train_settings(0, acting if first == 0 else before, PART if shared else ())
         settings["encoder"] = self._encoder_settings()
         model = self._add("warmup", 0, settings, prepare=self.prepare, negatives=bm25)
         encoded = self._encode(0, model)
         evaluations = [self._evaluate(0, encoded)]
         for episode in range(1, config.train.episodes + 1):
-            negatives = config.negatives.content(exclude={"sampling"})
-            search = config.search.content(include={"backend"})
-            mined = self._add(
-                "mine", episode, {"negatives": negatives, "search": search}, prepare=self.prepare, source=encoded
-            )
-            settings = self._train_settings(episode, acting if episode >= first else naive)
+            mined = self._add("mine", episode, self._mine_settings(), prepare=self.prepare, source=encoded)
+            settings = self._train_settings(episode, acting if episode >= first else before)
             model = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=mined)
             encoded = self._encode(episode, model)
             evaluations.append(self._evaluate(episode, encoded))
-        final = evaluations[-1]
-        self._add("analyze", config.train.episodes, config.analyze.content(), prepare=self.prepare, model=model)
-        return Plan(self.run, tuple(self.stages), final, tuple(evaluations))
+        return self._plan(model, config.train.episodes, evaluations)
 
-    def _train_settings(self, episode: int, optimizer: OptimizerSpec) -> JsonObject:
+    def from_parent(self, parent: Plan) -> Plan:
+        """One stage of training on BM25's negatives, of the warm-up's length, from another run's last model."""
+        self._check_parent(parent)
+        model = next(s for s in reversed(parent.stages) if s.name in ("warmup", "train"))
+        bm25 = self._bm25()  # the parent's own, or another for other settings of negatives
+        known = {stage.key for stage in parent.stages}
+        self.stages = [*parent.until(None), *(s for s in self.stages if s.key not in known)]
+        assert model.episode is not None
+        episode = model.episode + 1
+        settings = {**self._train_settings(0, self.run.combining), "episode": episode}
+        trained = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=bm25)
+        evaluations = [*parent.evaluations, self._evaluate(episode, self._encode(episode, trained))]
+        return self._plan(trained, episode, evaluations)
+
+    def _check_parent(self, parent: Plan) -> None:
+        """ConfigError where the other run's model is none for this run's texts, or is no trained model at all."""
+        start, theirs = self.config.train.start, parent.run
+        if not parent.evaluations:
+            raise ConfigError(f"train.start={start}: a row of {theirs.optimizer['name']} has no trained model")
+        mine = (self.prepare.key, self._encoder_settings())
+        if mine != (parent.stages[0].key, _Builder(theirs)._encoder_settings()):
+            raise ConfigError(
+                f"train.start={start}: that run has other texts, prompts, lengths or another encoder\n"
+                "  Start from it with the same suite, --encoder, --limit and settings of data and encoder."
+            )
+
+    def _plan(self, model: Stage, episode: int, evaluations: list[Stage]) -> Plan:
+        """The plan that ends with this model; its analysis is one stage further."""
+        self._add("analyze", episode, self.config.analyze.content(), prepare=self.prepare, model=model)
+        return Plan(self.run, tuple(self.stages), evaluations[-1], tuple(evaluations))
+
+    def _mine_settings(self) -> JsonObject:
+        negatives = self.config.negatives.content(exclude={"sampling"})
+        part = self.config.train.content(include={"tasks"})
+        return {"negatives": negatives, "search": self.config.search.content(include={"backend"}), **part}
+
+    def _train_settings(self, episode: int, optimizer: OptimizerSpec, without: Collection[str] = ()) -> JsonObject:
+        """``without``: settings that runs have apart which share this stage."""
         train = self.config.train
-        common = train.content(
-            exclude={"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps", "episodes", "start_episode"}
-        )
         return {
-            "train": common,
+            "train": train.content(exclude={*NOT_OF_A_STAGE, *without}),
             **episode_length(train, episode),
             "sampling": self.config.negatives.sampling,
             "selection_queries": self.config.data.selection_queries,
@@ -196,11 +234,6 @@ def episode_length(train: TrainConfig, episode: int) -> JsonObject:
     else:
         rate, steps, epochs = train.lr, train.steps, train.epochs
     return {"lr": rate, "steps": steps} if steps is not None else {"lr": rate, "epochs": epochs}
-
-
-def naive_optimizer() -> OptimizerSpec:
-    """What every run combines with before its own optimizer acts, as fingerprints have it: naive by its defaults."""
-    return specified({"name": "naive", "params": get_optimizer("naive")().params})
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,12 @@ from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
+from mtbench.pipeline.part import TrainedPart, settle_part
 from mtbench.pipeline.settling import Settled, settle
-from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, RunSpec
-from mtbench.records.values import Params, Settings
+from mtbench.protocols.spec import STARTS
+from mtbench.records.identity import run_id
+from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
+from mtbench.records.values import JsonObject, Params, Settings
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
 from mtbench.storage.store import fingerprint
@@ -46,6 +49,10 @@ class RunRequest:
     encoder: str | None = None
     limit: int | None = None
     plugins: tuple[str, ...] = ()
+    protocol: str | None = None
+    """The protocol that the run was made for; None: what ``train.tasks`` says."""
+    parent: RunRequest | None = None
+    """The run whose id is ``train.start``, as whoever plans the run has found it among the records."""
 
     def settled(self) -> RunRequest:
         """The same with absolute places, for a process that works in another folder."""
@@ -60,6 +67,7 @@ class RunRequest:
             profile=self.profile if profile is None else str(profile),
             encoder=encoder,
             plugins=tuple(settled(file) for file in self.plugins),
+            parent=None if self.parent is None else self.parent.settled(),
         )
 
     def to_json(self) -> str:
@@ -69,8 +77,13 @@ class RunRequest:
     @classmethod
     def from_json(cls, text: str) -> RunRequest:
         """From :meth:`to_json`."""
-        values = json.loads(text)
-        return cls(**{**values, "plugins": tuple(values["plugins"])})
+        return cls._from_values(json.loads(text))
+
+    @classmethod
+    def _from_values(cls, values: JsonObject) -> RunRequest:
+        parent = values["parent"]
+        known = {"plugins": tuple(values["plugins"]), "parent": parent and cls._from_values(parent)}
+        return cls(**{**values, **known})
 
 
 @dataclass
@@ -86,10 +99,23 @@ class ResolvedRun:
     """``name``, ``params`` and, for a plugin, ``source``; the name alone for a baseline."""
     facts: SuiteFacts
     """What was counted in the suite's raw files."""
+    trained: tuple[str, ...] = ()
+    """The tasks that are trained on, in the suite's order."""
+    protocol: ProtocolSpec | None = None
+    """What the run is about, where it does not train on all tasks and serve all."""
+    parent: ResolvedRun | None = None
+    """The run from whose model this one starts, where it starts from one."""
     choices: tuple[Choice, ...] = ()
     """What mtbench chose because the user did not."""
     warnings: tuple[tuple[str, str], ...] = ()
     """Code and message of what was seen before any work."""
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The tasks whose figures the run is there for."""
+        if self.protocol is None:
+            return tuple(task.name for task in self.suite.tasks)
+        return self.trained if self.protocol["task"] is None else (self.protocol["task"],)
 
     @property
     def rules(self) -> Rules:
@@ -100,6 +126,12 @@ class ResolvedRun:
     def specified_optimizer(self) -> OptimizerSpec:
         """``optimizer`` as specifications and fingerprints have it: without what came later and has its default."""
         return specified(self.optimizer)
+
+    @property
+    def combining(self) -> OptimizerSpec:
+        """What acts while this run trains, as fingerprints have it: naive where one task alone is trained on."""
+        alone = self.protocol is not None and len(self.trained) == 1
+        return naive_optimizer() if alone else self.specified_optimizer
 
     @property
     def specification(self) -> RunSpec:
@@ -117,6 +149,8 @@ class ResolvedRun:
             "config": config,
             "limit": self.request.limit,
         }
+        if self.protocol is not None:
+            found["protocol"] = self.protocol
         return {**found, "rules": self.rules} if self.rules else found
 
 
@@ -127,6 +161,16 @@ def specified(optimizer: OptimizerSpec) -> OptimizerSpec:
     declared = hyperparameters(get_optimizer(optimizer["name"]))
     kept = {n: v for n, v in optimizer["params"].items() if not (declared[n].late and v == declared[n].default)}
     return {**optimizer, "params": kept}
+
+
+def naive_optimizer() -> OptimizerSpec:
+    """What every run combines with before its own optimizer acts, as fingerprints have it: naive by its defaults."""
+    return specified(naive())
+
+
+def naive() -> OptimizerSpec:
+    """Naive by its defaults, with all of them."""
+    return {"name": "naive", "params": get_optimizer("naive")().params}
 
 
 class Resolver:
@@ -155,11 +199,48 @@ class Resolver:
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
         found = self._settle(config, encoder, suite, given)
+        part = settle_part(found.config, suite, request.protocol, optimizer["name"] in BASELINES)
+        config, parent = part.config, self._parent(request, part)
+        if parent is not None and config.train.start == "leave-one-out":
+            optimizer = parent.optimizer
+        elif part.is_single:
+            optimizer = naive()
         content = encoder.content
-        if found.config.encoder.path == "tiny" and found.config.encoder.sharing != "shared":
+        if config.encoder.path == "tiny" and config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
-        warnings = (*found.warnings, *facts.warnings(suite))
-        return ResolvedRun(request, found.config, found.suite, key, content, optimizer, facts, found.choices, warnings)
+        return ResolvedRun(
+            request,
+            config,
+            found.suite,
+            key,
+            content,
+            optimizer,
+            facts,
+            trained=part.tasks,
+            protocol=part.protocol,
+            parent=parent,
+            choices=found.choices,
+            warnings=(*found.warnings, *part.warnings, *facts.warnings(suite)),
+        )
+
+    def _parent(self, request: RunRequest, part: TrainedPart) -> ResolvedRun | None:
+        """The run that this one starts from, resolved; ConfigError where it cannot be one."""
+        start = part.config.train.start
+        if start in ("encoder", "warmup"):
+            return None
+        if start == "leave-one-out":
+            over = {"train": {"tasks": f"-{part.tasks[0]}", "examples": None, "start": "encoder"}}
+            settings = merge(request.settings, over)
+            return self.resolve(dataclasses.replace(request, settings=settings, protocol="leave-one-out", parent=None))
+        if request.parent is None:
+            raise ConfigError(f"train.start={start!r}: not {', '.join(STARTS)}, and no run of this id is known")
+        parent = self.resolve(request.parent)
+        if run_id(parent.specification) != start:
+            raise ConfigError(
+                f"train.start={start}: that run was made with another version of the suite, the encoder or mtbench: "
+                f"today its settings are those of {run_id(parent.specification)}\n  Start from a run of today."
+            )
+        return parent
 
     def _settle(self, config: Config, encoder: EncoderSource, suite: Suite, given: frozenset[str]) -> Settled:
         """Once for all runs that differ in nothing that an encoder sees."""

@@ -73,7 +73,7 @@ def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWar
     if before is None:
         return []
     tasks: dict[str, TaskResult] = before.results["tasks"]
-    was, now = average(tasks, [t.name for t in suite.tasks], suite.metric), record.get("average")
+    was, now = (average(of, run.trained, suite.metric) for of in (tasks, record["tasks"]))
     if was is None or now is None or now >= was:
         return []
     message = (

@@ -63,9 +63,22 @@ def _wrong_spec(spec: Any) -> str | None:
         return "spec.optimizer.name is missing"
     if not isinstance(spec.get("suite_version", 1), int):
         return "spec.suite_version is no whole number"
+    problem = _wrong_protocol(spec.get("protocol"))
+    if problem:
+        return problem
     for key, value in (("config", spec.get("config")), ("optimizer.params", spec["optimizer"].get("params"))):
         if value is not None and not isinstance(value, dict):
             return f"spec.{key} is not an object"
+    return None
+
+
+def _wrong_protocol(protocol: Any) -> str | None:
+    if protocol is None:
+        return None
+    if not isinstance(protocol, dict) or not isinstance(protocol.get("name"), str):
+        return "spec.protocol is no object with a name"
+    if not isinstance(protocol.get("task"), str | None) or not isinstance(protocol.get("tasks"), list):
+        return "spec.protocol does not say which tasks it is about"
     return None
 
 

@@ -46,6 +46,8 @@ class TrainingSummary(TrainingTotals):
     """The totals as a record has them."""
 
     final_report: Report
+    queries: NotRequired[dict[str, int]]
+    """By task: training queries that went through it, repetitions included."""
 
 
 class Cosines(TypedDict):
@@ -84,6 +86,8 @@ class Training(TypedDict):
     """All episodes in their order."""
 
     episodes: list[EpisodeCurves]
+    queries: NotRequired[dict[str, int]]
+    """By task, over all episodes."""
 
 
 class HistoryEntry(TypedDict):

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 from mtbench.records.checking import Raw, fill, upgrade, validate
 from mtbench.records.identity import record_path, run_id
-from mtbench.records.record import SCHEMA, RunRecord
+from mtbench.records.record import SCHEMA, RunRecord, average, served_tasks
 from mtbench.records.text import HEAVY, layout, parse, plain
 from mtbench.storage.atomic import write_text
 
@@ -104,9 +104,15 @@ def read_record(path: Path, *, summary: bool = False) -> Loaded:
     if problem:
         return _bad(record, path, f"is not a whole record: {problem}", "invalid")
     record = fill({k: v for k, v in record.items() if k not in HEAVY} if summary else record, summary=summary)
-    if record["status"] == "complete" and record.get("average") is None:
+    if record["status"] == "complete" and record.get("average") is None and not _serves(record):
         return _bad(record, path, "finished, but has no average: a task has no result", "incomplete")
     return Loaded(cast("RunRecord", record), path)
+
+
+def _serves(record: Raw) -> bool:
+    """Whether a run that is about some tasks alone has the figures of these."""
+    served = served_tasks(record["spec"])
+    return served is not None and average(record["tasks"], served, record.get("metric", "")) is not None
 
 
 def _bad(record: Raw, path: Path, problem: str, kind: Kind) -> Loaded:

@@ -45,6 +45,20 @@ class EncoderSpec(TypedDict):
     """``copies`` where several towers of random weights begin as one; they were drawn apart until November 2026."""
 
 
+class ProtocolSpec(TypedDict):
+    """Which part of the tasks a run is about; absent where it trains on all and serves all."""
+
+    name: str
+    """A protocol's, or ``subset`` for tasks chosen by hand."""
+    task: str | None
+    """The one task whose figures count; None: those trained on."""
+    tasks: list[str]
+    """Trained on."""
+    examples: int | None
+    start: str
+    budget: str
+
+
 class RunSpec(TypedDict):
     """Everything that determines a run, without a place; its hash is the run's id."""
 
@@ -59,6 +73,7 @@ class RunSpec(TypedDict):
     limit: int | None
     rules: NotRequired[dict[str, list[str]]]
     """Rules that the suite's data call for -> the tasks or corpora that they hold for."""
+    protocol: NotRequired[ProtocolSpec]
     external: NotRequired[bool]
 
 
@@ -203,6 +218,14 @@ def average(tasks: Mapping[str, TaskResult], names: Iterable[str], metric: str) 
     values = [tasks[name]["metrics"].get(metric) if name in tasks else None for name in names]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def served_tasks(spec: RunSpec) -> list[str] | None:
+    """The tasks whose figures the run is there for; None: all of the suite."""
+    protocol = spec.get("protocol")
+    if protocol is None:
+        return None
+    return protocol["tasks"] if protocol["task"] is None else [protocol["task"]]
 
 
 def optimizer_params(spec: RunSpec) -> Params:

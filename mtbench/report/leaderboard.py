@@ -127,11 +127,14 @@ def _select(readable: Sequence[Loaded], version: int, notes: list[str]) -> list[
     older = sum(i.record["spec"].get("suite_version", 1) != version for i in readable)
     current = [i for i in readable if i.record["spec"].get("suite_version", 1) == version]
     limited = [i for i in current if i.record["spec"].get("limit") is not None]
+    parts = sum("protocol" in i.record["spec"] for i in current)
     if older:
         notes.append(f"{_runs(older)} of older suite versions left out.")
     if limited:
         notes.append(f"{_runs(len(limited))} with --limit kept off.")
-    return [i for i in current if i.record["spec"].get("limit") is None]
+    if parts:
+        notes.append(f"{_runs(parts)} on a part of the tasks kept off.")
+    return [i for i in current if i.record["spec"].get("limit") is None and "protocol" not in i.record["spec"]]
 
 
 def _runs(count: int) -> str:

@@ -66,11 +66,13 @@ class BatchOrder:
     seed: int
     episode: int
 
-    def __post_init__(self) -> None:
-        sizes = task_batch_sizes([len(r) for r in self.rows], self.batch_size, self.temperature)
-        object.__setattr__(self, "sizes", sizes)
-
     sizes: Sequence[int] = ()
+    """Queries of each task in a step; empty: by the rule."""
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            sizes = task_batch_sizes([len(r) for r in self.rows], self.batch_size, self.temperature)
+            object.__setattr__(self, "sizes", sizes)
 
     @property
     def steps_per_epoch(self) -> int:

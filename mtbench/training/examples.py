@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class TaskExamples:
     negatives: Negatives | None
     not_negative: NotNegative | None = None
     """Rows that are no negatives of a query; None: those of its relevant passages."""
+    place: int = field(kw_only=True)
+    """The task's place in the suite, which names its tower, whatever else is trained on."""
 
     @property
     def queries(self) -> PreparedQueries:
@@ -64,6 +66,14 @@ def usable_rows(queries: PreparedQueries, selection: np.ndarray) -> np.ndarray:
     if not len(rows):
         raise DataError("no training query has a positive passage; check train_qrels")
     return rows
+
+
+def first_examples(rows: np.ndarray, name: str, seed: int, count: int | None) -> np.ndarray:
+    """The first ``count`` of ``rows`` in one permutation that depends on seed and task alone, so that 128 lie inside
+    1,024; all for None. In ascending order."""
+    if count is None or count >= len(rows):
+        return rows
+    return np.sort(stream("examples", seed, name).permutation(rows)[:count])
 
 
 def selection_rows(queries: PreparedQueries, name: str, count: int) -> np.ndarray:

@@ -38,8 +38,9 @@ class TaskForward:
         self.model, self.padding, self.device = model, padding, device
         self.micro_batch, self.ranks, self.scale = config.train.micro_batch, ranks, config.logit_scale
 
-    def __call__(self, k: int, examples: TaskExamples, batch: TaskBatch, dropout_key: tuple[object, ...]) -> Pending:
-        """The loss of task k; ``dropout_key`` names the stream that dropout draws from."""
+    def __call__(self, examples: TaskExamples, batch: TaskBatch, dropout_key: tuple[object, ...]) -> Pending:
+        """The loss of one task; ``dropout_key`` names the stream that dropout draws from."""
+        k = examples.place
         per_query = len(batch.passage_rows) // len(batch.query_rows)
         mine = self.ranks.share(len(batch.query_rows))
         rows = slice(mine.start * per_query, mine.stop * per_query)

@@ -78,7 +78,7 @@ class Trainer:
         self.ranks = ranks or Ranks()
         self.listener: StepListener = _tell_nobody
         self.model = model.train()
-        self.flat = FlatParameters(model, model.owners)
+        self.flat = FlatParameters(model, model.owners, {example.place for example in data.examples})
         self.device = self.flat.theta.device
         self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
         self.update = self.flat.theta.new_zeros(self.shard.size)
@@ -165,11 +165,11 @@ class Trainer:
 
     def _forward(self, step: int, k: int, batch: TaskBatch) -> Pending:
         key = (self.episode.seed, self.episode.number, step, self.order.names[k])
-        return self.forward(k, self.examples[k], batch, key)
+        return self.forward(self.examples[k], batch, key)
 
     def _take_own(self, k: int) -> None:
         """Parameters that only task k uses get its own gradient in mean form, past the optimizer."""
-        own = self.shard.own_segment(k)
+        own = self.shard.own_segment(self.examples[k].place)
         if own:
             share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
             torch.mul(self.flat.gradient[own[0]], share, out=self.update[own[1]])

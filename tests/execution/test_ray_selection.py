@@ -113,7 +113,7 @@ def test_asha_stops_the_setting_that_is_behind(two_nodes: None, tmp_path: Path) 
         plan_ = alone.jobs[0].plan
         scored = alone.store.open("evaluate", plan_.evaluations[1].key)
         assert scored is not None
-        scores[rate] = selection_score(plan_.run.suite, scored) or 0.0
+        scores[rate] = selection_score(plan_.run, scored) or 0.0
     assert scores[rates[0]] != scores[rates[1]]
     best_first = tuple(sorted(rates, key=lambda rate: -scores[rate]))
     request = SweepRequest(matrix(suite), (Axis("train.lr", best_first),), execution=ASHA)

@@ -58,7 +58,7 @@ def examples() -> list[TaskExamples]:
         queries = Tokens([np.append(corpus.rows[t][:3], 1) for t in targets], targets)
         hard = np.stack([draws.choice(np.setdiff1d(np.arange(40), [t]), 4, replace=False) for t in targets])
         negatives = Negatives(hard.astype(np.int32), {}, 40, np.zeros(31, np.int64), np.empty(0, np.int32))
-        found.append(TaskExamples(FakeTask(name, queries), corpus, negatives))  # type: ignore[arg-type]
+        found.append(TaskExamples(FakeTask(name, queries), corpus, negatives, place=len(found)))  # type: ignore[arg-type]
     return found
 
 

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 from mtbench.errors import ConfigError
 from mtbench.execution.planned import PlannedRuns
+from mtbench.pipeline.request import ResolvedRun
 from mtbench.records.record import average
 from mtbench.storage.store import Built
-from mtbench.suite import Suite
 
 
-def selection_score(suite: Suite, scored: Built) -> float | None:
-    """The mean over all tasks of the suite, a fraction of 1; None unless every one of them has its metric."""
-    return average(scored.results["selection"], [task.name for task in suite.tasks], suite.metric)
+def selection_score(run: ResolvedRun, scored: Built) -> float | None:
+    """The mean over the tasks that the run trains on, a fraction of 1; None unless every one has its metric."""
+    return average(scored.results["selection"], run.trained, run.suite.metric)
 
 
-def unscored_tasks(suite: Suite, scored: Built) -> list[str]:
-    """The tasks that have no slice of train, or no score of the suite's metric on it."""
+def unscored_tasks(run: ResolvedRun, scored: Built) -> list[str]:
+    """The tasks trained on that have no slice of train, or no score of the suite's metric on it."""
     found = scored.results["selection"]
-    return [t.name for t in suite.tasks if suite.metric not in found.get(t.name, {}).get("metrics", {})]
+    return [name for name in run.trained if run.suite.metric not in found.get(name, {}).get("metrics", {})]
 
 
 def check_scored(planned: PlannedRuns) -> None:
@@ -27,7 +27,7 @@ def check_scored(planned: PlannedRuns) -> None:
     for job in planned.waiting:
         for stage in job.plan.evaluations:
             scored = planned.store.open(stage.name, stage.key)
-            missing = unscored_tasks(job.plan.run.suite, scored) if scored is not None else []
+            missing = unscored_tasks(job.plan.run, scored) if scored is not None else []
             if missing:
                 raise ConfigError(no_score(job.plan.run.suite.metric, missing))
 

@@ -19,13 +19,12 @@ from mtbench.execution.ray.selection import selection_score, unscored_tasks
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage, run_plan
 from mtbench.records.errors import describe_error
 from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files
 from mtbench.storage.store import Store
-from mtbench.suite import Suite
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of one stage's progress."""
@@ -54,7 +53,7 @@ def run_unit(config: UnitConfig, report: Report) -> None:
     try:
         plan, store = _plan(config["request"], root)
         _check_same(plan, config)
-        listener = ReportingListener(plan.run.suite, store, report)
+        listener = ReportingListener(plan.run, store, report)
         if config["stages"]:
             _build_stages(plan, set(config["stages"]), store, listener)
         else:
@@ -127,8 +126,8 @@ def _check_same(plan: Plan, config: UnitConfig) -> None:
 class ReportingListener:
     """Reports progress to the driver, now and then; and a model's score on the slice of train, which schedulers use."""
 
-    def __init__(self, suite: Suite, store: Store, report: Report) -> None:
-        self._suite, self._store, self._report = suite, store, report
+    def __init__(self, run: ResolvedRun, store: Store, report: Report) -> None:
+        self._run, self._store, self._report = run, store, report
         self._began = self._last = 0.0
 
     def stage_started(self, stage: Stage) -> None:
@@ -151,9 +150,9 @@ class ReportingListener:
         report: UnitReport = {"stage": stage.label, "finished": True, "reused": reused, "seconds": seconds}
         scored = self._store.open(stage.name, stage.key) if stage.name == "evaluate" else None
         if scored is not None and stage.episode is not None:
-            score = selection_score(self._suite, scored)
+            score = selection_score(self._run, scored)
             if score is None:
-                report["unscored"] = unscored_tasks(self._suite, scored)
+                report["unscored"] = unscored_tasks(self._run, scored)
             elif stage.episode > 0:  # before the first episode all settings are alike
                 report["episode"], report["selection"] = stage.episode, score
         self._report(report)

@@ -16,6 +16,7 @@ _FILES = {"warmup": "train"}
 def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Compute ``stage`` into ``work``; what it returns goes into the manifest. The caller's process stays as it was."""
     module = importlib.import_module(f"mtbench.pipeline.stages.{_FILES.get(stage.name, stage.name)}")
+    context = context.of(stage)
     with computing(context.config):
         results: Results | None = module.compute(context, stage, work)
     return results

@@ -8,7 +8,7 @@ from pathlib import Path
 from mtbench.model.flat import FlatParameters
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
-from mtbench.pipeline.stages.train import load_examples, stage_order
+from mtbench.pipeline.stages.train import load_examples, stage_batches
 from mtbench.records.curves import Commitment
 from mtbench.storage.manifest import Results
 from mtbench.training.diagnostics import LoggedStep
@@ -23,9 +23,9 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     prepare, trained = stage.inputs["prepare"], stage.inputs["model"]
     config = context.config
     examples = load_examples(context, trained)
-    order = stage_order(context, trained, examples)
+    order, _ = stage_batches(context, trained)
     model = context.model(trained, prepare).train()
-    flat = FlatParameters(model, model.owners)
+    flat = FlatParameters(model, model.owners, {example.place for example in examples})
     forward = TaskForward(model, context.padding(prepare), context.device, config, Ranks())
     table = SensitivityTable(work / "sensitivity.npy", len(examples), flat.num_shared)
     batches = config.analyze.batches
@@ -33,7 +33,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
         for k, example in enumerate(examples):
             flat.gradient.zero_()
             batch = build_batch(example, order, k, step, config.train, config.negatives)
-            forward(k, example, batch, (order.seed, "analyze", step, order.names[k])).backward()
+            forward(example, batch, (order.seed, "analyze", step, order.names[k])).backward()
             shared = slice(0, flat.num_shared)
             table.add(k, flat.theta[shared], flat.gradient[shared], 1.0 / batches)
         context.listener.stage_advanced(stage, step + 1, batches, {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.searching import search_parts, split_parts
+from mtbench.pipeline.stage_tasks import stage_tasks
 from mtbench.retrieval.negatives import mine
 from mtbench.storage.manifest import Results
 
@@ -14,7 +15,8 @@ from mtbench.storage.manifest import Results
 def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     """Writes ``negatives/TASK/``."""
     suite, settings = context.prepared(stage.inputs["prepare"]), context.config.negatives
-    parts = split_parts(suite, lambda task: task.train, lambda task: task.corpus)
+    tasks = stage_tasks(stage, suite)
+    parts = [p for p in split_parts(suite, lambda task: task.train, lambda task: task.corpus) if p[0] in tasks]
     statistics = {}
     # ten more than asked for, because judged passages are taken out
     rankings = search_parts(context, stage.inputs["source"], parts, settings.depth[1] + 10)

@@ -7,15 +7,21 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
+
+from mtbench.config import TrainConfig
 from mtbench.data.negatives import Negatives
+from mtbench.data.prepared import PreparedSuite
 from mtbench.optim.states import OptimizerState
 from mtbench.pipeline.context import Context
-from mtbench.pipeline.plan import Stage, episode_length
+from mtbench.pipeline.plan import PART, Stage
+from mtbench.pipeline.stage_tasks import stage_tasks, trainable
 from mtbench.records.record import OptimizerSpec
 from mtbench.registry import get_optimizer
 from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder, check_contrast
-from mtbench.training.examples import TaskExamples, TrainingData, selection_rows, usable_rows
+from mtbench.training.budget import part_of, task_budget
+from mtbench.training.examples import TaskExamples, TrainingData, first_examples, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.state_files import load_state, save_state
 
@@ -26,12 +32,11 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     config = context.config
     seed, number = stage.settings["seed"], stage.settings["episode"]
     examples = load_examples(context, stage)
-    data = TrainingData(examples, stage_order(context, stage, examples), context.padding(prepare))
-    length = episode_length(config.train, number)
-    steps = length.get("steps") or max(1, math.ceil(length["epochs"] * data.order.steps_per_epoch))
+    order, steps = stage_batches(context, stage)
+    data = TrainingData(examples, order, context.padding(prepare))
     chosen = stage.settings["optimizer"]
     method = get_optimizer(chosen["name"])(**chosen["params"])
-    episode = Episode(number, steps, length["lr"], seed, _carried(context, previous, chosen))
+    episode = Episode(number, steps, stage.settings["lr"], seed, _carried(context, previous, chosen))
     trainer = Trainer(context.model(previous, prepare), data, method, episode, config, work, context.ranks)
     summary = trainer.run(lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses))
     optimizer_state = trainer.optimizer_state()
@@ -52,21 +57,41 @@ def load_examples(context: Context, stage: Stage) -> list[TaskExamples]:
     suite = context.prepared(stage.inputs["prepare"])
     negatives = context.folder(stage.inputs["negatives"]) / "negatives"
     examples = []
-    for name, task in suite.tasks.items():
-        corpus = suite.corpora[task.corpus]
-        examples.append(TaskExamples(task, corpus, Negatives.load(negatives / name), task.not_negative(corpus)))
+    for name in stage_tasks(stage, suite):
+        task = suite.tasks[name]
+        corpus, place = suite.corpora[task.corpus], list(suite.tasks).index(name)
+        mined = Negatives.load(negatives / name)
+        examples.append(TaskExamples(task, corpus, mined, task.not_negative(corpus), place=place))
     return examples
 
 
-def stage_order(context: Context, stage: Stage, examples: list[TaskExamples]) -> BatchOrder:
-    """The batches of a ``warmup`` or ``train`` stage."""
-    train, count = context.config.train, context.config.data.selection_queries
-    rows = [usable_rows(e.queries, selection_rows(e.queries, e.task.name, count)) for e in examples]
-    names = [e.task.name for e in examples]
-    seed, episode = stage.settings["seed"], stage.settings["episode"]
-    order = BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, episode)
-    check_contrast(names, [len(r) for r in rows], order.sizes, train.hard_negatives)
-    return order
+def stage_batches(context: Context, stage: Stage) -> tuple[BatchOrder, int]:
+    """The batches of a ``warmup`` or ``train`` stage, and how many steps it takes.
+
+    What a part of the tasks gets is measured by all of them (:mod:`mtbench.training.budget`).
+    """
+    train, settings = stage_training(context, stage), stage.settings
+    suite = context.prepared(stage.inputs["prepare"])
+    names, seed = trainable(suite), settings["seed"]
+    rows = [_rows(suite, name, context.config.data.selection_queries, seed, train.examples) for name in names]
+    whole = BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, settings["episode"])
+    steps = settings.get("steps") or max(1, math.ceil(settings["epochs"] * whole.steps_per_epoch))
+    tasks = stage_tasks(stage, suite)
+    budget = task_budget(names, [len(r) for r in rows], tasks, train)
+    order = part_of(whole, tasks, budget)
+    check_contrast(tasks, [len(r) for r in order.rows], order.sizes, train.hard_negatives)
+    return order, budget.steps(steps)
+
+
+def stage_training(context: Context, stage: Stage) -> TrainConfig:
+    """The run's settings of training, with the part of the data that this stage is about."""
+    chosen = {name: stage.settings["train"].get(name, TrainConfig.model_fields[name].default) for name in PART}
+    return context.config.train.model_copy(update=chosen)
+
+
+def _rows(suite: PreparedSuite, name: str, selection: int, seed: int, examples: int | None) -> np.ndarray:
+    queries = suite.tasks[name].train
+    return first_examples(usable_rows(queries, selection_rows(queries, name, selection)), name, seed, examples)
 
 
 def _carried(context: Context, previous: Stage | None, chosen: OptimizerSpec) -> OptimizerState | None:

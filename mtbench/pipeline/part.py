@@ -1,0 +1,91 @@
+"""Which part of a suite a run trains on: ``train.tasks`` and what belongs to it, checked and written in one way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtbench.config import Config
+from mtbench.errors import ConfigError
+from mtbench.protocols.spec import protocol_spec
+from mtbench.protocols.tasks import ALL, tasks_text, trainable_tasks, trained_tasks
+from mtbench.records.record import ProtocolSpec
+from mtbench.suite import Suite
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """Tasks in the suite's order, settings in which everything without effect has its default, and what is said."""
+
+    config: Config
+    tasks: tuple[str, ...]
+    protocol: ProtocolSpec | None
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Code and message."""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one task out of several is trained on, so that there is nothing for a method to combine."""
+        return self.protocol is not None and len(self.tasks) == 1
+
+
+def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool) -> TrainedPart:
+    """The part that ``config.train`` chooses; for a baseline, which trains nothing, all.
+
+    ``asked``: the protocol that the run was made for. ConfigError for what cannot be trained or served.
+    """
+    train = config.train
+    if baseline:
+        nothing = train.model_copy(update={"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps"})
+        tasks = trainable_tasks(suite)
+        return TrainedPart(config.model_copy(update={"train": nothing}), tasks, None)
+    tasks = trained_tasks(train.tasks, suite)
+    text = tasks_text(tasks, suite)
+    update: dict[str, str] = {"tasks": text}
+    if text == ALL:
+        update["budget"] = "steps"  # all budgets are the same
+    if text == ALL and train.examples is None and train.start == "warmup":
+        update["start"] = "encoder"  # its own warm-up is the shared one
+    train = train.model_copy(update=update)
+    config = config.model_copy(update={"train": train})
+    protocol = protocol_spec(train, tasks, suite, asked)
+    _check_start(config, tasks, suite, protocol)
+    return TrainedPart(config, tasks, protocol, _tower_warnings(config, tasks, suite, protocol))
+
+
+def _check_start(config: Config, tasks: tuple[str, ...], suite: Suite, protocol: ProtocolSpec | None) -> None:
+    start, known = config.train.start, trainable_tasks(suite)
+    if start == "leave-one-out" and (len(tasks) != 1 or len(known) < 2):
+        raise ConfigError(
+            f"train.start=leave-one-out is the run on all tasks but the one that is trained on now: train.tasks must "
+            f"name one task, of a suite that has another; suite {suite.label} has {', '.join(known)}"
+        )
+    if start == "warmup" and config.train.start_episode == "warmup":
+        raise ConfigError(
+            "train.start=warmup is a warm-up that runs share, so it is naive; train.start_episode=warmup lets the "
+            "method act in it\n  Choose one of the two."
+        )
+    if start == "warmup" and protocol is not None and protocol["task"] not in (None, *tasks):
+        raise ConfigError(
+            f"train.start=warmup has seen all tasks, {protocol['task']} too, which this run leaves out\n"
+            "  Use train.start=encoder."
+        )
+
+
+def _tower_warnings(
+    config: Config, tasks: tuple[str, ...], suite: Suite, protocol: ProtocolSpec | None
+) -> tuple[tuple[str, str], ...]:
+    """What is to be said of query towers that nothing trains; ConfigError where the run is about one of them."""
+    if config.encoder.sharing != "per-task-query":
+        return ()
+    unseen = [task.name for task in suite.tasks if task.name not in tasks]
+    if config.train.start != "encoder" or not unseen:
+        return ()
+    if protocol is None or protocol["task"] in unseen:
+        names = ", ".join(unseen) if protocol is None else str(protocol["task"])
+        raise ConfigError(
+            f"encoder.sharing=per-task-query has a query tower for each task, and nothing trains that of {names}: it "
+            "cannot serve a task that it has not seen\n"
+            "  Choose encoder.sharing=shared, untied or per-family-query."
+        )
+    text = f"the query towers of {', '.join(unseen)} are untrained: figures of these tasks are those of the start"
+    return (("untrained-tower", text),)
