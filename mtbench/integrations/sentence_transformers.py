@@ -27,7 +27,7 @@ from transformers import TrainerCallback
 
 from mtbench.errors import ConfigError
 from mtbench.optim.contract import MultitaskOptimizer
-from mtbench.optim.step import MultitaskStep
+from mtbench.optim.step import MultitaskStep, scale_of
 
 STATE_FILE = "multitask_optimizer.pt"
 
@@ -115,8 +115,7 @@ class MultitaskTrainer(SentenceTransformerTrainer):
             step.begin()
         step.point(task)
         loss = super().training_step(model, inputs, num_items_in_batch)
-        scaler = self.accelerator.scaler
-        step.take(loss, scale=1.0 if scaler is None else scaler.get_scale())
+        step.take(loss, scale=scale_of(self.accelerator.scaler))
         self._window.append(task)
         self._sums[f"loss/{task}"] = self._sums.get(f"loss/{task}", 0.0) + float(loss)
         if self.accelerator.sync_gradients:

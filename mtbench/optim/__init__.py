@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtbench.hyperparameters import hyper
     from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
-    from mtbench.optim.step import MultitaskStep
+    from mtbench.optim.step import MultitaskStep, average_over_ranks
     from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
     from mtbench.per_task import PerTask
     from mtbench.records.values import Report
@@ -25,6 +25,7 @@ _HOMES = {
     "MultitaskStep": "mtbench.optim.step",
     "PerTask": "mtbench.per_task",
     "Report": "mtbench.records.values",
+    "average_over_ranks": "mtbench.optim.step",
     "hyper": "mtbench.hyperparameters",
     "reset_field": "mtbench.optim.contract",
 }
@@ -39,6 +40,7 @@ __all__ = [
     "MultitaskStep",
     "PerTask",
     "Report",
+    "average_over_ranks",
     "hyper",
     "reset_field",
 ]

@@ -8,7 +8,8 @@
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()                                           # p.grad holds the combined update
 
-Only torch and numpy are needed here.
+Only torch and numpy are needed here. Of several processes each drives its own part of a task's batch back; give
+``reduce=average_over_ranks, reduce_loss=average_over_ranks``.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class MultitaskStep:
     trained parameters or ``(name, parameter)`` pairs (names make the ``layout`` that layered methods read), on one
     device, float32, float64, or shorter floats, whose gradients are combined in float32. ``tasks``: the names that
     :meth:`backward` takes. ``total_steps``: steps in which the method acts. ``reduce`` averages a task's gradient (d,)
-    over ranks, and ``reduce_loss`` its loss (1,); under DistributedDataParallel, which averages gradients itself, give
-    ``reduce_loss`` alone.
+    over ranks, and ``reduce_loss`` its loss (1,), such as :func:`average_over_ranks`. DistributedDataParallel averages
+    gradients itself, in every backward pass outside its ``no_sync()``: give ``reduce_loss`` alone there.
 
     Raises ConfigError for parameters that cannot be combined, and what the method raises for bad hyperparameters.
     """
@@ -81,6 +82,9 @@ class MultitaskStep:
         self.skipped = False
         """Whether the last step does not count: a loss or gradient was not finite, and no ``p.grad`` is set."""
         self._steps, self._open = 0, False
+        self._reached: set[int] = set()
+        for i, p in enumerate(self._parameters):
+            p.register_post_accumulate_grad_hook(_Noting(self._reached, i))
         self.optimizer.start(
             self._theta,
             len(self.tasks),
@@ -94,6 +98,10 @@ class MultitaskStep:
     def _lay_out(self, named: list[tuple[str, nn.Parameter]]) -> None:
         if not named:
             raise ConfigError("no parameter requires a gradient")
+        if len({id(p) for p in self._parameters}) < len(named):
+            raise ConfigError("a parameter was given twice; model.parameters() gives each once")
+        if any(hasattr(p, "placements") for p in self._parameters):
+            raise ConfigError("sharded parameters (DTensor) cannot be combined: every rank needs whole gradients")
         devices = {str(p.device) for p in self._parameters}
         if len(devices) > 1 or any(not p.dtype.is_floating_point for p in self._parameters):
             raise ConfigError(f"parameters must be floats on one device, found {', '.join(sorted(devices))}")
@@ -120,11 +128,14 @@ class MultitaskStep:
     # -- one step --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def step(self) -> Iterator[MultitaskStep]:
-        """One step: call :meth:`backward` for each task inside. Afterwards every ``p.grad`` is its part of the update;
-        if the step does not count (:attr:`skipped`) it is None, which torch's optimizers pass over, or infinite under
-        a scaler, which then passes the step over and lowers its scale."""
-        self.begin()
+    def step(self, tasks: Sequence[str] | None = None) -> Iterator[MultitaskStep]:
+        """One step: call :meth:`backward` for each task inside. ``tasks``: those that this step is about, where others
+        are left out on purpose (one task a step, say), so that known weights stay what they are.
+
+        Afterwards every ``p.grad`` is its part of the update, and None where no loss has ever reached the parameter. If
+        the step does not count (:attr:`skipped`) all are None, which torch's optimizers pass over, or infinite under a
+        scaler, which then passes the step over and lowers its scale."""
+        self.begin(tasks)
         try:
             yield self
             self.finish()
@@ -143,21 +154,21 @@ class MultitaskStep:
             raise UsageError(f"the loss of task {task!r} must be one number, got the shape {tuple(loss.shape)}")
         self.point(task)
         (loss if scaler is None else scaler.scale(loss)).backward()
-        self.take(loss.detach(), scale=1.0 if scaler is None else scaler.get_scale())
+        self.take(loss.detach(), scale=scale_of(scaler))
 
-    def begin(self) -> None:
+    def begin(self, tasks: Sequence[str] | None = None) -> None:
         """Open a step; :meth:`step` does it."""
         self._read_theta()
-        self.optimizer.begin_step(self._steps)
+        self.optimizer.begin_step(self._steps, tasks=None if tasks is None else [self._place(t) for t in tasks])
         self._current: str | None = None
-        self._loss, self._scale, self._open = 0.0, 1.0, True
+        self._loss, self._open = 0.0, True
+        self._scales: set[float | None] = set()
 
     def point(self, task: str) -> None:
         """Let every ``p.grad`` be a view of the buffer that ``task``'s gradient is added to."""
         if not self._open:
             raise UsageError("backward() belongs inside `with step():`")
-        if task not in self._places:
-            raise UsageError(f"no task {task!r}; the tasks are {', '.join(self.tasks)}")
+        self._place(task)
         if task != self._current:
             self._hand_over()
             self._flat.zero_()
@@ -165,26 +176,44 @@ class MultitaskStep:
         for p, view in zip(self._parameters, self._views, strict=True):
             p.grad = view if p.dtype == view.dtype else None  # zero_grad() and others set it to None
 
-    def take(self, loss: Tensor | float, *, scale: float = 1.0) -> None:
-        """Say that the backward pass of the pointed task is done; ``loss`` unscaled, gradients ``scale`` times."""
+    def _place(self, task: str) -> int:
+        if task not in self._places:
+            raise UsageError(f"no task {task!r}; the tasks are {', '.join(self.tasks)}")
+        return self._places[task]
+
+    def take(self, loss: Tensor | float, *, scale: float | None = None) -> None:
+        """Say that a backward pass of the pointed task is done; ``loss`` unscaled, gradients ``scale`` times (None:
+        there is no scaler)."""
         for p, view in zip(self._parameters, self._views, strict=True):
-            if p.dtype != view.dtype and p.grad is not None:
-                view.add_(p.grad)
+            if p.dtype != view.dtype:
+                if p.grad is not None:
+                    view.add_(p.grad.detach())
+            elif p.grad is None:
+                raise UsageError("a gradient was set to None while the backward pass of a task was going on")
+            elif p.grad is not view:  # DistributedDataParallel's buckets and create_graph put a tensor in its place
+                view.copy_(p.grad.detach())
         self._loss += float(loss)
-        self._scale = scale
+        self._scales.add(scale)
+        if len(self._scales) > 1:
+            raise UsageError(f"all tasks of a step need the same scaler and scale, got {self._scales}")
+
+    @property
+    def _scale(self) -> float | None:
+        return next(iter(self._scales), None)
 
     def _hand_over(self) -> None:
         """Give the gathered gradient to the method."""
         if self._current is None:
             return
-        if self._scale != 1.0:
+        if self._scale is not None:
             self._flat.div_(self._scale)
         if self._reduce is not None:
             self._reduce(self._flat)
-        loss = torch.tensor([self._loss], dtype=torch.float64, device=self._flat.device)
         if self._reduce_loss is not None:
+            loss = torch.tensor([self._loss], dtype=torch.float64, device=self._flat.device)
             self._reduce_loss(loss)
-        self.optimizer.task(self._places[self._current], self._flat, float(loss))
+            self._loss = float(loss)
+        self.optimizer.task(self._places[self._current], self._flat, self._loss)
         self._current, self._loss = None, 0.0
 
     def finish(self) -> None:
@@ -197,15 +226,16 @@ class MultitaskStep:
             raise UsageError("a step needs backward() of at least one task")
         self.skipped = not self.optimizer.finish(self._flat)
         self._steps += 1
-        if self.skipped and self._scale == 1.0:
+        if self.skipped and self._scale is None:
             self._clear()
             return
         if self.skipped:
             self._flat.fill_(torch.inf)
-        elif self._scale != 1.0:
+        elif self._scale is not None:
             self._flat.mul_(self._scale)
-        for p, view in zip(self._parameters, self._views, strict=True):
-            p.grad = view.to(p.dtype)
+        for i, (p, view) in enumerate(zip(self._parameters, self._views, strict=True)):
+            # as after a plain backward pass: weight decay leaves alone what no loss depends on
+            p.grad = view.to(p.dtype) if i in self._reached or view.any() else None
 
     def _clear(self) -> None:
         for p in self._parameters:
@@ -234,6 +264,29 @@ class MultitaskStep:
             raise ConfigError(f"this is the state of the tasks {state['tasks']}, not of {self.tasks}")
         self.optimizer.load_state_dict(state["optimizer"])
         self._steps = int(state["steps"])
+
+
+def average_over_ranks(tensor: Tensor) -> None:
+    """Average ``tensor`` over the processes of torch.distributed's group, in place, for ``reduce``, ``reduce_loss``."""
+    from torch import distributed
+
+    distributed.all_reduce(tensor)
+    tensor.div_(distributed.get_world_size())
+
+
+def scale_of(scaler: GradScaler | None) -> float | None:
+    """What ``scaler`` multiplies losses by; None if there is none, or it is switched off."""
+    return scaler.get_scale() if scaler is not None and scaler.is_enabled() else None
+
+
+class _Noting:
+    """Notes that a gradient has come for the parameter ``i``."""
+
+    def __init__(self, reached: set[int], i: int) -> None:
+        self.reached, self.i = reached, i
+
+    def __call__(self, parameter: Tensor) -> None:
+        self.reached.add(self.i)
 
 
 def _named(
