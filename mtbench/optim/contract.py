@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.errors import ConfigError, UsageError
+from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
 from mtbench.optim.states import Stateful
 from mtbench.per_task import read_per_task
@@ -57,6 +57,10 @@ class MultitaskOptimizer(Stateful):
     """Citation."""
     cost: ClassVar[Cost]
     """What a step costs, see :data:`Cost`."""
+    version: ClassVar[int] = 1
+    """Raised when the method computes something else than it did. Above 1 it stands in the specification of a run and
+    in the stages in which the method acts, so that what an earlier version computed keeps its id and is not taken for
+    this one's."""
     rescales: ClassVar[bool] = False
     """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
     random: ClassVar[bool] = False
@@ -73,6 +77,8 @@ class MultitaskOptimizer(Stateful):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if type(cls.version) is not int or cls.version < 1:
+            raise ConfigError(f"{cls.__name__}: version must be a whole number, at least 1, got {shown(cls.version)}")
         dataclasses.dataclass(kw_only=True, eq=False)(cls)
         _refuse_unknown_fields(cls)
 
@@ -83,6 +89,13 @@ class MultitaskOptimizer(Stateful):
         self.reduce_max: Reduce = _identity
         self.offset = 0
         """Place of the first coordinate of ``theta`` in the whole vector: 0 but for a slice of it."""
+        self.first_episode = 0
+        """The first episode in which this method acts, of those that ``start`` numbers; set before ``start``."""
+
+    def version_used(self) -> int:
+        """The version that these hyperparameters compute by: :attr:`version`, or an earlier one where what was changed
+        since does not concern them. Override it so that no run gets a new id without need."""
+        return self.version
 
     # -- life cycle --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,11 @@ also where the coordinates are sharded, since only histograms and counts are sum
 Of a long unsharded vector, where a compiler is at hand, :func:`fast_median` finds the same number in one counting pass:
 a sample brackets the median, the pass counts what lies below and marks where the bracket's few numbers stand, and those
 are sorted out. If the counts say that the median is outside after all, the histograms do it.
+
+With z of the entries 0, the median stands at the level (1/2 - z) / (1 - z) of the others, which falls to 0 at
+z = 1/2: just before, it is the smallest entry that is not 0, and what is divided by it explodes. So it is guarded:
+from z = 1/4, where the level is 1/3, up to z = 1/2 the level rises in a straight line to 1/2, and stays there. It is
+continuous in z, below one quarter the plain median, from one half on the median over the entries that are not 0.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,23 +40,50 @@ GATHERED = 1 << 12
 _BINS = 1 << 16
 
 Reduce = Callable[[Tensor], Tensor]
+Over = Literal["all", "guarded", "nonzero"]
+"""Which median: the plain one over all entries (where it is 0, that over the others), the guarded one, or always that
+over the entries that are not 0."""
 
 
 @dataclass(frozen=True)
-class Median:
-    """The lower median of one task's sensitivities; 0-dimensional tensors on the device, so that nothing waits."""
+class Normaliser:
+    """What one task's sensitivities are divided by; 0-dimensional tensors on the device, so that nothing waits."""
 
     value: Tensor
-    """The median; where it is 0 the median over the entries that are not 0; 0 only if all entries are."""
+    """Their median, say; 0 only if all entries are."""
     is_zero: Tensor
-    """Whether the median over all entries was 0."""
+    """Whether the plain median over all entries was 0 (False where no median was asked for)."""
+    guarded: Tensor
+    """Whether the guard took another entry than the plain median: more than a quarter of all were 0."""
     bad: Tensor
     """How many sensitivities are NaN or infinite."""
 
     @property
     def divisor(self) -> Tensor:
-        """What to divide by: the median, or infinity (so that 0 / divisor is 0) where all entries are 0."""
+        """The value, or infinity (so that 0 / divisor is 0) where all entries are 0."""
         return torch.where(self.value > 0, self.value, torch.inf)
+
+
+class Rank(NamedTuple):
+    """Which entry, in ascending order and counted from 0, is the median; 0-dimensional tensors."""
+
+    place: Tensor
+    is_zero: Tensor
+    guarded: Tensor
+
+
+def median_rank(zeros: Tensor, total: int, over: Over) -> Rank:
+    """The rank of the median among ``total`` entries of which ``zeros`` (0-dimensional, int64) are 0."""
+    positive = total - zeros
+    is_zero = zeros > (total - 1) // 2
+    middle = (positive - 1).clamp(min=0) // 2
+    plain = (total - 1) // 2 - zeros
+    share = zeros.double() / total
+    risen = ((1 / 6 + 2 / 3 * share) * positive).long()
+    guarded = (share > 0.25) & (over == "guarded")
+    among = torch.where(guarded, torch.minimum(torch.maximum(risen, plain), middle), plain)
+    among = torch.where(is_zero | (over == "nonzero"), middle, among)
+    return Rank((zeros + among).clamp(max=total - 1), is_zero, guarded)
 
 
 def sensitivity(theta: Tensor, gradient: Tensor, start: int, stop: int) -> Tensor:
@@ -63,11 +96,11 @@ def exact_median(
     theta: Tensor,
     gradient: Tensor,
     *,
-    nonzero: bool = False,
+    over: Over = "all",
     reduce_sum: Reduce = lambda t: t,
     total: int | None = None,
-) -> Median:
-    """The exact lower median of |theta * gradient| over all entries, or over those that are not 0.
+) -> Normaliser:
+    """The exact lower median of |theta * gradient|, in the sense of ``over``.
 
     ``theta``, ``gradient``: (d,), or this rank's shards of them; then ``reduce_sum`` adds a tensor over the ranks and
     ``total`` is the d of all ranks together.
@@ -75,24 +108,21 @@ def exact_median(
     total = theta.numel() if total is None else total
     top, zeros, bad = _first_histogram(theta, gradient)
     top, zeros, bad = reduce_sum(top), reduce_sum(zeros), reduce_sum(bad)
-    is_zero = zeros > (total - 1) // 2
-    among_nonzero = zeros + (total - zeros - 1).clamp(min=0) // 2
-    rank = among_nonzero if nonzero else torch.where(is_zero, among_nonzero, (total - 1) // 2)
-    rank = rank.clamp(max=total - 1)
-    prefix, rank = _select(top, rank)
+    place, is_zero, guarded = median_rank(zeros, total, over)
+    prefix, rank = _select(top, place)
     double = torch.promote_types(theta.dtype, gradient.dtype) == torch.float64
     for shift in (32, 16, 0) if double else (0,):
         prefix, rank = _refine(theta, gradient, shift, prefix, rank, reduce_sum)
     value = prefix.view(torch.float64) if double else prefix.to(torch.int32).view(torch.float32)
-    return Median(value, is_zero, bad)
+    return Normaliser(value, is_zero, guarded, bad)
 
 
-def fast_median(theta: Tensor, gradient: Tensor, *, nonzero: bool = False) -> Median:
+def fast_median(theta: Tensor, gradient: Tensor, *, over: Over = "all") -> Normaliser:
     """:func:`exact_median` of unsharded vectors (d,), faster where they are long and compiled; equal in every bit."""
-    return _bracketed_median(theta, gradient, nonzero) or exact_median(theta, gradient, nonzero=nonzero)
+    return _bracketed_median(theta, gradient, over) or exact_median(theta, gradient, over=over)
 
 
-def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median | None:
+def _bracketed_median(theta: Tensor, gradient: Tensor, over: Over) -> Normaliser | None:
     """The median by one compiled counting pass, or None: no compiler, numbers not finite, or a bracket that missed."""
     size = theta.numel()
     whole = size - size % BLOCK
@@ -100,7 +130,7 @@ def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median 
     piece = PIECE if theta.device.type == "cpu" else max(whole, BLOCK)
     if not (theta.dtype == gradient.dtype == torch.float32 and piece <= size < 2**31):
         return None
-    low, high = _bracket(theta, gradient, nonzero)
+    low, high = _bracket(theta, gradient, over)
     counted = _count_blocks(theta[:whole], gradient[:whole], low, high, piece)
     if counted is None:
         return None
@@ -109,14 +139,15 @@ def _bracketed_median(theta: Tensor, gradient: Tensor, nonzero: bool) -> Median 
     in_tail = [(tail < low).sum(), (tail <= high).sum(), (tail > 0).sum(), (tail < torch.inf).sum()]
     below, up_to, positive, finite = (sums + torch.stack(in_tail)).long().tolist()
     zeros = size - positive
-    is_zero = zeros > (size - 1) // 2
-    rank = zeros + (positive - 1) // 2 if nonzero or is_zero else (size - 1) // 2
+    place, is_zero, guarded = median_rank(torch.tensor(zeros), size, over)
+    rank = int(place)
     if finite < size or positive == 0 or not below <= rank < up_to:
         return None
     pieces = chain((tail,), _gathered(theta, gradient, blocks))  # one at a time: they share their memory
     inside = torch.cat([_between(piece, low, high) for piece in pieces])
     value = _of_ranks(inside, [rank - below])[0]
-    return Median(value, torch.tensor(is_zero, device=theta.device), torch.tensor(0, device=theta.device))
+    bad = torch.tensor(0, device=theta.device)
+    return Normaliser(value, is_zero.to(theta.device), guarded.to(theta.device), bad)
 
 
 def _count_blocks(
@@ -142,7 +173,7 @@ def _count_blocks(
     return sums, torch.cat(marked)
 
 
-def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Tensor]:
+def _bracket(theta: Tensor, gradient: Tensor, over: Over) -> tuple[Tensor, Tensor]:
     """Two sensitivities between which the median lies with a chance of 99.7 % (three standard deviations).
 
     Never 0: the zeros, of which there may be many, are no candidates (the median is among the others in any case).
@@ -151,8 +182,9 @@ def _bracket(theta: Tensor, gradient: Tensor, nonzero: bool) -> tuple[Tensor, Te
     sample = torch.mul(theta[::stride], gradient[::stride]).abs_()
     size = len(sample)
     zeros = size - _count_positive(sample)
-    first = zeros if nonzero or zeros > (size - 1) // 2 else 0
-    middle, spread = first + (size - first - 1) // 2, int(1.5 * (size - first) ** 0.5) + 1
+    rank = median_rank(torch.tensor(zeros), size, over)
+    counted = size - zeros if over == "nonzero" or rank.is_zero else size
+    middle, spread = int(rank.place), int(1.5 * counted**0.5) + 1
     low, high = max(middle - spread, 0), min(middle + spread, size - 1)
     found = _of_ranks(sample, [min(low, size - 1), high])
     return found[0].clamp(min=torch.finfo(found.dtype).tiny), found[1]

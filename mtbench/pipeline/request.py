@@ -154,6 +154,13 @@ class ResolvedRun:
         return {**found, "rules": self.rules} if self.rules else found
 
 
+def described(method: NamedOptimizer) -> OptimizerSpec:
+    """Name, hyperparameters and, above 1, version of a method."""
+    found: OptimizerSpec = {"name": method.name, "params": method.params}
+    version = method.version_used()
+    return {**found, "version": version} if version > 1 else found
+
+
 def specified(optimizer: OptimizerSpec) -> OptimizerSpec:
     """``optimizer`` without hyperparameters that came later than schema 1 and have their default."""
     if optimizer["name"] in BASELINES:
@@ -170,7 +177,7 @@ def naive_optimizer() -> OptimizerSpec:
 
 def naive() -> OptimizerSpec:
     """Naive by its defaults, with all of them."""
-    return {"name": "naive", "params": get_optimizer("naive")().params}
+    return described(get_optimizer("naive")())
 
 
 class Resolver:
@@ -308,11 +315,11 @@ def _specification_of(request: RunRequest, method: NamedOptimizer | None, suite:
     """Name and hyperparameters; a number per task by the names of the suite's tasks, however it was written."""
     if method is None:
         return {"name": request.optimizer, "params": {}}
-    params, names = method.params, [task.name for task in suite.tasks]
+    resolved, names = described(method), [task.name for task in suite.tasks]
+    params = resolved["params"]
     for field_name, declared in hyperparameters(type(method)).items():
         if declared.per_task:
             params[field_name] = declared.by_task(params[field_name], names, request.optimizer, suite.weights)
-    resolved: OptimizerSpec = {"name": request.optimizer, "params": params}
     entry = lookup("optimizer", request.optimizer)
     if not entry.builtin:
         resolved["source"] = entry.source_hash()

@@ -38,6 +38,8 @@ class TrainingTotals(TypedDict):
     step_ms: float
     peak_memory_bytes: int
     task_batch_sizes: dict[str, int]
+    temperature: NotRequired[float]
+    """Of T-SAGE: tau / (1 - beta^n) after the last of n updates; tau where its averages are bias-corrected."""
     ranks: NotRequired[int]
     sharded: NotRequired[bool]
 

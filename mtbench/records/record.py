@@ -30,6 +30,8 @@ class OptimizerSpec(TypedDict):
     params: Params
     source: NotRequired[str]
     """Of a plugin: the hash of its code."""
+    version: NotRequired[int]
+    """Of the method; absent at 1."""
 
 
 class EncoderSpec(TypedDict):

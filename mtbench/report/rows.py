@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtbench.records.files import Loaded
-from mtbench.records.record import BASELINES, CostName, RunRecord, RunSummary, average, error_type
+from mtbench.records.record import BASELINES, CostName, OptimizerSpec, RunRecord, RunSummary, average, error_type
 from mtbench.records.values import Params
 from mtbench.report.settings import (
     VariantKeys,
@@ -60,7 +60,8 @@ class Row:
 class Group:
     """The runs of one setting: records by seed, the latest of each seed.
 
-    ``key``: optimizer, its changed parameters (JSON), everything else that was configured, the plugin's code.
+    ``key``: optimizer, its changed parameters (JSON), everything else that was configured, and what the plugin's code
+    or the method's version is called.
     """
 
     key: tuple[str, str, str, str]
@@ -82,9 +83,16 @@ def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None =
         optimizer = record["spec"]["optimizer"]
         partial = is_partial(record["spec"])  # runs that agree in what a baseline depends on are one row
         variant = json.dumps(decisive(record["spec"]), sort_keys=True) if partial else variant_key(record["spec"])
-        key = (optimizer["name"], setting, variant, str(optimizer.get("source", "")))
+        key = (optimizer["name"], setting, variant, _code_of(optimizer))
         _add(groups.setdefault(key, Group(key)), record)
     return _merge_baselines(list(groups.values()))
+
+
+def _code_of(optimizer: OptimizerSpec) -> str:
+    """What tells runs of one method and setting apart that were computed by other code; empty for a first version."""
+    named = [f"code {optimizer['source'][:8]}"] if "source" in optimizer else []
+    named += [f"version {optimizer['version']}"] if "version" in optimizer else []
+    return ", ".join(named)
 
 
 def _add(group: Group, record: RunRecord) -> None:
@@ -153,11 +161,11 @@ def make_row(group: Group, tasks: Sequence[str], metric: str) -> Row:
 
 
 def tell_code_apart(rows: Sequence[Row], groups: Sequence[Group]) -> None:
-    """Rows of one plugin in several versions get the beginning of their code's hash into their labels."""
+    """Rows of one method in several versions get theirs into their labels, of a plugin the beginning of its hash."""
     named = Counter(row.name for row in rows)
     for row, group in zip(rows, groups, strict=True):
         if named[row.name] > 1 and group.key[3]:
-            row.label += f" (code {group.key[3][:8]})"
+            row.label += f" ({group.key[3]})"
 
 
 def _fill_scores(row: Row, group: Group, tasks: Sequence[str], metric: str) -> None:

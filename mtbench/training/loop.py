@@ -54,6 +54,8 @@ class Episode:
     seed: int
     carried: OptimizerState | None = None
     """The method's whole state from the episode before, where it keeps it."""
+    first: int = 0
+    """The first episode in which the method acts."""
 
 
 StepListener = Callable[[int, int, dict[str, float]], None]
@@ -250,6 +252,7 @@ class Trainer:
     def _start_optimizer(self) -> None:
         if self.episode.carried is not None:
             self.optimizer.load_state_dict(self.shard.scatter(self.episode.carried))
+        self.optimizer.first_episode = self.episode.first
         theta, layout = self.shard.start(self.optimizer)
         self.optimizer.start(
             theta,
@@ -309,7 +312,7 @@ class Trainer:
 
     def _summary(self) -> StageSummary:
         medians = self.phases.medians()
-        journal = self.journal
+        journal, report = self.journal, self.optimizer.report()
         summary: StageSummary = {
             "optimizer": self.optimizer.name,
             "params": self.optimizer.params,
@@ -326,8 +329,10 @@ class Trainer:
             "step_ms": round(sum(medians.values()), 3),
             "peak_memory_bytes": peak_memory(self.device),
             "task_batch_sizes": dict(zip(self.order.names, self.order.sizes, strict=True)),
-            "report": self.optimizer.report(),
+            "report": report,
         }
+        if "temperature" in report:
+            summary["temperature"] = float(report["temperature"])
         if self.ranks.size > 1:
             summary["ranks"], summary["sharded"] = self.ranks.size, self.shard.active
         return summary

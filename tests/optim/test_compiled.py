@@ -46,8 +46,8 @@ def test_fast_median_is_exact_in_every_bit(monkeypatch: pytest.MonkeyPatch) -> N
         fallbacks.clear()
         theta, gradient = torch.randn(size), torch.randn(size) * torch.randn(size).exp() * (torch.rand(size) >= zeros)
         for nonzero in (False, True):
-            fast = fast_median(theta, gradient, nonzero=nonzero)
-            exact = exact_median(theta, gradient, nonzero=nonzero)
+            fast = fast_median(theta, gradient, over="nonzero" if nonzero else "all")
+            exact = exact_median(theta, gradient, over="nonzero" if nonzero else "all")
             assert (fast.value, fast.is_zero, fast.bad) == (exact.value, exact.is_zero, exact.bad)
         assert len(fallbacks) == expected
     assert all((c > 0).all() for c in candidates)  # many zeros, as in embeddings' gradients, cost nothing

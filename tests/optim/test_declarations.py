@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtbench.errors import UsageError
+from mtbench.errors import ConfigError, UsageError
 from mtbench.optim import GramWeighting, LossWeighting, MultitaskOptimizer, hyper, reset_field
 from mtbench.registry import entries, get_optimizer
 
@@ -230,3 +230,9 @@ def test_the_tasks_of_a_step_are_checked() -> None:
     opt.begin_step(0, tasks=[1, 2])
     with pytest.raises(UsageError, match=r"task 3 is not one of this step's: 1, 2"):
         opt.task(3, torch.zeros(D), 1.0)
+
+
+@pytest.mark.parametrize("version", [0, "2", True])
+def test_a_version_is_a_whole_number(version: object) -> None:
+    with pytest.raises(ConfigError, match="Versioned: version must be a whole number, at least 1"):
+        type("Versioned", (LossWeighting,), {"name": "versioned", "summary": "x", "version": version})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,55 @@ def test_equals_sorting(dtype: torch.dtype, size: int, nonzero: bool) -> None:
         theta = torch.randn(size, dtype=dtype)
         gradient = torch.randn(size, dtype=dtype) * torch.randn(size, dtype=dtype).exp() * (torch.rand(size) >= zeros)
         values = (theta * gradient).abs()
-        found = exact_median(theta, gradient, nonzero=nonzero)
+        found = exact_median(theta, gradient, over="nonzero" if nonzero else "all")
         expected = reference(values, nonzero) or reference(values, True)
         assert float(found.value) == expected
         assert bool(found.is_zero) == (reference(values, False) == 0)
         assert int(found.bad) == 0
+
+
+def guarded(values: Tensor) -> float:
+    """The guarded median from its definition, in fractions."""
+    others = values[values > 0].sort().values.tolist()
+    zeros, n, p = len(values) - len(others), len(values), len(others)
+    if not others:
+        return 0.0
+    if 4 * zeros <= n:
+        return reference(values, False)
+    if 2 * zeros >= n:
+        return reference(values, True)
+    level = Fraction(1, 3) + (Fraction(zeros, n) - Fraction(1, 4)) * 4 * (Fraction(1, 2) - Fraction(1, 3))
+    return float(others[min(max(int(level * p), (n - 1) // 2 - zeros), (p - 1) // 2)])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 101, 998])
+def test_the_guard_is_its_definition_for_every_number_of_zeros(size: int) -> None:
+    magnitudes = torch.rand(size, dtype=torch.float64) + 0.1
+    for zeros in range(0, size + 1, max(1, size // 50)):
+        gradient = magnitudes.clone()
+        gradient[:zeros] = 0
+        found = exact_median(torch.ones_like(gradient), gradient, over="guarded")
+        assert float(found.value) == guarded(gradient)
+        assert bool(found.guarded) == (4 * zeros > size)
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 100_003])
+def test_the_guard_is_continuous_in_the_share_of_zeros_and_never_falls(size: int) -> None:
+    """The level among the entries that are not 0: that of the plain median up to one quarter, from there on rising,
+    by no step larger than one entry or so, to one half."""
+    before = None
+    for zeros in range(0, size, max(1, size // 1000)):
+        rank = medians.median_rank(torch.tensor(zeros), size, "guarded")
+        positive = size - zeros
+        level = int(rank.place - zeros) / positive
+        plain = ((size - 1) // 2 - zeros) / positive
+        assert level == plain if 4 * zeros <= size else level >= 1 / 3 - 2 / positive
+        if 2 * zeros >= size:
+            assert level == ((positive - 1) // 2) / positive
+        if before is not None:
+            assert abs(level - before) <= 2 / positive + 0.002
+            assert 4 * zeros <= size or level >= before - 2 / positive
+        before = level
 
 
 def test_worked_example(specs: Path) -> None:
@@ -45,7 +90,7 @@ def test_worked_example(specs: Path) -> None:
     values = torch.tensor(case["inputs"]["x"], dtype=torch.float32)
     one = torch.ones_like(values)
     assert float(exact_median(one, values).value) == case["expected"]["median"]
-    assert float(exact_median(one, values, nonzero=True).value) == case["expected"]["median_nonzero"]
+    assert float(exact_median(one, values, over="nonzero").value) == case["expected"]["median_nonzero"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -163,13 +163,108 @@ def test_median_zero_falls_back_to_the_nonzero_entries(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_median_over_nonzero(form: str) -> None:
-    theta = torch.ones(5, dtype=torch.float64)
-    gradients = torch.tensor([[0.0, 0.0, 1.0, 2.0, 3.0]] * 2, dtype=torch.float64)
-    for over, median in [("all", 1.0), ("nonzero", 2.0)]:
+    theta = torch.ones(8, dtype=torch.float64)
+    gradients = torch.tensor([[0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]] * 2, dtype=torch.float64)
+    for over, median in [("all", 2.0), ("nonzero", 3.0)]:
         opt = started(theta, 2, median_over=over, implementation=form)
         opt.combine(gradients, torch.ones(2))
         assert opt.report()["medians"] == [median, median]
-        assert opt.report()["zero_medians"] == 0
+        assert opt.report()["zero_medians"] == opt.report()["guarded_medians"] == 0
+
+
+def with_zeros(share: float, size: int = 20_000) -> Tensor:
+    """A heavy-tailed gradient of which this share is 0."""
+    gradient = torch.randn(size, dtype=torch.float64) * torch.randn(size, dtype=torch.float64).exp()
+    gradient[: round(share * size)] = 0
+    return gradient[torch.randperm(size)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_just_under_half_zeros_no_sensitivity_explodes(form: str) -> None:
+    """The plain median is the smallest of the others there, a thousandth of what it is a little further on."""
+    theta = torch.ones(20_000, dtype=torch.float64)
+    shares = [0.24, 0.26, 0.45, 0.49, 0.4956, 0.49995, 0.5, 0.51, 0.7]
+    torch.manual_seed(1)
+    gradients = torch.stack([with_zeros(share) for share in shares])
+    opt = started(theta, len(shares), beta=0.0, implementation=form)
+    update = opt.combine(gradients, torch.ones(len(shares)))
+    report = opt.report()
+    assert report["guarded_medians"] == 8 and report["zero_medians"] == 3
+    plain = [float(g.abs().median()) for g in gradients]
+    over_others = [float(g[g != 0].abs().median()) for g in gradients]
+    assert report["medians"][0] == plain[0]
+    assert plain[5] < over_others[5] / 1000 and report["medians"][5] == pytest.approx(over_others[5], rel=0.05)
+    assert report["medians"][6:] == pytest.approx(over_others[6:], rel=1e-12)
+    by_others = torch.stack([g.abs().mean() / m for g, m in zip(gradients, over_others, strict=True)])
+    ratios = torch.stack(opt.sensitivities).mean(1) / by_others
+    assert (ratios < 2.5).all() and (ratios > 0.99).all()
+    assert torch.isfinite(update).all()
+
+
+def test_the_compiled_pass_divides_by_the_same_guarded_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What :func:`fast_median` brackets and counts is the entry that the histograms find."""
+    from mtbench.optim import compiled, medians
+
+    monkeypatch.setattr(medians, "PIECE", 6400)
+    monkeypatch.setattr(compiled, "WORTHWHILE", 6400)
+    monkeypatch.setattr(compiled, "_compile", lambda function: function)
+    exact = medians.exact_median
+    for share in (0.1, 0.249, 0.251, 0.3, 0.42, 0.4956, 0.4999, 0.5, 0.6):
+        gradient = with_zeros(share).float()
+        theta = torch.randn(20_000)
+        wanted = exact(theta, gradient, over="guarded")
+        monkeypatch.setattr(medians, "exact_median", lambda *a, **k: pytest.fail("the bracket missed"))
+        found = medians.fast_median(theta, gradient, over="guarded")
+        assert (found.value, found.is_zero, found.guarded) == (wanted.value, wanted.is_zero, wanted.guarded)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("over", ["all", "nonzero"])
+@pytest.mark.parametrize("normalize", ["mean", "none"])
+def test_other_normalisers_are_what_they_say(form: str, normalize: str, over: str) -> None:
+    theta = torch.randn(20_000, dtype=torch.float64)
+    gradients = torch.stack([with_zeros(share) * 10**k for k, share in enumerate([0.0, 0.3, 0.6])])
+    gradients = torch.cat([gradients, torch.zeros(1, 20_000, dtype=torch.float64)])
+    opt = started(theta, 4, beta=0.5, tau=1e3, normalize=normalize, median_over=over, implementation=form)
+    update = opt.combine(gradients, torch.ones(4))
+    sensitivities = (theta * gradients).abs()
+    counts = torch.full((4,), 20_000) if over == "all" else (sensitivities > 0).sum(1)
+    means = sensitivities.sum(1) / counts.clamp(min=1) if normalize == "mean" else torch.ones(4, dtype=torch.float64)
+    assert opt.report()["medians"] == pytest.approx(means.tolist(), rel=1e-12)
+    average = sensitivities / means.where(means > 0, torch.inf)[:, None] / 2
+    torch.testing.assert_close(torch.stack(opt.sensitivities), average, rtol=1e-12, atol=0)
+    shares = torch.softmax(average / 1e3, 0)
+    torch.testing.assert_close(update, (shares * gradients).sum(0), rtol=1e-9, atol=1e-12)
+    assert opt.report()["guarded_medians"] == opt.report()["zero_medians"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("normalize", ["mean", "none"])
+def test_other_normalisers_see_what_is_not_finite(form: str, normalize: str) -> None:
+    opt = started(torch.ones(50, dtype=torch.float64), 2, normalize=normalize, implementation=form)
+    gradients = random_gradients(2, 50, 1)
+    gradients[1, 7] = torch.nan
+    assert not opt.combine(gradients, torch.ones(2)).any() and opt.skipped_steps == 1
+
+
+def test_a_mean_too_small_for_its_type_still_divides() -> None:
+    theta = torch.ones(1000)
+    gradients = torch.zeros(2, 1000)
+    gradients[:, 3] = torch.tensor([1e-37, 1.0])
+    opt = started(theta, 2, beta=0.0, normalize="mean")
+    assert opt.combine(gradients, torch.ones(2))[3] > 0.5 - 1e-6
+    assert opt.sensitivities[0][3] > 0 and torch.isfinite(torch.stack(opt.sensitivities)).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_report_has_the_temperature_that_acts(form: str) -> None:
+    theta, gradients = torch.randn(50), random_gradients(2, 50, 0).float()
+    for beta, bias_correction in [(0.9, False), (0.9, True), (0.0, False)]:
+        opt = started(theta, 2, 5, beta=beta, bias_correction=bias_correction, implementation=form)
+        for n in range(1, 4):
+            opt.combine(gradients, torch.ones(2))
+            expected = 2.0 if bias_correction else 2.0 / (1 - beta**n)
+            assert opt.report()["temperature"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -265,10 +360,13 @@ def test_resume_in_the_middle_is_bit_exact(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_shards_give_what_the_whole_gives(form: str) -> None:
-    """Two ranks with half of the coordinates each, run in lock step by adding their integer counts."""
+@pytest.mark.parametrize(("zeros", "normalize"), [(0, "median"), (1200, "median"), (1900, "median"), (1900, "mean")])
+def test_shards_give_what_the_whole_gives(form: str, zeros: int, normalize: str) -> None:
+    """Two ranks with half of the coordinates each, run in lock step by adding their integer counts. Where there are
+    zeros they are on the first, which alone would take another median."""
     theta, gradients = torch.randn(4001, dtype=torch.float64), random_gradients(2, 4001, 3)
-    whole = started(theta, 2, implementation=form)
+    gradients[:, :zeros] = 0
+    whole = started(theta, 2, implementation=form, normalize=normalize)
     expected = whole.combine(gradients, torch.ones(2))
     cuts = [slice(0, 1500), slice(1500, 4001)]
     recorded: list[list[Tensor]] = [[], []]
@@ -283,13 +381,14 @@ def test_shards_give_what_the_whole_gives(form: str) -> None:
                 others = recorded[1 - rank]
                 return value + others[number] if number < len(others) else value
 
-            opt = TSage(burn_in=0.0, implementation=form)
+            opt = TSage(burn_in=0.0, implementation=form, normalize=normalize)
             opt.reduce_sum = reduce
             opt.start(theta[cut], 2, 1)
             update = opt.combine(gradients[:, cut], torch.ones(2))
             recorded[rank] = mine
             if round_ == 11:
                 torch.testing.assert_close(update, expected[cut], rtol=1e-12, atol=1e-12)
+                assert opt.report()["guarded_medians"] == (2 if zeros and normalize == "median" else 0)
 
 
 def test_streaming_keeps_no_gradient_rows() -> None:
@@ -321,6 +420,18 @@ def test_halving_schedule_follows_the_episode() -> None:
             opt.start(theta, 2, 1, episode=episode)
             opt.combine(torch.randn(2, 10), torch.ones(2))
             assert opt.report()["tau"] == tau * sign
+
+
+def test_halving_counts_from_the_first_episode_in_which_the_method_acts() -> None:
+    """The paper's 64, 32, 16, 8, of a method that acts from the fourth of seven episodes on."""
+    found = []
+    for episode in (4, 5, 6, 7):
+        opt = TSage(tau_schedule="halving", burn_in=0.0)
+        opt.first_episode = 4
+        opt.start(torch.randn(10), 2, 1, episode=episode)
+        opt.combine(torch.randn(2, 10), torch.ones(2))
+        found.append(opt.report()["tau"])
+    assert found == [64.0, 32.0, 16.0, 8.0]
 
 
 def test_episodes_reset_or_carry_the_state() -> None:

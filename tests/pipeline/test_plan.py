@@ -15,6 +15,7 @@ from mtbench.hyperparameters import hyper
 from mtbench.pipeline import request
 from mtbench.pipeline.plan import make_plan, naive_optimizer
 from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
+from mtbench.pipeline.stages.train import first_acting_episode
 from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files, get_optimizer
 
@@ -117,3 +118,36 @@ def test_a_late_setting_is_absent_at_its_default_and_where_it_means_the_old_beha
 def test_a_late_section_is_absent_while_all_of_it_has_its_defaults() -> None:
     assert "extra" not in LaterConfig().content()
     assert LaterConfig(extra=LaterTrain(shuffles=3)).content()["extra"]["shuffles"] == 3
+
+
+def test_a_methods_version_enters_only_the_stages_in_which_it_acts(
+    tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resolve(tiny_suite, tmp_path, "pcgrad")
+    assert "version" not in before.specification["optimizer"]
+    monkeypatch.setattr(get_optimizer("pcgrad"), "version", 3)
+    after = resolve(tiny_suite, tmp_path, "pcgrad")
+    assert after.specification["optimizer"]["version"] == 3
+    assert run_id(after.specification) != run_id(before.specification)
+    acting = next(i for i, s in enumerate(make_plan(after).stages) if (s.name, s.episode) == ("train", 2))
+    assert keys(after)[:acting] == keys(before)[:acting]
+    assert set(keys(after)[acting:]).isdisjoint(keys(before)[acting:])
+    naive = resolve(tiny_suite, tmp_path)
+    assert keys(naive) == keys(resolve(tiny_suite, tmp_path)) and "version" not in naive.specification["optimizer"]
+
+
+def test_a_change_that_does_not_concern_a_setting_gives_it_no_version(tiny_suite: Path, tmp_path: Path) -> None:
+    assert "version" not in resolve(tiny_suite, tmp_path, "tsage").specification["optimizer"]
+    halving = resolve(tiny_suite, tmp_path, "tsage", tau_schedule="halving")
+    assert halving.specification["optimizer"]["version"] == 2
+
+
+@pytest.mark.parametrize(("start", "first"), [("warmup", 0), (1, 1), (2, 2)])
+def test_a_stage_knows_in_which_episode_its_method_began_to_act(
+    start: str | int, first: int, tiny_suite: Path, tmp_path: Path
+) -> None:
+    settings = {"train": {**split_assignments(SETTINGS)[0]["train"], "start_episode": start}}
+    run = Resolver(tmp_path).resolve(RunRequest("tsage", str(tiny_suite), settings=settings))
+    stages = [s for s in make_plan(run).stages if s.name in ("warmup", "train")]
+    assert [s.episode for s in stages] == [0, 1, 2]
+    assert [first_acting_episode(s) for s in stages[first:]] == [first] * (3 - first)

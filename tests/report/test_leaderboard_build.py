@@ -160,6 +160,18 @@ def test_a_plugin_is_compared_like_any_other_and_its_versions_are_two_rows() -> 
     assert labels == {"mine (code 4f76bda7)", "mine (code aaaabbbb)"}
 
 
+def test_two_versions_of_a_method_are_two_rows() -> None:
+    def run(seed: int, **version: int) -> dict[str, Any]:
+        record = make_record("pcgrad", seed)
+        record["spec"]["optimizer"] |= version
+        return {**record, "run_id": run_id(record["spec"])}
+
+    runs = [run(seed, **version) for seed in range(3) for version in ({}, {"version": 2})]
+    board = board_of(family() + runs)
+    found = {r.label: r.seeds_done for r in board.rows if r.optimizer == "pcgrad"}
+    assert found == {"pcgrad": [0, 1, 2], "pcgrad (version 2)": [0, 1, 2]}
+
+
 def test_bm25_is_one_row_whatever_the_training_configuration() -> None:
     other = baselines()[0]
     other["spec"]["config"] = {"train": {"lr": 1.0}}

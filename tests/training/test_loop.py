@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,19 @@ def test_query_encoders_of_one_task_get_their_own_gradient_in_mean_form(tmp_path
     for k, gradient in seen.items():
         assert gradient.abs().max() > 0
         assert torch.allclose(job.update[slice(*job.flat.own_segment(k))], gradient / 3)  # type: ignore[misc]
+
+
+def test_the_summary_has_the_temperature_of_a_method_that_has_one(tmp_path: Path) -> None:
+    _, summary = trained(tmp_path / "a", "tsage", 8)
+    assert summary["temperature"] == pytest.approx(2 / (1 - 0.999**8))
+    assert "temperature" not in trained(tmp_path / "b", "naive", 2)[1]
+
+
+def test_a_method_is_told_in_which_episode_it_began(tmp_path: Path) -> None:
+    job = trainer(tmp_path, get_optimizer("tsage")(tau_schedule="halving"), 2)
+    job.episode = dataclasses.replace(job.episode, number=5, first=4)
+    job._start_optimizer()
+    assert job.run()["report"]["tau"] == 32.0
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_harmless(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     data = TrainingData(examples, order, context.padding(prepare))
     chosen = stage.settings["optimizer"]
     method = get_optimizer(chosen["name"])(**chosen["params"])
-    episode = Episode(number, steps, stage.settings["lr"], seed, _carried(context, previous, chosen))
+    carried, first = _carried(context, previous, chosen), first_acting_episode(stage)
+    episode = Episode(number, steps, stage.settings["lr"], seed, carried, first)
     trainer = Trainer(context.model(previous, prepare), data, method, episode, config, work, context.ranks)
     summary = trainer.run(lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses))
     optimizer_state = trainer.optimizer_state()
@@ -92,6 +93,17 @@ def stage_training(context: Context, stage: Stage) -> TrainConfig:
 def _rows(suite: PreparedSuite, name: str, selection: int, seed: int, examples: int | None) -> np.ndarray:
     queries = suite.tasks[name].train
     return first_examples(usable_rows(queries, selection_rows(queries, name, selection)), name, seed, examples)
+
+
+def first_acting_episode(stage: Stage) -> int:
+    """The first episode of an unbroken row, up to this one, in which this stage's method acts."""
+    first = stage
+    while True:
+        before = first.inputs.get("model")
+        if before is None or before.settings["optimizer"] != stage.settings["optimizer"]:
+            number: int = first.settings["episode"]
+            return number
+        first = before
 
 
 def _carried(context: Context, previous: Stage | None, chosen: OptimizerSpec) -> OptimizerState | None:
