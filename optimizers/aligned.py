@@ -25,6 +25,7 @@ class Aligned(GramWeighting):
     name = "aligned"
     summary = "aligns the principal components of the task gradients to one length"
     paper = "Senushkin et al., Independent Component Alignment for Multi-Task Learning, CVPR 2023"
+    weighted_sum = False  # weights may be negative
 
     mode: Literal["min", "median", "rmse"] = hyper("min", help="which eigenvalue sets the common length")
 

@@ -30,6 +30,7 @@ class ExcessMTL(GradientCombining):
     paper = "He et al., Robust Multi-Task Learning with Excess Risks, ICML 2024"
     state = ("roots", "log_shares", "reference_sums", "reference_counts")
     shardable = True
+    weighted_sum = True
 
     step: float = hyper(0.01, gt=0, help="step size of the shares")
     reference_steps: int = hyper(1, ge=1, help="first excess risks whose mean the later ones are divided by")

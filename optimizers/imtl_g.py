@@ -21,6 +21,7 @@ class IMTLG(GramWeighting):
     name = "imtl_g"
     summary = "equal projections on every task's unit gradient"
     paper = "Liu et al., Towards Impartial Multi-task Learning, ICLR 2021"
+    weighted_sum = False  # weights may be negative
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         uniform = np.full(len(gram), 1.0 / len(gram))

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
+from mtbench.optim.simplex import normalised
 from mtbench.optim.states import Stateful
 from mtbench.per_task import read_per_task
 from mtbench.records.values import Params, Report
@@ -65,6 +66,9 @@ class MultitaskOptimizer(Stateful):
     """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
     random: ClassVar[bool] = False
     """Whether the method draws random numbers (from :attr:`generator` only)."""
+    weighted_sum: ClassVar[bool] = False
+    """Whether the update is a weighted sum of the step's gradients with weights >= 0, those of the report: then
+    ``scale="unit"`` may divide them by their sum."""
     shardable: ClassVar[bool] = False
     """Whether it may be given a slice of the coordinates on each of several ranks: everything that it takes over all
     coordinates goes through :attr:`reduce_sum` or :attr:`reduce_max`, on all ranks in one order."""
@@ -73,7 +77,9 @@ class MultitaskOptimizer(Stateful):
     """Hyperparameters with which `mtbench check` tries the method where its defaults are another method's (fixed
     weights, say). Its tasks are called ``task0``, ``task1`` and so on."""
 
-    scale: Literal["mean", "sum"] = hyper("mean", help="sum multiplies the update by the number of tasks")
+    scale: Literal["mean", "sum", "unit"] = hyper(
+        "mean", help="sum multiplies the update by the number of tasks, unit divides its weights by their sum"
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,6 +91,11 @@ class MultitaskOptimizer(Stateful):
     def __post_init__(self) -> None:
         for field, declared in hyperparameters(type(self)).items():
             setattr(self, field, declared.check(getattr(self, field), self.name))
+        if self.scale == "unit" and not self.weighted_sum:
+            raise ConfigError(
+                f"{self.name}: scale='unit' divides the weights by their sum, and this method's update is no sum of "
+                "the gradients with weights >= 0\n  Choose 'mean' or 'sum'."
+            )
         self.reduce_sum: Reduce = _identity
         self.reduce_max: Reduce = _identity
         self.offset = 0
@@ -282,7 +293,7 @@ class MultitaskOptimizer(Stateful):
 
         Minimum and maximum carry NaN and infinities. They stay on the device until :meth:`finish` reads them.
         """
-        return torch.stack(torch.aminmax(gradient))
+        return extremes(gradient)
 
     def probes(self) -> list[Tensor]:
         """Small tensors that are all finite exactly if this step's gradients are; asked once, by :meth:`finish`."""
@@ -317,6 +328,17 @@ class MultitaskOptimizer(Stateful):
         for k, w in zip(sorted(self.present), weights, strict=True):
             full[k] = float(w)
         self._report = {"weights": full, **numbers}
+
+    def scaled(self, weights: np.ndarray) -> np.ndarray:
+        """``weights`` (n,) as they are, or with ``scale="unit"`` divided by their sum (zeros stay zeros)."""
+        if self.scale != "unit" or not weights.any():
+            return weights
+        if weights.min() < -1e-9 * weights.max():
+            raise ConfigError(
+                f"{self.name}: scale='unit' needs weights >= 0, and this step has {weights.min():g}\n"
+                "  The method must say weighted_sum = False."
+            )
+        return normalised(weights)
 
     @property
     def params(self) -> Params:
@@ -355,6 +377,11 @@ def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
 def reset_field() -> Any:
     """The hyperparameter ``reset_on_episode`` that every method with state has."""
     return hyper(True, help="reset the state at the beginning of each episode in which the method acts")
+
+
+def extremes(values: Tensor) -> Tensor:
+    """Minimum and maximum (2,), which carry NaN and infinities; of no numbers, as a rank may have, zeros."""
+    return torch.stack(torch.aminmax(values)) if values.numel() else values.new_zeros(2)
 
 
 def _identity(value: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.contract import Cost, MultitaskOptimizer, Reduce
+from mtbench.optim.contract import Cost, MultitaskOptimizer, Reduce, extremes
 from mtbench.records.values import Report
 
 CHUNK = 1 << 14
@@ -29,6 +29,7 @@ class LossWeighting(MultitaskOptimizer):
 
     cost: ClassVar[Cost] = "losses"
     shardable = True
+    weighted_sum = True
 
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form (they sum to 1 if nothing is rescaled) for the losses (n,) of the present tasks.
@@ -49,7 +50,8 @@ class LossWeighting(MultitaskOptimizer):
         return type(self).weights_before is MultitaskOptimizer.weights_before
 
     def open_step(self, losses: Sequence[float] | None) -> None:
-        self._weights = self.weights_before()
+        before = self.weights_before()
+        self._weights = None if before is None else self.scaled(np.asarray(before, dtype=np.float64)).tolist()
         self._share = 1.0 if self._weights is None else self.num_tasks / len(self.expected)
         if self._weights is None and losses is not None:
             self._weights = self._weights_in_advance(np.asarray(losses, dtype=np.float64))
@@ -63,14 +65,15 @@ class LossWeighting(MultitaskOptimizer):
         weights = np.zeros(self.num_tasks)
         if self.tasks:
             weights[self.tasks] = self.weights_from_losses(losses[self.tasks])
-        return weights.tolist()
+        found: list[float] = self.scaled(weights).tolist()
+        return found
 
     def watch(self, gradient: Tensor) -> Tensor | None:
         """A sum of gradients is not finite where one of them is not, whatever its weight: one look at the end."""
         return super().watch(gradient) if self._weights is None else None
 
     def probes(self) -> list[Tensor]:
-        return super().probes() if self._sum is None else [torch.stack(torch.aminmax(self._sum))]
+        return super().probes() if self._sum is None else [extremes(self._sum)]
 
     def add_task(self, k: int, gradient: Tensor) -> None:
         if self._weights is None:
@@ -93,7 +96,7 @@ class LossWeighting(MultitaskOptimizer):
         self.tasks = sorted(self.present)
         losses = np.asarray([self.losses[k] for k in self.tasks])
         if self._weights is None:
-            weights = np.asarray(self.weights_from_losses(losses), dtype=np.float64)
+            weights = self.scaled(np.asarray(self.weights_from_losses(losses), dtype=np.float64))
             out.zero_()
             for k, w in zip(self.tasks, weights, strict=True):
                 out.add_(self._rows[k], alpha=float(w))
@@ -164,6 +167,7 @@ class GramWeighting(_RowKeeping):
 
     cost: ClassVar[Cost] = "gram"
     shardable = True
+    weighted_sum = True
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray | Sequence[float]:
         """Weights (n,) in mean form from ``gram`` (n, n), with entries <g_i, g_j>, and the ``losses`` (n,).
@@ -187,7 +191,7 @@ class GramWeighting(_RowKeeping):
         del self._step_rows  # where a task is missing it is a copy
         numbers: Report = {}
         self.notes = numbers
-        weights = np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64)
+        weights = self.scaled(np.asarray(self.weights_from_gram(self._gram, self.present_losses()), dtype=np.float64))
         torch.mv(rows.t(), torch.as_tensor(weights, dtype=rows.dtype, device=rows.device), out=out)
         self.set_report(weights, **numbers)
 
@@ -212,6 +216,11 @@ class GradientCombining(_RowKeeping):
         rows = self.present_rows()
         self.set_report([1.0 / len(self.tasks)] * len(self.tasks))
         out.copy_(self.combine_gradients(rows, self.present_losses()))
+        if self.scale == "unit":
+            weights = np.asarray([self._report["weights"][k] for k in self.tasks])
+            if weights.any():
+                out.div_(float(weights.sum()))
+            self.set_report(self.scaled(weights), **{k: v for k, v in self._report.items() if k != "weights"})
 
 
 def gram_matrix(
@@ -230,7 +239,7 @@ def gram_matrix(
     # squares of shorter floats never leave the range of float64; those of float64 may, and 0 may be an underflow
     squares = np.diag(gram)
     if rows.dtype == torch.float64 and not ((squares > 1e-280) & (squares < 1e280)).all():
-        largest = float(reduce_max(torch.stack([torch.stack(torch.aminmax(r)).abs().max() for r in rows]).max()))
+        largest = float(reduce_max(torch.stack([extremes(r).abs().max() for r in rows]).max()))
         if 0 < largest < np.inf:
             shift = 2.0 ** -np.floor(np.log2(largest))
             gram = reduce_sum(_products(rows, shift)).cpu().numpy()
