@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,22 +47,3 @@ def _passage_id(context: Any, number: int, path: Path, line: int) -> str:
         line=line,
         remedy="mtbench needs passage ids, not only titles and texts: use the MT-DPR files of psgs_w100.",
     )
-
-
-def sample_rows(rows: Iterable[Row], size: int | None, seed: int) -> list[Row]:
-    """``size`` rows, every subset equally likely, in the file's order; all of them for None.
-
-    Those with the smallest hash of (seed, number) are kept, so memory is that of the sample and the choice of a row
-    depends on nothing else in the file.
-    """
-    if size is None:
-        return list(rows)
-    heap: list[tuple[int, int, Row]] = []
-    for row in rows:
-        digest = hashlib.blake2b(f"{seed}:{row.number}".encode(), digest_size=8).digest()
-        item = (-int.from_bytes(digest), row.number, row)
-        if len(heap) < size:
-            heapq.heappush(heap, item)
-        else:
-            heapq.heappushpop(heap, item)
-    return [row for _, _, row in sorted(heap, key=lambda item: item[1])]

@@ -17,14 +17,16 @@ Options of a task (``Task.options``), each a choice in which papers differ:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtbench.data.dpr import Row, iter_dpr, sample_rows
+from mtbench.data.dpr import Row, iter_dpr
 from mtbench.data.files import find_file
 from mtbench.data.json_array import iter_json_array
 from mtbench.data.kilt_records import gold_page_sets, iter_kilt, provenances
+from mtbench.data.sampling import smallest_hashes
 from mtbench.data.types import Notes, QuerySplit, TaskData
 from mtbench.errors import DataError
 from mtbench.suite import Suite, Task
@@ -42,7 +44,7 @@ def read_train(suite: Suite, task: Task, notes: Notes) -> QuerySplit:
     path = find_file(suite.root, task.train_qrels, f"train file of task {task.name!r}")
     dropped = 0
 
-    def usable() -> Any:
+    def usable() -> Iterator[Row]:
         nonlocal dropped
         for row in iter_dpr(path):
             if row.positives:
@@ -50,7 +52,8 @@ def read_train(suite: Suite, task: Task, notes: Notes) -> QuerySplit:
             else:
                 dropped += 1
 
-    rows: list[Row] = sample_rows(usable(), task.options.get("sample"), int(task.options.get("sample_seed", 0)))
+    numbered = ((row.number, row) for row in usable())
+    rows = smallest_hashes(numbered, task.options.get("sample"), int(task.options.get("sample_seed", 0)))
     notes.add("train queries without a passage, left out", str(path), dropped)
     if not rows:
         raise DataError("no train query with a positive passage", path=path)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from mtbench.data import beir, kilt_task, msmarco, wikipedia, zeshel
 from mtbench.data.fields import Located
 from mtbench.data.files import find_file
+from mtbench.data.sampling import sampled
 from mtbench.data.types import Notes, Passage, TaskData
 from mtbench.suite import Corpus, Suite, Task
 
@@ -47,8 +48,10 @@ def locate_passage(suite: Suite, corpus: Corpus, row: int) -> tuple[Path, int]:
 
 
 def read_task(suite: Suite, task: Task, notes: Notes | None = None) -> TaskData:
-    """Train and dev queries of a task with their judgements."""
-    return _TASKS[task.format].read_task(suite, task, notes or Notes())
+    """Train and dev queries of a task with their judgements; of train as many as ``options.sample`` says."""
+    data = _TASKS[task.format].read_task(suite, task, notes or Notes())
+    size, seed = task.options.get("sample"), int(task.options.get("sample_seed", 0))
+    return TaskData(sampled(data.train, size, seed), data.dev)
 
 
 def locate_judgement(suite: Suite, task: Task, split: str, passage: str) -> tuple[Path, int | None]:

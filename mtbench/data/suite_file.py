@@ -147,6 +147,8 @@ def _check_files(source: _Source, section: str, number: int, table: dict[str, An
         if not typed or (isinstance(value, bool) and expected is not None):
             kind = "list of strings" if expected is list else getattr(expected, "__name__", "")
             raise source.fail(section, number, place, f"must be of type {kind}, found {shown(value)}")
+        if key == "sample" and value < 1:
+            raise source.fail(section, number, place, f"must be at least 1, found {value}")
         if expected is int and value < 0:
             raise source.fail(section, number, place, f"must not be negative, found {shown(value)}")
         if key == "paths" or key.endswith(("_file", "_files")):

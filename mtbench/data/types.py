@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -53,13 +57,21 @@ class QuerySplit:
         """The first ``limit`` queries (all of them for None)."""
         if limit is None or limit >= len(self):
             return self
+        return self.take(range(limit))
+
+    def take(self, rows: Sequence[int]) -> QuerySplit:
+        """The queries in ``rows``, in that order."""
+
+        def of(values: list[Value]) -> list[Value]:
+            return [values[i] for i in rows]
+
         return QuerySplit(
-            self.ids[:limit],
-            self.texts[:limit],
-            self.positives[:limit],
-            None if self.gold_pages is None else self.gold_pages[:limit],
-            None if self.groups is None else self.groups[:limit],
-            None if self.judged is None else self.judged[:limit],
+            of(self.ids),
+            of(self.texts),
+            of(self.positives),
+            None if self.gold_pages is None else of(self.gold_pages),
+            None if self.groups is None else of(self.groups),
+            None if self.judged is None else of(self.judged),
         )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from mtbench.data.dpr import Row, iter_dpr, sample_rows
+from mtbench.data.dpr import Row, iter_dpr
 from mtbench.errors import DataError
 
 
@@ -69,19 +68,3 @@ def test_multikilt_ids_are_numbers_and_gzip_is_read(tmp_path: Path) -> None:
 def test_wrong_rows(tmp_path: Path, value: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         list(iter_dpr(write(tmp_path / "x.json", value)))
-
-
-def rows(count: int) -> list[Row]:
-    return [Row(i, 1, f"q{i}", ["1"]) for i in range(count)]
-
-
-def test_a_sample_is_a_function_of_the_seed() -> None:
-    first, again, other = (sample_rows(rows(1000), 100, seed) for seed in (1, 1, 2))
-    assert first == again and first != other
-    assert [row.number for row in first] == sorted({row.number for row in first}) and len(first) == 100
-    assert sample_rows(rows(5), None, 0) == rows(5) and sample_rows(rows(5), 10, 0) == rows(5)
-
-
-def test_every_row_is_drawn_equally_often() -> None:
-    counts = Counter(row.number for seed in range(2000) for row in sample_rows(rows(20), 5, seed))
-    assert all(abs(counts[i] - 500) < 100 for i in range(20))  # 5 standard deviations of a binomial
