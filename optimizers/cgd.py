@@ -82,7 +82,7 @@ class CGD(GramWeighting):
         weights = np.exp(after - log_share)
         positive = weights[weights > 0]
         self.notes["entropy"] = float(-(positive * np.log(positive)).sum())
-        return weights
+        return weights * self.step_mass(np.exp(self.log_weights - _logsumexp(self.log_weights)))
 
     def _affinity(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         """(l_i l_j)^loss_power C_ij."""

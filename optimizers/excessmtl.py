@@ -50,7 +50,7 @@ class ExcessMTL(GradientCombining):
             part = (gradient / root).nan_to_num_(nan=0.0).mul_(gradient)
             excess[row] = part.sum(dtype=torch.float64)
         self._grow(self.reduce_sum(excess).cpu().numpy())
-        weights = softmax(self.log_shares[self.tasks])
+        weights = softmax(self.log_shares[self.tasks]) * self.step_mass(np.exp(self.log_shares))
         self.set_report(weights)
         return gradients.t().mv(torch.as_tensor(weights, dtype=gradients.dtype, device=gradients.device))
 

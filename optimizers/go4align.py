@@ -45,7 +45,8 @@ class GO4Align(LossWeighting):
 
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray:
         positive = positive_losses(losses)
-        risks = positive.sum() / positive * softmax(self._after(losses)[self.tasks])
+        shares = softmax(self._after(losses)[self.tasks]) * self.step_mass(np.exp(self.log_shares))
+        risks = positive.sum() / positive * shares
         return group_means(risks, min(self.groups, len(risks))) / len(risks)
 
     def observe(self, losses: np.ndarray) -> None:

@@ -47,7 +47,7 @@ class GroupDRO(LossWeighting):
         return grown(self.log_shares, self.tasks, self.step * adjusted)
 
     def weights_from_losses(self, losses: np.ndarray) -> np.ndarray:
-        return softmax(self._after(losses)[self.tasks])
+        return softmax(self._after(losses)[self.tasks]) * self.step_mass(np.exp(self.log_shares))
 
     def observe(self, losses: np.ndarray) -> None:
         self.log_shares = self._after(losses)

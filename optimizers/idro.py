@@ -41,7 +41,7 @@ class ImplicitDRO(GramWeighting):
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         before = self.log_shares[self.tasks]
-        weights = softmax(before)
+        weights = softmax(before) * self.step_mass(np.exp(self.log_shares))
         mass = log_sum_exp(before)
         if mass > -np.inf:
             after = self.memory * (before - mass) + self._growth(gram, losses)

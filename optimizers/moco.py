@@ -32,7 +32,7 @@ class MoCo(GradientCombining):
     name = "moco"
     summary = "MGDA's direction from gradients tracked over time"
     paper = "Fernando et al., Mitigating Gradient Bias in Multi-objective Learning, ICLR 2023"
-    state = ("tracked", "shares", "seen", "steps")
+    state = ("tracked", "task_shares", "seen", "steps")
     rescales = True
     shardable = True
 
@@ -46,7 +46,7 @@ class MoCo(GradientCombining):
 
     def init_state(self) -> None:
         self.tracked: Tensor | None = None
-        self.shares = np.full(self.num_tasks, 1.0 / self.num_tasks)
+        self.task_shares = np.full(self.num_tasks, 1.0 / self.num_tasks)
         self.seen, self.steps = np.zeros(self.num_tasks), 0
 
     def combine_gradients(self, gradients: Tensor, losses: np.ndarray) -> Tensor:
@@ -72,7 +72,7 @@ class MoCo(GradientCombining):
 
     def _weights(self, rows: Tensor) -> np.ndarray:
         """The new shares of the present tasks among themselves; together they keep what they had."""
-        before = self.shares[self.tasks]
+        before = self.task_shares[self.tasks]
         mass = before.sum()
         within = before / mass if mass > 0 else np.full(len(before), 1.0 / len(before))
         gram, _ = gram_matrix(rows, self.reduce_sum, self.reduce_max)
@@ -80,5 +80,5 @@ class MoCo(GradientCombining):
         if size > 0:
             pull = gram / size + self.rho * np.eye(len(gram))
             within = project_to_simplex(within - self.gamma / self.steps**self.gamma_decay * (pull @ within))
-            self.shares[self.tasks] = within * mass
-        return within
+            self.task_shares[self.tasks] = within * mass
+        return within * self.step_mass(self.task_shares)

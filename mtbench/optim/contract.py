@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyper, hyperparameters
+from mtbench.optim.hooks import GradientAt, Hooks, by_draw, extremes
 from mtbench.optim.simplex import normalised
 from mtbench.optim.states import Stateful
 from mtbench.per_task import read_per_task
@@ -49,7 +50,7 @@ passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwi
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
 @dataclasses.dataclass(kw_only=True, eq=False)
-class MultitaskOptimizer(Stateful):
+class MultitaskOptimizer(Stateful, Hooks):
     """Base of all methods: one whole step by :meth:`combine`, or task by task by ``begin_step, task, finish``."""
 
     summary: ClassVar[str]
@@ -182,37 +183,51 @@ class MultitaskOptimizer(Stateful):
 
     # -- one step ----------------------------------------------------------------------------------------------
 
-    def combine(self, gradients: Tensor, losses: Tensor) -> Tensor:
+    def combine(self, gradients: Tensor, losses: Tensor, *, gradient_at: GradientAt | None = None) -> Tensor:
         """One whole step: ``gradients`` (K, d) and ``losses`` (K,) to the update (d,), valid until the next call.
 
-        The arguments are never changed. If a gradient is not finite the step does not count and the result is zero.
+        A method of several draws takes them as (draws, K, d) and (draws, K); one matrix stands for all draws. The
+        arguments are never changed. If a gradient is not finite the step does not count and the result is zero.
         """
         self._require_started()
-        if gradients.shape != (self.num_tasks, self.theta.numel()):
-            expected = (self.num_tasks, self.theta.numel())
-            raise UsageError(f"{self.name}: gradients must be {expected}, got {tuple(gradients.shape)}")
-        values = [float(v) for v in torch.as_tensor(losses).detach().tolist()]
-        if len(values) != self.num_tasks:
-            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(values)} of them")
-        self.begin_step(self._next_step, values)
-        for k in range(self.num_tasks):
-            self.task(k, gradients[k], values[k])
-        out = torch.empty_like(gradients[0])
+        shape = (self.num_tasks, self.theta.numel())
+        if gradients.shape not in {shape, (self.draws, *shape)}:
+            raise UsageError(f"{self.name}: gradients must be {shape}, got {tuple(gradients.shape)}")
+        given = torch.as_tensor(losses).detach()
+        if given.shape not in {shape[:1], (self.draws, self.num_tasks)}:
+            raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {tuple(given.shape)}")
+        rows, values = by_draw(gradients, self.draws, 2), by_draw(given, self.draws, 1).tolist()
+        self.begin_step(self._next_step, values[0], gradient_at=gradient_at)
+        for draw in [*range(1, self.draws), 0]:
+            for k in range(self.num_tasks):
+                self.task(k, rows[draw, k], values[draw][k], draw)
+        out = torch.empty_like(rows[0, 0])
         self.finish(out)
         return out
 
     def begin_step(
-        self, step: int, losses: Sequence[float] | None = None, *, tasks: Sequence[int] | None = None
+        self,
+        step: int,
+        losses: Sequence[float] | None = None,
+        *,
+        tasks: Sequence[int] | None = None,
+        sizes: Sequence[int] | None = None,
+        gradient_at: GradientAt | None = None,
     ) -> None:
         """Open step ``step`` (0-based in this episode). ``losses``: all K of them, where the caller knows them already.
 
         A ``LossWeighting`` that is told the losses here keeps no gradient rows. ``tasks``: the tasks that this step is
         about, where the caller leaves the others out on purpose (one task a step, say); their ``losses`` are NaN. A
-        task that is expected and does not come is missing by accident: the others make up for it.
+        task that is expected and does not come is missing by accident: the others make up for it. ``sizes``: the
+        queries of each task (K,) that :meth:`shares` led to; those of size 0 are left out. ``gradient_at``: for a
+        method that :attr:`perturbs`.
         """
         self._require_started()
         if losses is not None and len(losses) != self.num_tasks:
             raise UsageError(f"{self.name}: losses must be ({self.num_tasks},), got {len(losses)} of them")
+        self._open_hooks(sizes, gradient_at)
+        if tasks is None and self.sizes is not None:
+            tasks = [k for k, size in enumerate(self.sizes) if size]
         self.expected = list(range(self.num_tasks)) if tasks is None else sorted(tasks)
         if not self.expected or len({*self.expected} & {*range(self.num_tasks)}) < len(self.expected):
             raise UsageError(f"{self.name}: the tasks of a step are distinct ones of {self.num_tasks}, got {tasks}")
@@ -224,10 +239,13 @@ class MultitaskOptimizer(Stateful):
         self._undrawn = copy.deepcopy(self.generator) if self.random else None
         self.open_step(losses)
 
-    def task(self, k: int, gradient: Tensor, loss: float | Tensor) -> None:
-        """Give the gradient ``(d,)`` and the loss of task ``k``; each task at most once a step, in any order."""
+    def task(self, k: int, gradient: Tensor, loss: float | Tensor, draw: int = 0) -> None:
+        """Give the gradient ``(d,)`` and the loss of task ``k``; each task at most once a step, in any order.
+
+        With several draws each task once in every draw, draws in the order 1, 2, .., 0.
+        """
         self._require_open("task")
-        if not 0 <= k < self.num_tasks or k in self.present:
+        if not 0 <= k < self.num_tasks or (0 <= draw < self.draws and k in self._by_draw[draw]):
             raise UsageError(f"{self.name}: task {k} of {self.num_tasks} given twice or out of range in one step")
         if k not in self.expected:
             raise UsageError(f"{self.name}: task {k} is not one of this step's: {', '.join(map(str, self.expected))}")
@@ -236,7 +254,12 @@ class MultitaskOptimizer(Stateful):
             raise UsageError(f"{self.name}: the gradient of task {k} must be {expected}, got {tuple(gradient.shape)}")
         if not gradient.dtype.is_floating_point:
             raise UsageError(f"{self.name}: the gradient of task {k} must be of floats, got {gradient.dtype}")
+        self._take_draw(k, draw)
         gradient = gradient.detach()
+        if draw:
+            self._extra += [extremes(gradient), gradient.new_full((1,), float(loss))]
+            self.add_draw(k, gradient, draw)
+            return
         self.losses[k] = float(loss)
         self.present.append(k)
         probe = self.watch(gradient)
@@ -249,6 +272,8 @@ class MultitaskOptimizer(Stateful):
         self._require_open("finish")
         if out.shape != self.theta.shape:
             raise UsageError(f"{self.name}: out must be {tuple(self.theta.shape)}, got {tuple(out.shape)}")
+        self._check_draws(self.present)
+        self.second_pass()
         self._next_step, self._open = self.step_index + 1, False
         if not self.present or not self._all_finite():
             out.zero_()
@@ -354,7 +379,7 @@ class MultitaskOptimizer(Stateful):
         given = [self.losses, *([] if self._told is None else [self._told])]
         if not all(math.isfinite(losses[k]) for losses in given for k in self.present):
             return False
-        bad = sum((~torch.isfinite(probe)).sum() for probe in self.probes())
+        bad = sum((~torch.isfinite(probe)).sum() for probe in [*self.probes(), *self._extra])
         # where the coordinates are sharded, all ranks skip the step or none
         return not isinstance(bad, Tensor) or not bool(self.reduce_sum(bad))
 
@@ -377,11 +402,6 @@ def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
 def reset_field() -> Any:
     """The hyperparameter ``reset_on_episode`` that every method with state has."""
     return hyper(True, help="reset the state at the beginning of each episode in which the method acts")
-
-
-def extremes(values: Tensor) -> Tensor:
-    """Minimum and maximum (2,), which carry NaN and infinities; of no numbers, as a rank may have, zeros."""
-    return torch.stack(torch.aminmax(values)) if values.numel() else values.new_zeros(2)
 
 
 def _identity(value: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.contract import Cost, MultitaskOptimizer, Reduce, extremes
+from mtbench.optim.contract import Cost, MultitaskOptimizer, Reduce
+from mtbench.optim.hooks import GradientAt, by_draw, extremes
 from mtbench.records.values import Report
 
 CHUNK = 1 << 14
@@ -52,7 +53,8 @@ class LossWeighting(MultitaskOptimizer):
     def open_step(self, losses: Sequence[float] | None) -> None:
         before = self.weights_before()
         self._weights = None if before is None else self.scaled(np.asarray(before, dtype=np.float64)).tolist()
-        self._share = 1.0 if self._weights is None else self.num_tasks / len(self.expected)
+        chosen = self._weights is None or self.sizes is not None  # by the method itself, for this step
+        self._share = 1.0 if chosen else self.num_tasks / len(self.expected)
         if self._weights is None and losses is not None:
             self._weights = self._weights_in_advance(np.asarray(losses, dtype=np.float64))
         self._rows: dict[int, Tensor] = {}
@@ -123,38 +125,41 @@ class _RowKeeping(MultitaskOptimizer):
     """Keeps the K rows of a step in one ``(K, d)`` buffer that is reused from step to step."""
 
     def open_step(self, losses: Sequence[float] | None) -> None:
-        if not hasattr(self, "_buffer") or self._buffer is None:
-            self._buffer: Tensor | None = None
+        if not hasattr(self, "_buffers"):
+            self._buffers: dict[int, Tensor] = {}
 
-    def combine(self, gradients: Tensor, losses: Tensor) -> Tensor:
+    def combine(self, gradients: Tensor, losses: Tensor, *, gradient_at: GradientAt | None = None) -> Tensor:
         """As :meth:`MultitaskOptimizer.combine`, reading the caller's rows in place instead of copying them."""
-        self._given: Tensor | None = gradients.detach()
+        self._given: Tensor | None = by_draw(gradients.detach(), self.draws, 2)
         try:
-            return super().combine(gradients, losses)
+            return super().combine(gradients, losses, gradient_at=gradient_at)
         finally:
             self._given = None
 
     def add_task(self, k: int, gradient: Tensor) -> None:
+        self.add_draw(k, gradient, 0)
+
+    def add_draw(self, k: int, gradient: Tensor, draw: int) -> None:
         if getattr(self, "_given", None) is not None:
             return
+        buffer = self._buffers.get(draw)
         shape, like = (self.num_tasks, gradient.numel()), (gradient.dtype, gradient.device)
-        if self._buffer is None or self._buffer.shape != shape or (self._buffer.dtype, self._buffer.device) != like:
-            self._buffer = torch.empty(shape, dtype=gradient.dtype, device=gradient.device)
-        self._buffer[k].copy_(gradient)
+        if buffer is None or buffer.shape != shape or (buffer.dtype, buffer.device) != like:
+            buffer = self._buffers[draw] = torch.empty(shape, dtype=gradient.dtype, device=gradient.device)
+        buffer[k].copy_(gradient)
 
-    def row(self, k: int) -> Tensor:
-        """The gradient (d,) of task ``k``, which must be present; read only."""
+    def _rows(self, draw: int) -> Tensor:
         rows = getattr(self, "_given", None)
-        rows = self._buffer if rows is None else rows
-        assert rows is not None, "the task is present"
-        return rows[k]
+        return self._buffers[draw] if rows is None else rows[draw]
 
-    def present_rows(self) -> Tensor:
+    def row(self, k: int, draw: int = 0) -> Tensor:
+        """The gradient (d,) of task ``k``, which must be present; read only."""
+        return self._rows(draw)[k]
+
+    def present_rows(self, draw: int = 0) -> Tensor:
         """The rows ``(n, d)`` of the present tasks, in the order of the tasks; read only."""
         self.tasks = sorted(self.present)
-        rows = getattr(self, "_given", None)
-        rows = self._buffer if rows is None else rows
-        assert rows is not None, "a step that counts has at least one row"
+        rows = self._rows(draw)
         return rows if len(self.tasks) == self.num_tasks else rows[self.tasks]
 
     def present_losses(self) -> np.ndarray:
