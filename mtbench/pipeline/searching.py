@@ -25,7 +25,9 @@ def search_parts(context: Context, encode: Stage, parts: list[Part], depth: int)
     prepare = encode.inputs["prepare"]
     suite = context.prepared(prepare)
     model = context.model(encode.inputs.get("model"), prepare)
-    encoder = Encoder(model, context.padding(prepare), context.config.search.encode_tokens)
+    encoder = Encoder(
+        model, context.padding(prepare), context.config.search.encode_tokens, encode.inputs.get("model") is not None
+    )
     places = {name: k for k, name in enumerate(suite.tasks)}
     found: dict[int, Ranking] = {}
     for corpus_name in dict.fromkeys(part[1] for part in parts):

@@ -7,13 +7,17 @@ import json
 
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.records.record import RunRecord, RunWarning, TaskResult, average
+from mtbench.retrieval.encode import open_shards
+from mtbench.retrieval.vectors import mean_angle
 from mtbench.storage.store import Built, Store
 from mtbench.training.diagnostics import LoggedStep
 
 FROZEN_STEPS = 100
 """Steps without any gradient after which a task counts as frozen."""
-LEAST_SPREAD = 1e-6
-"""1 - mean cosine of a corpus's vectors below which they are one vector but for rounding."""
+LEAST_ANGLE = 1.0
+"""Degrees between two vectors of a corpus under which they are nearly equal: rounding to bfloat16 alone turns a vector
+by a tenth of that. Encoders that rank anything lie far above (the narrowest cones that are reported of pre-trained
+decoders have 8), transformers of random weights pooled at their first token below."""
 
 
 def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: Store) -> list[RunWarning]:
@@ -22,8 +26,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
     for stage in (s for s in plan.stages if s.key in built):
         if stage.name in ("warmup", "train"):
             found += _frozen_tasks(stage, built[stage.key])
-        elif stage.name == "encode":
-            found += _equal_vectors(stage, built[stage.key])
+    found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built)
     if plan.final.key in built:
         found += _below_untrained(record, plan, store)
     return found
@@ -48,23 +51,28 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     return found
 
 
-def _equal_vectors(stage: Stage, built: Built) -> list[RunWarning]:
+def _equal_vectors(stages: list[Stage], built: dict[str, Built]) -> list[RunWarning]:
     """A warning for each corpus whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
-    spreads: dict[str, float] = built.results.get("spread", {})
+    angles: dict[str, dict[str, float]] = {}
+    for stage in stages:
+        for corpus in sorted(f for f in built[stage.key].folder.iterdir() if f.is_dir()):
+            angle = mean_angle(open_shards(corpus))
+            if angle < LEAST_ANGLE:
+                angles.setdefault(corpus.name, {})[stage.label] = angle
     return [
         {
             "code": "equal-vectors",
-            "message": f"all vectors of corpus {corpus} are nearly equal after {stage.label}: rankings by them mean "
-            "nothing; does encoder.pooling fit the encoder?",
+            "message": f"all vectors of corpus {corpus} are nearly equal after {', '.join(found)} (two are "
+            f"{min(found.values()):.2g} degrees apart): rankings by them mean little; does encoder.pooling fit?",
             "task": None,
         }
-        for corpus, spread in spreads.items()
-        if spread < LEAST_SPREAD
+        for corpus, found in angles.items()
     ]
 
 
 def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWarning]:
-    """A warning where training made the encoder worse than it was, if the store knows how good it was."""
+    """Warnings where training made the encoder worse than it was, on average and by task, if the store knows how good
+    it was."""
     suite, run = plan.run.suite, plan.run
     if run.optimizer["name"] in ("untrained", "bm25"):
         return []
@@ -73,11 +81,31 @@ def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWar
     if before is None:
         return []
     tasks: dict[str, TaskResult] = before.results["tasks"]
-    was, now = (average(of, run.trained, suite.metric) for of in (tasks, record["tasks"]))
-    if was is None or now is None or now >= was:
-        return []
-    message = (
-        f"the trained encoder scores {100 * now:.2f} {suite.metric}, less than untrained ({100 * was:.2f}): training "
-        f"made it worse; train.lr={run.config.train.lr:g} may be too high for it"
-    )
-    return [{"code": "below-untrained", "message": message, "task": None}]
+    names, metric = list(run.trained), suite.metric
+    found = list[RunWarning]()
+    was, now = average(tasks, names, metric), average(record["tasks"], names, metric)
+    rate = f"train.lr={run.config.train.lr:g} may be too high for it"
+    if was is not None and now is not None and now < was:
+        message = (
+            f"the trained encoder scores {100 * now:.2f} {metric}, less than untrained ({100 * was:.2f}): training "
+            f"made it worse; {rate}"
+        )
+        found.append({"code": "below-untrained", "message": message, "task": None})
+    worse = fallen(tasks, record["tasks"], names, metric)
+    if worse:
+        listing = ", ".join(f"{name} {100 * now:.2f} (untrained {100 * was:.2f})" for name, (was, now) in worse.items())
+        message = f"training made {len(worse)} of {len(names)} tasks worse in {metric}: {listing}"
+        found.append({"code": "below-untrained", "message": message, "task": min(worse) if len(worse) == 1 else None})
+    return found
+
+
+def fallen(
+    before: dict[str, TaskResult], after: dict[str, TaskResult], names: list[str], metric: str
+) -> dict[str, tuple[float, float]]:
+    """Tasks whose figure fell by what two decimals of a percentage show: the figure before and after."""
+    found = dict[str, tuple[float, float]]()
+    for name in names:
+        pair = [tasks[name]["metrics"].get(metric) if name in tasks else None for tasks in (before, after)]
+        if pair[0] is not None and pair[1] is not None and round(100 * pair[1], 2) < round(100 * pair[0], 2):
+            found[name] = (pair[0], pair[1])
+    return found

@@ -28,10 +28,12 @@ class Texts(Protocol):
 
 
 class Encoder:
-    """Encodes token ids with a model. ``tokens_per_batch`` bounds rows times length of a batch."""
+    """Encodes token ids with a model. ``tokens_per_batch`` bounds rows times length of a batch; ``trained`` says
+    whether training made the weights, which an error then blames."""
 
-    def __init__(self, model: DualEncoder, padding: int, tokens_per_batch: int) -> None:
+    def __init__(self, model: DualEncoder, padding: int, tokens_per_batch: int, trained: bool = False) -> None:
         self.model, self.padding, self.tokens_per_batch = model.eval(), padding, tokens_per_batch
+        self.trained = trained
         self.device = next(model.parameters()).device
 
     def vectors(
@@ -55,8 +57,21 @@ class Encoder:
             if progress:
                 progress(len(places))
         if not np.isfinite(out).all():
-            raise RunError("the encoder gives vectors that are not finite; its weights diverged (lower train.lr)")
+            raise RunError(self._why_not_finite())
         return out
+
+    def _why_not_finite(self) -> str:
+        """Blames a learning rate only where training can have done it."""
+        if all(torch.isfinite(p).all() for p in self.model.parameters()):
+            grown = "; or training made its weights too large: lower train.lr" if self.trained else ""
+            return (
+                "the encoder gives vectors that are not finite, though its weights are: numbers overflow on the way "
+                f"(encoder.precision={self.model.settings.precision})\n  --set encoder.precision=fp32, or another "
+                f"encoder{grown}."
+            )
+        if self.trained:
+            return "the encoder's weights are not finite: training diverged\n  Lower train.lr and train.warmup_lr."
+        return "the encoder's weights are not finite, before any training\n  Fetch it again, or take another encoder."
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Places sorted by length, cut so that a batch's padded size stays within the budget."""

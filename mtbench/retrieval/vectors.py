@@ -33,6 +33,26 @@ class Vectors:
         return sum(len(shard) for shard in self.shards)
 
 
+SAMPLE = 1000
+"""Vectors whose directions are compared."""
+
+
+def mean_angle(shards: Sequence[np.ndarray]) -> float:
+    """The angle in degrees whose cosine is the mean over all pairs of the first shard's first vectors.
+
+    0 where all point the same way, about 90 where they point anywhere, 90 for fewer than two.
+    """
+    rows = np.asarray(shards[0][:SAMPLE], np.float64)
+    count = len(rows)
+    if count < 2:
+        return 90.0
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    units = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    # from squared distances: 1 - cosine of nearly equal vectors would lose its digits in the subtraction
+    squared = 2 * count / (count - 1) * np.square(units - units.mean(axis=0)).sum(axis=1).mean()
+    return float(np.degrees(2 * np.arcsin(np.sqrt(np.clip(squared / 4, 0, 1)))))
+
+
 def check_queries(queries: np.ndarray, corpus: Vectors, k: int, query_groups: np.ndarray | None) -> None:
     """ConfigError for a k below 1, ValueError for queries that do not fit the corpus."""
     if k < 1:

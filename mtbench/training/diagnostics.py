@@ -124,6 +124,21 @@ class Journal:
         return float(f"{sum(known) / len(known):.6g}") if known else None
 
 
+def what_to_do_about_it(episode: int, updates: int, finite: bool) -> str:
+    """The end of a message about losses that are not finite after so many updates of this episode.
+
+    ``finite``: whether the weights are. A learning rate is blamed only where one has changed them.
+    """
+    if updates:
+        return "; lower train.lr or train.warmup_lr, or use precision fp32"
+    began = "no update was taken before" if finite else "the weights that training began with are not finite"
+    other = "lower the rates of the episodes before" if episode else "another encoder or a smaller train.logit_scale"
+    return (
+        f", from the first one on: {began}, so the rate of this stage is not the reason\n"
+        f"  Use encoder.precision=fp32, or {other}."
+    )
+
+
 def cosines(
     rows: Tensor,
     reduce_sum: Callable[[Tensor], Tensor] = lambda t: t,

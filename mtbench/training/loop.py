@@ -31,6 +31,7 @@ from mtbench.training.diagnostics import (
     forget_peak,
     named,
     peak_memory,
+    what_to_do_about_it,
 )
 from mtbench.training.examples import TaskBatch, TrainingData, build_batch
 from mtbench.training.forward import Pending, TaskForward
@@ -210,9 +211,11 @@ class Trainer:
             self.optimizer.skipped_steps += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            finite = bool(torch.isfinite(self.flat.theta).all())
             raise RunError(
                 f"step {step} of episode {self.episode.number}: the loss or a gradient was not finite for "
-                f"{MAX_SKIPPED_IN_A_ROW} steps in a row; lower train.lr or train.warmup_lr, or use precision fp32"
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row"
+                + what_to_do_about_it(self.episode.number, self.journal.steps, finite)
             )
         return {"skipped": True}
 

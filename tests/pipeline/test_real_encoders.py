@@ -37,6 +37,10 @@ def percent(record: dict[str, Any]) -> float:
     return round(100 * record["average"], 2)
 
 
+def metric(task: dict[str, Any]) -> float:
+    return round(100 * float(task["metrics"]["ndcg@10"]), 2)
+
+
 def config(record: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = record["spec"]["config"]
     return found
@@ -136,8 +140,13 @@ def test_training_that_makes_worse_is_said_in_record_and_table(field: Field) -> 
     folder = field("encoders")
     found = run(folder, "gpt2")
     assert found["naive"]["average"] < found["untrained"]["average"]
-    (warning,) = [w for w in found["naive"]["warnings"] if w["code"] == "below-untrained"]
+    warning, by_task = [w for w in found["naive"]["warnings"] if w["code"] == "below-untrained"]
     assert "17.92" in warning["message"] and warning["task"] is None
+    fallen = [n for n, t in found["naive"]["tasks"].items() if metric(t) < metric(found["untrained"]["tasks"][n])]
+    assert fallen and by_task["message"].startswith(f"training made {len(fallen)} of 2 tasks worse in ndcg@10")
+    for name in fallen:
+        now, was = metric(found["naive"]["tasks"][name]), metric(found["untrained"]["tasks"][name])
+        assert f"{name} {now:.2f} (untrained {was:.2f})" in by_task["message"]
     board = load_board(folder / "results", "toy", "mini")
     assert any("made it worse" in line for line in why(board))
 
@@ -154,6 +163,27 @@ def test_equal_vectors_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (record,) = mtbench.run("naive", suite, set=list(SETTINGS), store=tmp_path / "store", results=tmp_path / "results",
                             baselines=())  # fmt: skip
     assert {w["code"] for w in record["warnings"]} == {"equal-vectors"}
+
+
+@pytest.mark.parametrize(("name", "said"), [("bert", True), ("gpt2", False), ("qwen", False), ("st_mean", False)])
+def test_vectors_of_random_weights_at_the_first_token_are_nearly_equal(field: Field, name: str, said: bool) -> None:
+    folder = field("encoders")
+    found = run(folder, name)
+    codes = {w["code"] for w in found["untrained"].get("warnings", [])}
+    assert ("equal-vectors" in codes) is said
+    if said:
+        (message, _) = [w["message"] for w in found["untrained"]["warnings"] if w["code"] == "equal-vectors"]
+        assert "corpus aa" in message and "degrees" in message
+
+
+def test_one_task_may_fall_while_the_average_rises() -> None:
+    from mtbench.pipeline.warnings import fallen
+
+    def scored(**values: float) -> Any:
+        return {name: {"metrics": {"ndcg@10": value}, "num_queries": 9} for name, value in values.items()}
+
+    before, after = scored(a=0.5, b=0.70004, c=0.9), scored(a=0.6, b=0.70001, c=0.81)
+    assert fallen(before, after, ["a", "b", "c", "d"], "ndcg@10") == {"c": (0.9, 0.81)}  # b falls in no printed digit
 
 
 @pytest.mark.parametrize("sharing", ["shared", "untied", "per-task-query"])

@@ -262,9 +262,25 @@ def test_the_peak_is_that_of_the_stage() -> None:
 
 def test_losses_that_stay_infinite_end_the_run_with_a_remedy(tmp_path: Path) -> None:
     job = trainer(tmp_path, steps=60)
-    job.flat.theta.fill_(float("nan"))
-    with pytest.raises(RunError, match=r"25 steps in a row; lower train\.lr"):
+
+    def break_weights(done: int, total: int, losses: dict[str, float]) -> None:
+        if done == 3:
+            job.flat.theta.fill_(float("nan"))
+
+    with pytest.raises(RunError, match=r"step 27 .* 25 steps in a row; lower train\.lr"):
+        job.run(break_weights)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [(float("nan"), "the weights that training began with are not finite"), (3e38, "no update was taken before")],
+)
+def test_a_rate_that_was_never_used_is_not_blamed(value: float, says: str, tmp_path: Path) -> None:
+    job = trainer(tmp_path, steps=60)
+    job.flat.theta.fill_(value)
+    with pytest.raises(RunError, match=f"from the first one on: {says}") as caught:
         job.run()
+    assert "train.lr" not in str(caught.value) and "rates of the episodes before" in str(caught.value)
 
 
 def test_the_learning_rate_rises_over_the_first_tenth_and_falls_to_zero(tmp_path: Path) -> None:
