@@ -42,7 +42,8 @@ def test_weights_that_are_not_finite_blame_a_rate_only_after_training(model: Dua
 
 def test_numbers_that_overflow_on_the_way_are_told_apart_from_weights(model: DualEncoder) -> None:
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(3e38)
+        for name, parameter in model.named_parameters():
+            if name.endswith("final_layer_norm.weight"):
+                parameter.fill_(3e38)
     assert "though its weights are" in message(model, False) and "train.lr" not in message(model, False)
     assert "lower train.lr" in message(model, True)
