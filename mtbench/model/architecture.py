@@ -24,6 +24,11 @@ def load_configuration(folder: Path) -> Any:
     return from_pretrained("AutoConfig", folder)
 
 
+def vector_size(configuration: Any) -> int:
+    """Length of the hidden states, under whatever name a configuration has it (``d_model``, ``n_embd``)."""
+    return int(configuration.hidden_size)
+
+
 def is_t5(configuration: Any) -> bool:
     """Whether it is any kind of T5."""
     return configuration.model_type in T5_ENCODERS

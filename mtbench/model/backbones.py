@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers")
-_DPR_WEIGHTS = (r"^question_encoder\.bert_model\.", r"^ctx_encoder\.bert_model\.")
+_DPR = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_encoder"}
+"""DPR's two encoders, each with what its weights' names begin with."""
 
 
 def backbone_names(sharing: str, num_tasks: int) -> Iterator[str]:
@@ -102,8 +103,8 @@ def load_backbone(folder: Path, pooling: str, keep_layers: int | None = None) ->
     configuration = load_configuration(folder)
     loader, options = "AutoModel", dict[str, Any]()
     if configuration.model_type == "dpr":
+        options["key_mapping"] = {rf"^{_dpr_part(configuration, folder)}\.bert_model\.": ""}
         loader, configuration = "BertModel", _bert_of(configuration, folder)
-        options["key_mapping"] = dict.fromkeys(_DPR_WEIGHTS, "")
     elif is_t5(configuration) and pooling != "t5":
         loader = T5_ENCODERS[configuration.model_type]
     if keep_layers is not None:
@@ -118,6 +119,19 @@ def load_backbone(folder: Path, pooling: str, keep_layers: int | None = None) ->
     _check_finite(folder, model)
     backbone: PreTrainedModel = model
     return backbone
+
+
+def _dpr_part(configuration: Any, folder: Path) -> str:
+    """What the weights of a DPR encoder begin with: its configuration is the same for both, the class is not."""
+    names = configuration.architectures or []
+    part = next((_DPR[name] for name in names if name in _DPR), None)
+    if part is None:
+        raise ConfigError(
+            f"encoder {str(folder)!r} is {' or '.join(names) or 'of no named class'}, which is none of "
+            "DPR's two encoders\n"
+            f"  Give a folder whose config.json has the architectures {' or '.join(_DPR)}."
+        )
+    return part
 
 
 def _bert_of(configuration: Any, folder: Path) -> Any:

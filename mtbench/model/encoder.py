@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtbench.config import EncoderConfig
 from mtbench.errors import DataError
-from mtbench.model.architecture import is_causal, load_configuration
+from mtbench.model.architecture import is_causal, load_configuration, vector_size
 from mtbench.model.backbones import backbone_names, load_backbone, make_backbones
 from mtbench.model.choices import choose, pooling_of
 from mtbench.model.folder import SETTINGS_FILE, any_weights
@@ -46,8 +46,7 @@ class DualEncoder(nn.Module):
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        config = self.any_backbone.config
-        return int(getattr(config, "d_model", None) or config.hidden_size)
+        return vector_size(self.any_backbone.config)
 
     @property
     def any_backbone(self) -> PreTrainedModel:
@@ -106,7 +105,7 @@ class DualEncoder(nn.Module):
         """Write a folder that transformers loads: one backbone at its top, several in subfolders.
 
         ``prompts`` and ``query_max_lengths`` (tokens, prompt included; in the order of the tasks) by task say how
-        queries were encoded, ``data`` which settings of the section ``data`` did that.
+        queries were encoded, ``data`` which settings of texts did that (:attr:`Context.text_settings`).
         """
         from transformers.utils import logging
 

@@ -16,6 +16,7 @@ from mtbench.errors import ConfigError, shown
 
 SETTINGS_FILE = "mtbench.json"
 MODULES_FILE = "modules.json"
+SENTENCE_FILE, DECODER_FILE = "sentence_bert_config.json", "first_decoder_state.json"
 POOLINGS = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
 """sentence-transformers' name of a pooling -> ours. The others have none here."""
 _FLAGS = {
@@ -38,7 +39,8 @@ class OwnSettings:
     tasks: tuple[str, ...]
     """In the order of the towers of ``per-task-query``; empty where an older version wrote the file."""
     data: dict[str, Any]
-    """``prompt``, ``passage_max_length`` and ``query_max_length`` as they were set; empty where they are not known."""
+    """``prompt``, ``passage_max_length`` and ``query_max_length`` as they were set, and the encoder's own prompts where
+    they stood before texts; empty where nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class EncoderFolder:
     towers: dict[str, Path] = field(default_factory=dict)
     """Folders of the weights of several backbones by name; empty for one."""
 
+    @property
+    def max_length_from(self) -> str:
+        """The file that says ``max_length``."""
+        return SETTINGS_FILE if self.own else DECODER_FILE if self.pooling == "t5" else SENTENCE_FILE
+
 
 def read_folder(folder: Path) -> EncoderFolder:
     """The facts of an encoder's folder; ConfigError for a file in it that is not what its name says."""
@@ -74,11 +81,13 @@ def read_folder(folder: Path) -> EncoderFolder:
             found |= _pooling(folder, f"{place}/config.json")
         elif kind == "Normalize":
             found["normalize"] = True
+        elif kind == "FirstDecoderState":  # a tower that mtbench exported, without the others
+            found |= {"pooling": "t5", "max_length": _first_decoder_length(folder)}
         elif kind != "Transformer":
             found["foreign"] = f"its modules.json has {shown(place or kind)} of type {kind}, which mtbench has not"
     if not found.get("foreign") and not found.get("pooling"):
         found["foreign"] = "its modules.json names no pooling"
-    return EncoderFolder(**found, **_sentence_settings(folder), **_prompts(folder))
+    return EncoderFolder(**{**_sentence_settings(folder), **found}, **_prompts(folder))
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -121,13 +130,20 @@ def _pooling(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _sentence_settings(folder: Path) -> dict[str, Any]:
-    path = weights_place(folder) / "sentence_bert_config.json"
+    path = weights_place(folder) / SENTENCE_FILE
     if not path.is_file():
         return {}
     values = _read(path, dict)
-    length = values.get("max_seq_length")
-    usable = isinstance(length, int) and not isinstance(length, bool) and length > 0
-    return {"max_length": length if usable else None, "lower_case": values.get("do_lower_case") is True}
+    return {"max_length": _length(values.get("max_seq_length")), "lower_case": values.get("do_lower_case") is True}
+
+
+def _first_decoder_length(folder: Path) -> int | None:
+    path = folder / DECODER_FILE
+    return _length(_read(path, dict).get("max_seq_length")) if path.is_file() else None
+
+
+def _length(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _prompts(folder: Path) -> dict[str, Any]:
@@ -161,7 +177,16 @@ def _own(folder: Path) -> EncoderFolder:
     towers = {}
     if own.sharing != "shared":
         towers = {d.name: d for d in sorted(folder.iterdir()) if (d / "config.json").is_file()}
-    return EncoderFolder(pooling=pooling, pooling_from=SETTINGS_FILE, normalize=normalize, own=own, towers=towers)
+    return EncoderFolder(
+        pooling=pooling,
+        pooling_from=SETTINGS_FILE,
+        normalize=normalize,
+        max_length=_length(encoder.get("max_length")),
+        query_prompt=own.data.get("query_prompt"),
+        passage_prompt=own.data.get("passage_prompt"),
+        own=own,
+        towers=towers,
+    )
 
 
 def _read(path: Path, kind: type) -> Any:

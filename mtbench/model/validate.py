@@ -114,6 +114,12 @@ def _check_vectors(path: str, model: DualEncoder, tokenizer: PreTrainedTokenizer
             f"encoder {path!r}: {kind} gives no vector of a text of {ids.shape[1]} tokens: {lines[0]}\n"
             "  mtbench takes models that give hidden states of a text alone (BERT and its kin, decoders, T5)."
         ) from None
+    lengths = {v.shape[-1] for v in vectors}
+    if lengths != {model.dimension}:
+        raise ConfigError(
+            f"encoder {path!r} gives vectors of {max(lengths)} numbers, its config.json says {model.dimension}\n"
+            "  mtbench takes models whose last hidden states have the length hidden_size."
+        )
     if not all(torch.isfinite(v).all() for v in vectors):
         raise ConfigError(
             f"encoder {path!r} gives vectors that are not finite, before any training\n"

@@ -14,6 +14,7 @@ from mtbench.errors import ConfigError
 from mtbench.model.encoder import DualEncoder, build_encoder
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.request import ResolvedRun
+from mtbench.records.values import JsonObject
 from mtbench.storage.store import Store
 from mtbench.training.ranks import current_ranks
 from mtbench.training.streams import stream_seed
@@ -118,6 +119,19 @@ class Context:
                 prompts[task.name] = prefix.removesuffix(f" {sep} ")
             lengths[task.name] = (data.query_max_length or task.query_max_length) + encoder.count(prefix)
         return prompts, lengths
+
+    @property
+    def text_settings(self) -> JsonObject:
+        """How texts become token ids, for whoever uses the trained encoder: settings of the section ``data``, and the
+        encoder's own prompts where they stand before texts."""
+        from mtbench.data.tokenizing import ENCODER_PROMPT
+
+        data, suite = self.config.data, self.run.suite
+        found = data.model_dump(mode="json", include={"prompt", "passage_max_length", "query_max_length"})
+        if data.prompt == "encoder":
+            found["query_prompt"] = suite.tasks[0].options[ENCODER_PROMPT]
+            found["passage_prompt"] = suite.corpora[0].options[ENCODER_PROMPT]
+        return found
 
     def padding(self, prepare: Stage) -> int:
         """The id that fills up short sequences."""

@@ -49,8 +49,12 @@ def settle(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
     config, lengths = _own_lengths(config, suite, chosen.facts.own, given)
     tokenizer = load_tokenizer(str(any_weights(Path(config.encoder.path))))
     suite = _with_prompts(config, suite, chosen)
-    config, suite, cuts = _cut(config, suite, tokenizer, "encoder.max_length" in given)
+    config, suite, is_cut = _cut(config, suite, tokenizer)
     _validate(config, suite, chosen, tokenizer)
+    own_length = is_cut and "encoder.max_length" not in given
+    cuts = (
+        (Choice("encoder.max_length", config.encoder.max_length, chosen.facts.max_length_from),) if own_length else ()
+    )
     scale = _scale_choice(config)
     config = _with_scale(config)
     return Settled(config, suite, (*chosen.choices, *lengths, *cuts, *rates, *scale), _warnings(config, chosen, given))
@@ -111,16 +115,14 @@ def _prompt_tokens(config: Config, suite: Suite, tokenizer: PreTrainedTokenizerF
     return {t.name: encoder.count(query_prefix(t, config.data.prompt, sep).strip()) for t in suite.tasks}
 
 
-def _cut(
-    config: Config, suite: Suite, tokenizer: PreTrainedTokenizerFast, by_hand: bool
-) -> tuple[Config, Suite, tuple[Choice, ...]]:
-    """Lengths of the suite cut to ``encoder.max_length``, which is let go where it cuts nothing.
+def _cut(config: Config, suite: Suite, tokenizer: PreTrainedTokenizerFast) -> tuple[Config, Suite, bool]:
+    """Lengths of the suite cut to ``encoder.max_length``, which is let go where it cuts nothing, and whether it does.
 
     Lengths of the section ``data`` were set for this run and stay.
     """
     limit, data = config.encoder.max_length, config.data
     if limit is None:
-        return config, suite, ()
+        return config, suite, False
     prompts = _prompt_tokens(config, suite, tokenizer)
     corpora, tasks = suite.corpora, suite.tasks
     if data.passage_max_length is None:
@@ -140,9 +142,8 @@ def _cut(
         )
     if (corpora, tasks) == (suite.corpora, suite.tasks):
         encoder = config.encoder.model_copy(update={"max_length": None})
-        return config.model_copy(update={"encoder": encoder}), suite, ()
-    choice = () if by_hand else (Choice("encoder.max_length", limit, "sentence_bert_config.json"),)
-    return config, dataclasses.replace(suite, corpora=corpora, tasks=tasks), choice
+        return config.model_copy(update={"encoder": encoder}), suite, False
+    return config, dataclasses.replace(suite, corpora=corpora, tasks=tasks), True
 
 
 def _validate(config: Config, suite: Suite, chosen: ChosenEncoder, tokenizer: PreTrainedTokenizerFast) -> None:

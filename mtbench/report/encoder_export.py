@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from mtbench.errors import DataError
+from mtbench.model.architecture import load_configuration, vector_size
+from mtbench.model.folder import SETTINGS_FILE
 
-SETTINGS_FILE = "mtbench.json"
 POOLING = {"cls": "cls_token", "mean": "mean_tokens", "last": "lasttoken"}
 _POOLING_MODES = (*POOLING.values(), "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens")
 _MODULES = "sentence_transformers.models"
@@ -35,7 +36,7 @@ passages = model.encode(["Title: Alpha Text: Alpha was written by Ann."])
 scores = queries @ passages.T
 ```
 
-Prompts stand before queries only: {prompts}. A passage is `Title: <title> Text: <text>`, and `Text: <text>` without
+{prompts} A passage is `Title: <title> Text: <text>`, and `Text: <text>` without
 a title.
 """
 
@@ -48,6 +49,7 @@ class EncoderSettings(TypedDict):
     separator: str
     prompts: dict[str, str]
     query_max_lengths: NotRequired[dict[str, int]]
+    data: NotRequired[dict[str, Any]]
 
 
 def export_encoder(
@@ -68,9 +70,7 @@ def export_encoder(
     ``target`` holds other things.
     """
     settings = _settings(checkpoint)
-    # What stands before a query: the checkpoint has the prompts' words, the vectors need the separator too.
-    words: dict[str, str] = settings.get("prompts") or {}
-    settings["prompts"] = {task: f"{prompt or task.upper()} {separator} " for task, prompt in words.items()}
+    settings["prompts"] = _prompts(settings, separator)
     settings["separator"] = separator
     if (checkpoint / "config.json").is_file():
         backbones = {target: checkpoint}
@@ -87,13 +87,34 @@ def export_encoder(
         shutil.copytree(backbone, draft, ignore=shutil.ignore_patterns("manifest.json", ".*"))
         _write_modules(draft, settings, max_length)
         (draft / "README.md").write_text(_card(settings, title, max_length), encoding="utf-8")
+        if (draft / SETTINGS_FILE).is_file():
+            _write(draft / SETTINGS_FILE, _without_place(checkpoint))
         _give_usual_mode(draft)
         if folder.is_dir():
             folder.rmdir()
         draft.rename(folder)
     if target not in backbones:  # by it mtbench knows the towers
-        _write(target / SETTINGS_FILE, json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8")))
+        _write(target / SETTINGS_FILE, _without_place(checkpoint))
     return list(backbones)
+
+
+def _prompts(settings: EncoderSettings, separator: str) -> dict[str, str]:
+    """What stands before texts, by the names that sentence-transformers knows (``query``, ``document``) where the
+    encoder's own prompts did, else before the queries of each task: there the checkpoint has the words alone."""
+    data = settings.get("data") or {}
+    if data.get("prompt") == "encoder":
+        own = {"query": data.get("query_prompt"), "document": data.get("passage_prompt")}
+        return {name: prompt for name, prompt in own.items() if prompt}
+    words: dict[str, str] = settings.get("prompts") or {}
+    return {task: f"{prompt or task.upper()} {separator} " for task, prompt in words.items()}
+
+
+def _without_place(checkpoint: Path) -> dict[str, Any]:
+    """``mtbench.json`` without the folder where the encoder came from, which is of no use elsewhere."""
+    saved: dict[str, Any] = json.loads((checkpoint / SETTINGS_FILE).read_text(encoding="utf-8"))
+    if "path" in saved.get("encoder", {}):
+        saved["encoder"]["path"] = Path(saved["encoder"]["path"]).name
+    return saved
 
 
 def _give_usual_mode(folder: Path) -> None:
@@ -115,7 +136,6 @@ def _settings(checkpoint: Path) -> EncoderSettings:
 
 
 def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if settings["pooling"] == "t5":
         from mtbench.report import first_decoder_state
 
@@ -129,7 +149,7 @@ def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> 
     else:
         # The keys of every version since 2; the newest reads them too.
         pooling = {f"pooling_mode_{mode}": mode == POOLING[settings["pooling"]] for mode in _POOLING_MODES}
-        dimension = config.get("d_model") or config["hidden_size"]
+        dimension = vector_size(load_configuration(folder))
         _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": dimension, **pooling})
         _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
         modules = [("", f"{_MODULES}.Transformer"), ("1_Pooling", f"{_MODULES}.Pooling")]
@@ -149,13 +169,14 @@ def _write_modules(folder: Path, settings: EncoderSettings, max_length: int) -> 
 def _card(settings: EncoderSettings, title: str, max_length: int) -> str:
     prompts = settings["prompts"]
     t5 = settings["pooling"] == "t5"
-    listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items()) or "this encoder has none"
+    listing = ", ".join(f"`{name}` is `{text}`" for name, text in prompts.items())
+    sides = "queries and passages" if "document" in prompts else "queries only"
     return _USAGE.format(
         title=title,
         separator="" if t5 else f"In a query, write `[SEP]` as `{settings['separator']}`. ",
         trust=", trust_remote_code=True" if t5 else "",
         prompt=f', prompt_name="{next(iter(prompts))}"' if prompts else "",
-        prompts=listing,
+        prompts=f"Prompts stand before {sides}: {listing}." if prompts else "This encoder has no prompts.",
         max_length=max_length,
     )
 

@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, T5Model
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 SETTINGS_FILE = "first_decoder_state.json"
 
 
 class FirstDecoderState(nn.Module):
-    """Tokenizer, T5 and pooling in one: texts to ``sentence_embedding`` float ``(B, d)``, not normalised."""
+    """Tokenizer, any kind of T5 and pooling: texts to ``sentence_embedding`` float ``(B, d)``, not normalised."""
 
     save_in_root = True
     """Where sentence-transformers puts it when it saves the model: beside modules.json, as this folder has it."""
 
     def __init__(
-        self, model: T5Model, tokenizer: Any, max_seq_length: int, separator: str, queries: dict[str, int]
+        self, model: Any, tokenizer: Any, max_seq_length: int, separator: str, queries: dict[str, int]
     ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.max_seq_length = model, tokenizer, max_seq_length
@@ -93,7 +93,7 @@ class FirstDecoderState(nn.Module):
             given["cache_dir"] = given.pop("cache_folder")
         where = {"subfolder": subfolder, **given}
         config = AutoConfig.from_pretrained(model_name_or_path, **where)
-        model = T5Model.from_pretrained(model_name_or_path, config=config, dtype=torch.float32, **where)
+        model = AutoModel.from_pretrained(model_name_or_path, config=config, dtype=torch.float32, **where)
         tokenizer = AutoTokenizer.from_pretrained(model_name_or_path, **where)
         return cls(model, tokenizer, **_settings(model_name_or_path, subfolder, given)).eval()
 

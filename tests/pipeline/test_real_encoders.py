@@ -186,20 +186,55 @@ def test_one_task_may_fall_while_the_average_rises() -> None:
     assert fallen(before, after, ["a", "b", "c", "d"], "ndcg@10") == {"c": (0.9, 0.81)}  # b falls in no printed digit
 
 
-@pytest.mark.parametrize("sharing", ["shared", "untied", "per-task-query"])
-@pytest.mark.parametrize("start", ["tiny", "st_mean"])
-def test_what_export_writes_is_read_back_with_equal_scores(field: Field, sharing: str, start: str) -> None:
+SHARINGS = ("shared", "untied", "per-task-query")
+
+
+@pytest.mark.parametrize(
+    ("start", "sharing"),
+    [
+        *((start, s) for start in ("tiny", "st_mean") for s in SHARINGS),
+        *((n, "shared") for n in ("gpt2", "qwen", "dpr")),
+    ],
+)
+def test_what_export_writes_is_read_back_with_equal_scores(field: Field, start: str, sharing: str) -> None:
     folder = field("encoders")
-    more = [f"encoder.sharing={sharing}"]
+    trained = train_and_export(folder, start, f"encoder.sharing={sharing}")
+    again = run(folder, "exported", "train.steps=1", "train.warmup_steps=1")["untrained"]
+    assert again["tasks"] == trained["tasks"]
+    modes = {stat.S_IMODE(f.stat().st_mode) for f in (folder / "exported").rglob("*") if f.is_file()}
+    assert modes == {0o644}
+    assert not any(str(folder) in f.read_text("utf-8") for f in (folder / "exported").rglob("*.json"))
+
+
+def train_and_export(folder: Path, start: str, *more: str) -> dict[str, Any]:
+    """The record of a tiny run whose encoder then stands in ``exported``."""
     places: dict[str, Any] = {"store": folder / "store", "results": folder / "results"}
     given = {} if start == "tiny" else {"encoder": folder / start}
     (trained,) = mtbench.run("naive", folder / "suite", set=[*TINY, *more], baselines=(), **given, **places)
     words = ["export", trained["run_id"], "--results", str(folder / "results"), "--store", str(folder / "store")]
     assert main([*words, "--to", str(folder / "exported")]) == 0
+    return dict(trained)
+
+
+def test_an_exported_encoder_keeps_its_longest_text_and_its_own_prompts(field: Field) -> None:
+    folder = field("encoders")
+    (folder / "st_mean" / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    prompts = {"prompts": {"query": "who ", "document": "this is "}}
+    (folder / "st_mean" / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    trained = train_and_export(folder, "st_mean", "data.prompt=encoder")
     again = run(folder, "exported", "train.steps=1", "train.warmup_steps=1")["untrained"]
     assert again["tasks"] == trained["tasks"]
-    modes = {stat.S_IMODE(f.stat().st_mode) for f in (folder / "exported").rglob("*") if f.is_file()}
-    assert modes == {0o644}
+    assert (config(again)["encoder"]["max_length"], config(again)["data"]["prompt"]) == (8, "encoder")
+    written = json.loads((folder / "exported" / "config_sentence_transformers.json").read_text())
+    assert written["prompts"] == prompts["prompts"]
+    assert "before queries and passages: `query` is `who `" in (folder / "exported" / "README.md").read_text()
+
+
+def test_one_exported_tower_is_an_encoder_too(field: Field) -> None:
+    folder = field("encoders")
+    train_and_export(folder, "tiny", "encoder.sharing=untied")
+    encoder = config(run(folder, "exported/query", "train.steps=1", "train.warmup_steps=1")["naive"])["encoder"]
+    assert encoder["path"] == "query" and encoder["pooling"] == "auto"  # t5: its modules.json says FirstDecoderState
 
 
 @pytest.mark.parametrize("sharing", ["untied", "per-task-query"])

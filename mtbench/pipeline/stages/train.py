@@ -44,8 +44,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     if context.ranks.rank:
         return None
     prompts, lengths = context.query_settings(prepare)
-    texts = config.data.model_dump(mode="json", include={"prompt", "passage_max_length", "query_max_length"})
-    trainer.model.save(work / "model", context.tokenizer(prepare), prompts, lengths, texts)
+    trainer.model.save(work / "model", context.tokenizer(prepare), prompts, lengths, context.text_settings)
     (work / "journal.json").write_text(json.dumps(trainer.journal.entries), encoding="utf-8")
     (work / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     save_state(work / "optimizer", optimizer_state)
