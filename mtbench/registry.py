@@ -48,6 +48,8 @@ _BASES = {
     "optimizer": {"MultitaskOptimizer", "LossWeighting", "GramWeighting", "GradientCombining"},
     "suite": {"SuiteDefinition"},
 }
+_FIELDS = {"reset_field": True, "preference_field": ""}
+"""Defaults of the hyperparameters that many methods share."""
 PLUGIN_VARIABLE = "MTBENCH_PLUGINS"
 _files: list[str] = []
 """Plugin files that this process was told of, beside those that the variable names."""
@@ -261,10 +263,10 @@ def _literal_defaults(node: ast.ClassDef) -> Params:
 
 
 def _literal_default(node: ast.expr) -> Any:
-    """The default in ``hyper(2.0, ...)``, ``reset_field()`` or a plain literal; ValueError for anything else."""
+    """The default in ``hyper(2.0, ...)``, a shared field or a plain literal; ValueError for anything else."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id == "reset_field":
-            return True
+        if node.func.id in _FIELDS:
+            return _FIELDS[node.func.id]
         if node.func.id == "hyper" and node.args:
             return ast.literal_eval(node.args[0])
     return ast.literal_eval(node)

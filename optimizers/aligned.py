@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from mtbench.optim import GramWeighting, hyper
+from mtbench.optim import GramWeighting, PerTask, hyper, preference_field
 
 
 class Aligned(GramWeighting):
@@ -18,8 +18,9 @@ class Aligned(GramWeighting):
         w = B (1/K, ..., 1/K),   B = sqrt(s) V diag(lambda)^(-1/2) V',
 
     where s is the smallest of those eigenvalues (``min``, the paper's), their lower median, or their mean (``rmse``).
+    A ``preference``, of sum 1, stands for 1/K.
     The paper applies B to ones; the mean form divides by K. With nearly parallel gradients the smallest eigenvalue,
-    and the update with it, is small. All-zero gradients: uniform weights.
+    and the update with it, is small. All-zero gradients: the preferences as weights.
     """
 
     name = "aligned"
@@ -28,15 +29,16 @@ class Aligned(GramWeighting):
     weighted_sum = False  # weights may be negative
 
     mode: Literal["min", "median", "rmse"] = hyper("min", help="which eigenvalue sets the common length")
+    preference: PerTask = preference_field()
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
-        uniform = np.full(len(gram), 1.0 / len(gram))
+        shares = self.preferences() / len(gram)
         values, vectors = np.linalg.eigh(gram)
         kept = values > values.max() * len(gram) * np.finfo(np.float64).eps
         if not kept.any():
-            return uniform
+            return shares
         values, vectors = values[kept], vectors[:, kept]
         self.notes["condition"] = float(np.sqrt(values.max() / values.min()))
         length = {"min": values.min(), "median": values[(len(values) - 1) // 2], "rmse": values.mean()}[self.mode]
-        weights: np.ndarray = vectors @ (np.sqrt(length / values) * (vectors.T @ uniform))
+        weights: np.ndarray = vectors @ (np.sqrt(length / values) * (vectors.T @ shares))
         return weights

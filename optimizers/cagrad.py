@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import minimize
 
-from mtbench.optim import GramWeighting, hyper
+from mtbench.optim import GramWeighting, PerTask, hyper, preference_field
 
 GOOD, ENOUGH = 1e-9, 1e-5
 """Certified distance to the optimum, relative to the largest term, at which the search stops early or succeeds."""
@@ -18,7 +18,8 @@ class CAGrad(GramWeighting):
     """The direction near the mean gradient that does most for the task it serves least.
 
     Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, Eq. 3 and Algorithm 1:
-    maximise min_k <g_k, u> subject to |u - g_0| <= c |g_0|, where g_0 is the mean. The dual is over the simplex,
+    maximise min_k <g_k, u> subject to |u - g_0| <= c |g_0|, where g_0 is the mean, weighted by
+    the ``preference`` if there is one. The dual is over the simplex,
 
         w = argmin  g_w . g_0 + c |g_0| |g_w|,   g_w = sum_k w_k g_k,
         u = (g_0 + c |g_0| g_w / |g_w|) / (1 + c^2),
@@ -37,15 +38,17 @@ class CAGrad(GramWeighting):
     rescales = True
 
     c: float = hyper(0.4, ge=0, help="radius of the ball around the mean gradient, in units of its norm")
+    preference: PerTask = preference_field()
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         n = len(gram)
-        mean = np.full(n, 1.0 / n)
+        preferences = self.preferences()
+        mean = preferences / n
         self.notes["solver_fallbacks"] = 0
         radius = self.c * np.sqrt(max(mean @ gram @ mean, 0.0))
         if radius == 0:
             return mean / (1 + self.c**2)
-        w, gap = Dual(gram, float(radius)).solve()
+        w, gap = Dual(gram, float(radius), preferences).solve()
         self.notes["solver_fallbacks"] = int(gap > ENOUGH)
         length = np.sqrt(max(w @ gram @ w, 0.0))
         # squares are known to 1e-16 of the largest, so shorter vectors than that have no direction
@@ -55,14 +58,17 @@ class CAGrad(GramWeighting):
 
 @dataclass(frozen=True)
 class Dual:
-    """mean' gram w + radius sqrt(w' gram w), to be minimised over the simplex."""
+    """mean' gram w + radius sqrt(w' gram w), to be minimised over the simplex; the mean is over the ``preferences``."""
 
     gram: np.ndarray
     radius: float
+    preferences: np.ndarray | None = None
+    """Of mean 1 (n,); None: all 1."""
 
     @cached_property
     def linear(self) -> np.ndarray:
-        return self.gram.mean(axis=0)
+        rows = self.gram if self.preferences is None else self.gram * self.preferences[:, None]
+        return rows.mean(axis=0)
 
     @cached_property
     def size(self) -> float:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.optim import GradientCombining, hyper, reset_field
-from mtbench.optim.simplex import grown, softmax
+from mtbench.optim import GradientCombining, PerTask, hyper, preference_field, reset_field
+from mtbench.optim.simplex import grown, log_shares, softmax
 
 
 class ExcessMTL(GradientCombining):
@@ -17,7 +17,7 @@ class ExcessMTL(GradientCombining):
     by a diagonal second-order expansion, with S_k the sum of its squared gradients so far:
 
         S_k <- S_k + g_k^2,   e_k = sum_i g_ki^2 / sqrt(S_ki)   (0 / 0 = 0),   x_k = step e_k / ref_k,
-        q <- q exp(x), normalised,   u = sum_k q_k g_k   with the new q; q = 1/K at first.
+        q <- q exp(x), normalised,   u = sum_k q_k g_k   with the new q; q = 1/K at first, or the ``preference``.
 
     ref_k is the mean of the task's first ``reference_steps`` excess risks that are not 0; while they are collected
     x_k = 0, so the first step is uniform. Free of scale without any epsilon; sqrt(S) is what is kept, so that no square
@@ -34,11 +34,12 @@ class ExcessMTL(GradientCombining):
 
     step: float = hyper(0.01, gt=0, help="step size of the shares")
     reference_steps: int = hyper(1, ge=1, help="first excess risks whose mean the later ones are divided by")
+    preference: PerTask = preference_field()
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:
         self.roots: Tensor | None = None
-        self.log_shares = np.full(self.num_tasks, -np.log(self.num_tasks))
+        self.log_shares = log_shares(self.per_task("preference"))
         self.reference_sums, self.reference_counts = np.zeros(self.num_tasks), np.zeros(self.num_tasks)
 
     def combine_gradients(self, gradients: Tensor, losses: np.ndarray) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.optim import LossWeighting, hyper, reset_field
-from mtbench.optim.simplex import grown, softmax
+from mtbench.optim import LossWeighting, PerTask, hyper, preference_field, reset_field
+from mtbench.optim.simplex import grown, log_shares, softmax
 
 
 class GroupDRO(LossWeighting):
@@ -16,7 +16,8 @@ class GroupDRO(LossWeighting):
 
         q_k <- q_k exp(step (l_k + C / sqrt(N_k))), normalised,   u = sum_k q_k g_k
 
-    with the new q in the same step and q = 1/K at first. C (``adjustment``) makes small tasks count more.
+    with the new q in the same step and q = 1/K, or the ``preference``, at first. C (``adjustment``) makes small tasks
+    count more.
     ``normalize`` divides the adjusted losses by the sum of their sizes first, as the authors' code can. Kept in
     logarithms, so that no loss overflows. The ExcessMTL repository's version is K times this, without C; the greedy
     (CVaR) rule of the authors' code is another method.
@@ -30,12 +31,13 @@ class GroupDRO(LossWeighting):
     step: float = hyper(0.01, gt=0, help="step size of the shares")
     adjustment: float = hyper(0.0, ge=0, help="C of l + C / sqrt(N_k); needs task_sizes when not 0")
     normalize: bool = hyper(False, help="divide the losses by the sum of their sizes")
+    preference: PerTask = preference_field()
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:
         if self.adjustment and self.task_sizes is None:
             raise ConfigError(f"groupdro: adjustment={self.adjustment:g} needs task_sizes in start()")
-        self.log_shares = np.full(self.num_tasks, -np.log(self.num_tasks))
+        self.log_shares = log_shares(self.per_task("preference"))
 
     def _after(self, losses: np.ndarray) -> np.ndarray:
         adjusted = losses.astype(np.float64)

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 
 from mtbench.errors import ConfigError
-from mtbench.optim import LossWeighting, hyper
+from mtbench.optim import LossWeighting, PerTask, hyper, preference_field
 
 
 class Naive(LossWeighting):
-    """u = sum_k w_k g_k with fixed weights: 1/K, N_k / sum N, or proportional to N_k^(1/c).
+    """u = sum_k w_k g_k with fixed weights: 1/K, N_k / sum N, or proportional to N_k^(1/c), each times the preference.
 
     Zhang et al., "Improving Multitask Retrieval by Promoting Task Specialization", TACL 2023, Eq. 4.
     """
@@ -22,6 +22,7 @@ class Naive(LossWeighting):
 
     weights: Literal["uniform", "size", "temperature"] = hyper("uniform", help="fixed task weights")
     temperature: float = hyper(4.0, gt=0, help="c of N_k^(1/c), for weights=temperature")
+    preference: PerTask = preference_field()
     compat: Literal["none", "taco"] = hyper("none", help="taco: the authors' code sums instead of averaging")
 
     def begin_episode(self) -> None:
@@ -33,6 +34,8 @@ class Naive(LossWeighting):
             shares = np.asarray(self.task_sizes, dtype=np.float64)
             if self.weights == "temperature":
                 shares = shares ** (1.0 / self.temperature)
+        preference = self.per_task("preference")
+        shares = shares * (preference / preference.max())
         self._shares = shares / shares.sum()
         if self.compat == "taco":
             self._shares = self._shares * self.num_tasks

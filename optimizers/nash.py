@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtbench.optim import GramWeighting, hyper
+from mtbench.optim import GramWeighting, PerTask, hyper, preference_field
 
 RIDGE = 1e-10
 TOLERANCE = 1e-10
@@ -21,6 +21,8 @@ class Nash(GramWeighting):
     damped Newton finds in a few iterations; the authors' sequence of convex programs can stay at alpha = 1, which is
     the plain sum, without saying so.
 
+    With a ``preference`` p, of sum 1, M alpha = K p / alpha: the bargaining powers of the asymmetric solution.
+
     |u|^2 = K always, so the update has a constant length and is then clipped to ``max_norm``: only its direction is
     learned from the gradients. At a Pareto-stationary point there is no solution; a ridge of 1e-10 keeps alpha
     finite there, and u short. Tasks without a gradient take no part; all-zero gradients: uniform weights.
@@ -32,6 +34,7 @@ class Nash(GramWeighting):
     rescales = True
 
     max_norm: float = hyper(1.0, ge=0, help="largest norm of the update; 0 leaves it at sqrt(K)")
+    preference: PerTask = preference_field(gt=0)
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         self.notes["solver_fallbacks"] = 0
@@ -41,7 +44,8 @@ class Nash(GramWeighting):
             return np.full(len(gram), 1.0 / len(gram))
         # in unit gradients: alpha_k = beta_k / |g_k|
         cosines = gram[np.ix_(some, some)] / np.outer(norms[some], norms[some])
-        beta, converged = bargain(cosines)
+        powers = self.preferences()[some]
+        beta, converged = bargain(cosines, powers / powers.mean())
         self.notes["solver_fallbacks"] = int(not converged)
         length = np.sqrt(max(beta @ cosines @ beta, 0.0))
         self.notes["norm"] = float(length)
@@ -52,21 +56,25 @@ class Nash(GramWeighting):
         return alpha
 
 
-def bargain(cosines: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The positive solution of M beta = 1 / beta for a Gram matrix of unit vectors, and whether Newton got there."""
-    n = len(cosines)
+def bargain(cosines: np.ndarray, powers: np.ndarray | float = 1.0) -> tuple[np.ndarray, bool]:
+    """The positive solution of M beta = powers / beta for a Gram matrix of unit vectors, and whether Newton got there.
+
+    ``powers`` (n,) > 0 have mean 1.
+    """
+    n, least = len(cosines), float(np.min(powers))
     matrix = cosines + RIDGE * np.eye(n)
 
     def value(x: np.ndarray) -> float:
-        return float(0.5 * x @ matrix @ x - np.log(x).sum())
+        return float(0.5 * x @ matrix @ x - (powers * np.log(x)).sum())
 
     beta, best, left = np.ones(n), np.ones(n), np.inf
     for _ in range(100):
-        slope = matrix @ beta - 1 / beta
-        open_by = np.abs(slope * beta).max()
-        step = np.linalg.solve(matrix + np.diag(1 / beta**2), slope)
-        # The objective is self-concordant: this near its minimum full steps converge, until rounding stops them.
-        near = slope @ step < 1e-2
+        slope = matrix @ beta - powers / beta
+        open_by = np.abs(slope * beta / powers).max()
+        step = np.linalg.solve(matrix + np.diag(powers / beta**2), slope)
+        # The objective is self-concordant, in units of the least power: this near its minimum full steps converge,
+        # until rounding stops them.
+        near = slope @ step < 1e-2 * least
         if near and open_by >= left:
             break
         if near:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtbench.hyperparameters import hyper
-    from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
+    from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, preference_field, reset_field
     from mtbench.optim.step import MultitaskStep, average_over_ranks
     from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
     from mtbench.per_task import PerTask
@@ -27,6 +27,7 @@ _HOMES = {
     "Report": "mtbench.records.values",
     "average_over_ranks": "mtbench.optim.step",
     "hyper": "mtbench.hyperparameters",
+    "preference_field": "mtbench.optim.contract",
     "reset_field": "mtbench.optim.contract",
 }
 
@@ -42,6 +43,7 @@ __all__ = [
     "Report",
     "average_over_ranks",
     "hyper",
+    "preference_field",
     "reset_field",
 ]
 

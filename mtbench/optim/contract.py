@@ -178,6 +178,18 @@ class MultitaskOptimizer(Stateful, Hooks):
             self._require_started()
         return np.asarray(self._per_task[name], dtype=np.float64)
 
+    def preferences(self) -> np.ndarray:
+        """How much the user prefers each of the present tasks (n,), with mean 1: all 1 by default.
+
+        Of the hyperparameter ``preference``, see :func:`preference_field`. Where all the present ones have 0: all 1.
+        """
+        own = self.per_task("preference")[self.tasks]
+        if not own.any():
+            return np.ones(len(own))
+        own = own / own.max()
+        found: np.ndarray = own / own.mean()
+        return found
+
     def begin_episode(self) -> None:
         """Called at the end of every :meth:`start`, whether the state was reset or kept."""
 
@@ -402,6 +414,13 @@ def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
 def reset_field() -> Any:
     """The hyperparameter ``reset_on_episode`` that every method with state has."""
     return hyper(True, help="reset the state at the beginning of each episode in which the method acts")
+
+
+def preference_field(*, gt: float | None = None) -> Any:
+    """The hyperparameter ``preference`` of methods that can prefer some tasks: a number per task, of which only the
+    ratios count; :meth:`MultitaskOptimizer.preferences` gives them. Above ``gt``, or else at least 0."""
+    ge = 0 if gt is None else None
+    return hyper("", per_task=True, ge=ge, gt=gt, since=2, help="how much each task is preferred; only ratios count")
 
 
 def _identity(value: Tensor) -> Tensor:

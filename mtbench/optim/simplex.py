@@ -25,6 +25,14 @@ def normalised(numbers: np.ndarray) -> np.ndarray:
     return shares / shares.sum()
 
 
+def log_shares(numbers: np.ndarray) -> np.ndarray:
+    """Logarithms of ``numbers`` (n,) >= 0 divided by their sum; -inf for 0."""
+    numbers = numbers / numbers.max()
+    with np.errstate(divide="ignore"):
+        logs: np.ndarray = np.log(numbers) - np.log(numbers.sum())
+    return logs
+
+
 def log_sum_exp(values: np.ndarray) -> float:
     """log sum exp of ``values`` (n,), without overflow; -inf where all are."""
     top = float(values.max())
