@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mtbench.optim.contract import MultitaskOptimizer
     from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
     from mtbench.registry import get_optimizer, get_suite
+    from mtbench.report.frames import compare, leaderboard, records
     from mtbench.suite import Suite, SuiteDefinition, Task
 
 __all__ = [
@@ -24,9 +25,12 @@ __all__ = [
     "Suite",
     "SuiteDefinition",
     "Task",
+    "compare",
     "get_optimizer",
     "get_suite",
     "hyper",
+    "leaderboard",
+    "records",
     "run",
 ]
 
@@ -42,10 +46,25 @@ _HOMES = {
     "get_optimizer": "mtbench.registry",
     "get_suite": "mtbench.registry",
     "run": "mtbench.execution.api",
+    "compare": "mtbench.report.frames",
+    "leaderboard": "mtbench.report.frames",
 }
 
 
 if not TYPE_CHECKING:  # for a type checker a name that is not public does not exist
+    import types
+
+    from mtbench import records
+
+    class _Records(types.ModuleType):
+        """``mtbench.records(...)`` is public, ``mtbench.records`` a package of ours: so the package can be called."""
+
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            from mtbench.report.frames import records as table
+
+            return table(*args, **options)
+
+    records.__class__ = _Records
 
     def __getattr__(name: str) -> Any:
         """Load public names on first use: ``import mtbench`` and the command line's help need no torch."""

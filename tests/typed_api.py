@@ -100,5 +100,7 @@ def runs(suite: Path, home: Path, settings: Mapping[str, object]) -> dict[str, f
     more = run(["naive", "tsage"], str(suite), seeds=[0, 1], set=[f"{k}={v}" for k, v in settings.items()],
                baselines=(), until="bm25", store=home / "store", results=home / "results")  # fmt: skip
     assert len(more) == 4
+    board = mtbench.leaderboard(suite, results=home / "results")
+    assert mtbench.records(home / "results").shape[0] >= len(board) == 2
     assert mtbench.__version__
     return {record["run_id"]: record.get("average") for record in records}
