@@ -221,8 +221,12 @@ class AnalyzeConfig(Section):
     """The analysis of a trained encoder (``--until analyze``)."""
 
     batches: int = Field(20, ge=1, description="batches per task that sensitivities are averaged over")
+    distribution: Literal["softmax", "shares"] = Field(
+        "softmax", description="over tasks, of a parameter: softmax of I / tau, as in the papers, or I by its sum"
+    )
+    tau: float = Field(2.0, gt=0, description="temperature of the softmax, whatever the method's own")
     task_specific: float = Field(0.3, ge=0, description="entropy in nats under which a parameter is task specific")
-    not_activated: float = Field(0.1, ge=0, description="median-normalised sensitivity of an idle parameter")
+    not_activated: float = Field(0.1, ge=0, description="largest median-normalised sensitivity of an idle parameter")
     committed: float = Field(0.95, gt=0, lt=1, description="share of one task in a committed parameter")
 
 

@@ -101,12 +101,14 @@ class HistoryEntry(TypedDict):
 
 
 class Sensitivity(TypedDict):
-    """Density of the parameters' sensitivity by task over ``bins``."""
+    """Histograms by task of log10 of raw sensitivities; ``bins`` are edges, on one grid for all runs."""
 
     tasks: list[str]
     bins: list[float]
-    unit: NotRequired[str]
-    density: dict[str, list[float]]
+    unit: str
+    counts: dict[str, list[int]]
+    outliers: dict[str, int]
+    """Sensitivities that lie outside of the bins; zeros lie nowhere."""
 
 
 class Thresholds(TypedDict, total=False):
@@ -118,16 +120,37 @@ class Thresholds(TypedDict, total=False):
 
 
 class Entropy(TypedDict):
-    """Histogram of the parameters' entropy over tasks, with the two bins that are named."""
+    """Histogram of the parameters' entropy over tasks, with the bins that are named; every parameter is counted once.
 
+    ``bins`` are the edges of ``counts``, which begin where the task-specific ones end.
+    """
+
+    distribution: str
+    tau: float | None
     bins: list[float]
-    unit: NotRequired[str]
+    unit: str
     counts: list[int]
+    unused: int
+    """Parameters whose sensitivity is 0 for every task."""
     not_activated: int
     task_specific: int
-    task_specific_by_task: NotRequired[dict[str, int]]
-    parameters: NotRequired[int]
-    thresholds: NotRequired[Thresholds]
+    task_specific_by_task: dict[str, int]
+    committed: int
+    """Parameters that give one task more than ``thresholds.committed``, whatever their bin."""
+    parameters: int
+    thresholds: Thresholds
+
+
+MedianOver = Literal["used by all tasks", "used by the task"]
+
+
+class Medians(TypedDict):
+    """By what sensitivities were divided: each task's median over the parameters ``over``, ``counted`` of them."""
+
+    over: MedianOver
+    counted: int
+    by_task: dict[str, float]
+    zeros_by_task: dict[str, int]
 
 
 class Commitment(TypedDict):
@@ -136,8 +159,8 @@ class Commitment(TypedDict):
     steps: list[int]
     rate: list[float]
     """At ``steps``: the share of the parameters that have the same task (argmax) as at the logged step before."""
-    committed_steps: NotRequired[list[int]]
-    committed_share: NotRequired[list[float]]
+    committed_steps: list[int]
+    committed_share: list[float]
     """At ``committed_steps``: the share of the parameters of whose update one task gives more than .95."""
 
 
@@ -146,6 +169,5 @@ class Analysis(TypedDict):
 
     sensitivity: Sensitivity
     entropy: Entropy
-    committed_share: NotRequired[float]
-    medians: NotRequired[dict[str, float]]
-    commitment: NotRequired[Commitment]
+    medians: Medians
+    commitment: Commitment

@@ -9,13 +9,13 @@ from mtbench.model.flat import FlatParameters
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.stages.train import load_examples, stage_batches
-from mtbench.records.curves import Commitment
+from mtbench.records.curves import Analysis, Commitment
 from mtbench.storage.manifest import Results
 from mtbench.training.diagnostics import LoggedStep
 from mtbench.training.examples import build_batch
 from mtbench.training.forward import TaskForward
 from mtbench.training.ranks import Ranks
-from mtbench.training.sensitivity import SensitivityTable, Thresholds
+from mtbench.training.sensitivity import SensitivityTable
 
 
 def compute(context: Context, stage: Stage, work: Path) -> Results | None:
@@ -37,12 +37,19 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
             shared = slice(0, flat.num_shared)
             table.add(k, flat.theta[shared], flat.gradient[shared], 1.0 / batches)
         context.listener.stage_advanced(stage, step + 1, batches, {})
-    medians = table.normalise()
-    limits = Thresholds(config.analyze.task_specific, config.analyze.not_activated, config.analyze.committed)
-    analysis = table.analyse(list(order.names), thresholds=limits)
+    names, found = list(order.names), table.normalisation()
+    analysis: Analysis = {
+        "sensitivity": table.density(names),
+        "entropy": table.entropy(names, found.medians, config.analyze),
+        "medians": {
+            "over": found.over,
+            "counted": found.counted,
+            "by_task": dict(zip(names, found.medians, strict=True)),
+            "zeros_by_task": dict(zip(names, found.zeros, strict=True)),
+        },
+        "commitment": _commitment(context.folder(trained) / "journal.json"),
+    }
     table.close()
-    analysis["medians"] = dict(zip(order.names, medians, strict=True))
-    analysis["commitment"] = _commitment(context.folder(trained) / "journal.json")
     return {"analysis": analysis}
 
 
