@@ -11,7 +11,7 @@ from mtbench.cli.options import Baseline, FinishedProfile, FinishedSuite, Json, 
 
 
 def command(
-    kind: Annotated[str, typer.Option(help="curves, gain, cost, sweep, sensitivity or entropy.")] = "gain",
+    kind: Annotated[str, typer.Option(help="curves, gain, cost, sweep, sensitivity, entropy or commitment.")] = "gain",
     suite: FinishedSuite = "kilt",
     profile: FinishedProfile = "mini",
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,

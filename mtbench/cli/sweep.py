@@ -64,6 +64,9 @@ def command(
         bool,
         typer.Option("--resume", help="Also run again what failed. (What is missing or interrupted always goes on.)"),
     ] = False,
+    until: Annotated[
+        str | None, typer.Option(help="analyze: also how specialised each setting's parameters are.")
+    ] = None,
     plugin: Plugins = None,
     figure: Annotated[
         str | None, typer.Option(help="Where the figure goes (png, pdf, svg). Default: RESULTS/figures/.")
@@ -97,7 +100,7 @@ def command(
     )
     axes = parse_axes(grid or (), matrix.per_task_keys())
     request = SweepRequest(matrix, tuple(axes), lines, trials, sampler, execution)
-    options = PlanOptions(store, results, "failed" if resume else "missing")
+    options = PlanOptions(store, results, "failed" if resume else "missing", until)
     if dry_run:
         _show_plan(plan_sweep(request, options).planned, json)
         return 0

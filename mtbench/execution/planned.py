@@ -114,9 +114,13 @@ class RunPlanner:
         done = {"complete"} if self.options.rerun == "failed" else {"complete", "failed"}
         if record["status"] not in done:
             return None
-        if self.options.until == "analyze" and "analysis" not in record and job.plan.evaluations:
-            return None
-        return record
+        return record if self.options.until != "analyze" or _is_analysed(record, job.plan) else None
+
+
+def _is_analysed(record: RunRecord, plan: Plan) -> bool:
+    """Whether the record has the plan's analysis, whose settings are no part of its id; baselines have none."""
+    wanted = {stage.key for stage in plan.stages if stage.name == "analyze"}
+    return wanted <= {stage["fingerprint"] for stage in record["stages"]}
 
 
 def plan_runs(matrix: RunMatrix, options: PlanOptions) -> PlannedRuns:

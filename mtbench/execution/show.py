@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
-from mtbench.records.record import RunRecord
+from mtbench.records.record import RunRecord, analysis_of
 from mtbench.training.diagnostics import DIGEST_STEPS
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def print_records(records: list[RunRecord], console: Console) -> None:
     for record in records:
         table.add_row(*_row(record, tasks, metric))
     console.print(table)
+    for sentence in analysis_sentences(records):
+        console.print(sentence, markup=False)
     for record in records:
         if record["status"] == "failed" and record["error"]:
             console.print(f"{record['run_id']} failed: {record['error']['message']}", markup=False)
@@ -143,6 +145,25 @@ def print_records(records: list[RunRecord], console: Console) -> None:
         console.print(f"Warning: {sentence}", markup=False)
     if any(record["spec"].get("limit") for record in records):
         console.print("Runs with --limit are kept off leaderboards.")
+
+
+def analysis_sentences(records: list[RunRecord]) -> list[str]:
+    """For each run that was analysed: how many of its parameters are of which kind."""
+    found = []
+    for record in records:
+        analysis = analysis_of(record)
+        if analysis is None:
+            continue
+        part, chosen = analysis["entropy"], record["spec"]["optimizer"]["name"]
+        total = max(1, part["parameters"])
+        shares = {name: f"{100 * part[name] / total:.1f} %" for name in ("unused", "not_activated", "task_specific")}
+        zeros = [100 * n / total for n in analysis["medians"]["zeros_by_task"].values()]
+        found.append(
+            f"{chosen}, seed {record['spec']['seed']}: of {part['parameters']:,} parameters {shares['task_specific']} "
+            f"are task specific, {shares['not_activated']} not activated, {shares['unused']} unused (0 for every task; "
+            f"for single tasks {min(zeros):.1f} to {max(zeros):.1f} % are 0)."
+        )
+    return found
 
 
 def _by_message(records: list[RunRecord]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from mtbench.execution.sweep_plan import Setting, Sweep
 from mtbench.records.record import RunRecord
@@ -26,6 +26,8 @@ class SettingRow(TypedDict):
     selection: float | None
     selection_sd: float | None
     average: float | None
+    task_specific: NotRequired[float]
+    """Share of the parameters, where the settings were analysed."""
 
 
 class BestRow(SettingRow):
@@ -65,7 +67,7 @@ def sweep_summary(sweep: Sweep) -> SweepSummary:
 
 
 def _plain(setting: Setting) -> SettingRow:
-    return {
+    row: SettingRow = {
         "optimizer": setting.optimizer,
         "values": setting.values,
         "params": setting.jobs[0].plan.run.optimizer["params"],
@@ -76,6 +78,9 @@ def _plain(setting: Setting) -> SettingRow:
         "selection_sd": setting.selection_spread,
         "average": setting.average,
     }
+    if setting.task_specific is not None:
+        row["task_specific"] = setting.task_specific
+    return row
 
 
 def command_for(sweep: Sweep, setting: Setting) -> str:
@@ -105,13 +110,16 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
     title = f"{plan.suite.name}@{plan.suite.version}, {plan.suite.metric} in percent, {len(sweep.settings)} settings"
     table = Table(title=title, title_justify="left")
     table.add_column("optimizer", no_wrap=True)
-    for name in [*keys, "seeds", "selection (train slice)", "dev average"]:
+    analysed = any(setting.task_specific is not None for setting in sweep.settings)
+    names = [*keys, "seeds", "selection (train slice)", "dev average", *(["task specific"] if analysed else [])]
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for setting in sweep.settings:
         mark = "best" if setting is best else "" if setting.status == "complete" else setting.status
         values = [str(setting.values.get(key, "-")) for key in keys]
         scores = [_percent(setting.selection, setting.selection_spread), _percent(setting.average, None)]
+        scores += [_percent(setting.task_specific, None)] if analysed else []
         table.add_row(setting.optimizer, *values, str(len(setting.jobs)), *scores, mark)
     console.print(table)
     for setting in sweep.settings:

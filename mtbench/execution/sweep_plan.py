@@ -17,7 +17,7 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import ExecutionOptions, PlanOptions
 from mtbench.execution.planned import Job, PlannedRuns, RunPlanner
 from mtbench.hyperparameters import hyperparameters
-from mtbench.records.record import RunRecord, error_type
+from mtbench.records.record import RunRecord, analysis_of, error_type
 from mtbench.registry import get_optimizer
 from mtbench.storage.mirror import fetch_results
 
@@ -105,6 +105,13 @@ class Setting:
         return _mean([r.get("average") for r in self.records]) if self.complete else None
 
     @property
+    def task_specific(self) -> float | None:
+        """Mean over seeds of the share of task-specific parameters; None unless every seed was analysed."""
+        parts = [a["entropy"] for r in self.records if (a := analysis_of(r)) is not None]
+        whole = len(parts) == len(self.records)
+        return _mean([p["task_specific"] / max(1, p["parameters"]) for p in parts]) if whole else None
+
+    @property
     def status(self) -> str:
         """``complete``, or the worst that happened to a seed."""
         found = {r["status"] for r in self.records}
@@ -141,6 +148,10 @@ class SweepPlanner:
     """Turns points into settings; suites, encoders and configurations are read once for all of them."""
 
     def __init__(self, request: SweepRequest, options: PlanOptions) -> None:
+        if options.until not in (None, "evaluate", "analyze"):
+            raise UsageError(
+                f"--until {options.until}: a sweep chooses by scores, so that it stops after evaluate or after analyze"
+            )
         self.request = request
         self._runs = RunPlanner(options, request.matrix.plugins)
         fetch_results(options.results_folder)

@@ -239,3 +239,9 @@ def error_type(record: RunSummary) -> str | None:
     """The class of the error that stopped the run; None if nothing did."""
     error = record.get("error")
     return error.get("type") if error else None
+
+
+def analysis_of(record: RunRecord) -> Analysis | None:
+    """The record's analysis; None without one, or where an earlier version made it from other quantities."""
+    found = record.get("analysis")
+    return found if found is not None and "distribution" in found.get("entropy", {}) else None

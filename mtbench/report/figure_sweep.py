@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtbench.errors import UsageError
-from mtbench.records.record import RunRecord, optimizer_params
+from mtbench.records.record import RunRecord, analysis_of, optimizer_params
 from mtbench.records.values import Params
 from mtbench.report.figure_board import compared
 from mtbench.report.figures import PALETTE, SCREEN, Sheet, styled, title_above
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SPECIFIC = "task-specific parameters, percent"
 Setting = tuple[Params, list[float]]
 """All hyperparameters of a row, and its value for each seed, in percent."""
 
 
 def sweep_figure(board: Board, optimizer: str, rows: Sequence[Row] | None = None, sheet: Sheet = SCREEN) -> Figure:
-    """A panel per hyperparameter that varies alone; a heat map for each pair that varies together."""
+    """A panel per hyperparameter that varies alone, and with analyses one of the share of task-specific parameters
+    (the papers' Figure 3b); a heat map for each pair that varies together."""
     rows = [r for r in (compared(board) if rows is None else rows) if r.optimizer == optimizer and r.seeds_done]
     defaults = default_params([optimizer])[optimizer]
     settings, label = _settings(rows, defaults)
@@ -40,16 +42,20 @@ def sweep_figure(board: Board, optimizer: str, rows: Sequence[Row] | None = None
     lines = [(p, _line(settings, p, varied, centre)) for p in varied]
     lines = [(p, line) for p, line in lines if len(line) > 1]
     pairs = [(a, b) for i, a in enumerate(varied) for b in varied[i + 1 :] if _is_grid(settings, a, b, varied, centre)]
-    panels = len(lines) + len(pairs)
-    if not panels:
+    if not lines and not pairs:
         raise UsageError(f"the settings of {optimizer!r} share no line and no grid: vary one hyperparameter at a time")
-    figure = sheet.figure(3.4 * panels + 0.4, 2.6 * panels + 0.4 if sheet.narrow else 3.3)
+    scored = [(name, line, label) for name, line in lines]
+    specific = [(p, _line(_task_specific(rows, defaults), p, varied, centre), SPECIFIC) for p in varied]
+    scored += [curve for curve in specific if len(curve[1]) > 1]
+    scored.sort(key=lambda curve: varied.index(curve[0]))  # the two panels of a hyperparameter side by side
+    panels = len(scored) + len(pairs)
+    figure = sheet.figure(3.4 * panels + 0.4, 2.2 * panels + 0.4 if sheet.narrow else 3.3)
     with styled():
         grid = figure.subplots(panels, 1, squeeze=False) if sheet.narrow else figure.subplots(1, panels, squeeze=False)
         axes = list(grid.flat)
-        for panel, (name, line) in zip(axes, lines, strict=False):
-            _draw_line(panel, name, line, centre, label)
-        for panel, (a, b) in zip(axes[len(lines) :], pairs, strict=True):
+        for panel, (name, line, what) in zip(axes, scored, strict=False):
+            _draw_line(panel, name, line, centre, what)
+        for panel, (a, b) in zip(axes[len(scored) :], pairs, strict=True):
             _draw_grid(figure, panel, a, b, _grid(settings, a, b, varied, centre), label)
         title_above(figure, f"{optimizer} on {board.label}, profile {board.profile}")
     return figure
@@ -67,6 +73,18 @@ def _settings(rows: list[Row], defaults: Params) -> tuple[list[Setting], str]:
             values = [100 * v for v in row.average.seeds.values()]
         settings.append((params, values))
     return settings, "average on the slice of train, percent" if chosen else "average on dev, percent"
+
+
+def _task_specific(rows: list[Row], defaults: Params) -> list[Setting]:
+    """The setting of each row that has an analysis, and its share of task-specific parameters for each seed."""
+    found = []
+    for row in rows:
+        analyses = [a for seed in row.seeds_done if (a := analysis_of(row.runs[seed])) is not None]
+        if analyses:
+            params = {**defaults, **optimizer_params(next(iter(row.runs.values()))["spec"])}
+            parts = [a["entropy"] for a in analyses]
+            found.append((params, [100 * p["task_specific"] / max(1, p["parameters"]) for p in parts]))
+    return found
 
 
 def _selection(record: RunRecord) -> float | None:

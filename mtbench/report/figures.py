@@ -126,14 +126,29 @@ def line_styles(names: Iterable[str]) -> dict[str, LineStyle]:
     return {name: line_style(index) for index, name in enumerate(names)}
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, under it, in at most ``columns`` columns and no wider than the figure."""
+def legend_below(figure: Figure, axes: Axes, columns: int, note: str = "") -> None:
+    """One legend for the whole figure, under it, in at most ``columns`` columns and no wider than the figure.
+
+    ``note``: small print over the legend, in as many lines as the width takes.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        characters = max(map(len, labels)) + 6  # the line before a name is as wide as six characters
-        fitting = int(figure.get_figwidth() * 72 / (0.55 * STYLE["legend.fontsize"] * characters))
-        count = max(1, min(columns, fitting, len(labels)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=count)
+    if not handles:
+        return
+    characters = max(map(len, labels)) + 6  # the line before a name is as wide as six characters
+    points_wide = figure.get_figwidth() * 72
+    fitting = int(points_wide / (0.55 * STYLE["legend.fontsize"] * characters))
+    count = max(1, min(columns, fitting, len(labels)))
+    size = 6.5 if figure.get_figwidth() < 5 else 7.5
+    wrapped = [line for part in note.splitlines() for line in textwrap.wrap(part, int(points_wide / (0.54 * size)))]
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=count,
+        title="\n".join(wrapped) or None,
+        title_fontsize=size,
+        alignment="left" if wrapped else "center",
+    )
 
 
 def title_above(figure: Figure, text: str) -> None:

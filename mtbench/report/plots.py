@@ -11,7 +11,7 @@ from mtbench.report.figures import SCREEN, WIDTHS, Sheet, require_matplotlib, sa
 from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 
-KINDS = ("curves", "gain", "cost", "sweep", "sensitivity", "entropy")
+KINDS = ("curves", "gain", "cost", "sweep", "sensitivity", "entropy", "commitment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ def plot(board: Board, request: FigureRequest, out: Path) -> Path:
         figure = figure_analysis.sensitivity_figure(board, optimizer, rows, sheet)
     elif kind == "entropy":
         figure = figure_analysis.entropy_figure(board, optimizer, rows, sheet)
+    elif kind == "commitment":
+        figure = figure_analysis.commitment_figure(board, optimizer, rows, sheet)
     else:
         figure = figure_sweep.sweep_figure(board, str(optimizer), rows, sheet)
     return save(figure, out)

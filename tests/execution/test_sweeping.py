@@ -71,6 +71,22 @@ def test_trials_stand_in_the_records_without_changing_the_run(local: Local) -> N
         assert record["run_id"] == identifier
 
 
+def test_an_analysed_sweep_tells_the_task_specific_share(local: Local) -> None:
+    options = PlanOptions(local.store, local.results, until="analyze")
+    with pytest.raises(UsageError, match="--until warmup: a sweep chooses by scores"):
+        plan_sweep(tiny_sweep("tau=1"), PlanOptions(local.store, local.results, until="warmup"))
+    request = tiny_sweep("tau=1,2", "beta=0", assignments=("analyze.batches=1",))
+    sweep = run_sweep(request, options, local_executor())
+    again = plan_sweep(request, options)
+    assert [job.finished is not None for job in again.planned.jobs] == [True, True]  # one id with or without analysis
+    shares = [row.get("task_specific") for row in sweep_summary(sweep)["settings"]]
+    assert all(share is not None and 0 <= share <= 1 for share in shares)
+    stream = io.StringIO()
+    print_sweep(sweep, Console(file=stream, width=200))
+    assert "task specific" in stream.getvalue()
+    assert all("task_specific" not in row for row in sweep_summary(local.sweep)["settings"])
+
+
 def test_more_values_compute_only_what_is_new(local: Local) -> None:
     before = {k: outcome(r) for k, r in records_in(local.results).items()}
     computed: list[str] = []

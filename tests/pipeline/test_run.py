@@ -141,9 +141,20 @@ def test_the_analysis_is_one_stage_more_and_stands_in_the_same_record(bench: Ben
     assert "analysis" not in plain and analysed["run_id"] == plain["run_id"] and analysed["status"] == "complete"
     assert [s["name"] for s in analysed["stages"] if not s["reused"]] == ["analyze"]
     entropy = analysed["analysis"]["entropy"]
-    counted = sum(entropy["counts"]) + entropy["not_activated"] + entropy["task_specific"]
+    counted = sum(entropy["counts"]) + sum(entropy[kind] for kind in ("unused", "not_activated", "task_specific"))
     assert counted == entropy["parameters"] == analysed["cost"]["num_parameters"]
-    assert analysed["analysis"]["commitment"]["steps"]
+    commitment = analysed["analysis"]["commitment"]
+    assert commitment["steps"] and commitment["committed_steps"] and all(0 <= r <= 1 for r in commitment["rate"])
+
+
+def test_another_analysis_of_the_same_run_is_made_where_it_is_asked_for(bench: Bench) -> None:
+    (first,) = bench.run("naive", "analyze.batches=2", until="analyze")
+    (same,) = bench.run("naive", "analyze.batches=2", until="analyze")
+    (other,) = bench.run("naive", "analyze.batches=2", "analyze.distribution=shares", until="analyze")
+    assert same["stages"] == first["stages"] and other["run_id"] == first["run_id"]
+    kinds = [record["analysis"]["entropy"]["distribution"] for record in (first, same, other)]
+    assert kinds == ["softmax", "softmax", "shares"]
+    assert other["analysis"]["sensitivity"] == first["analysis"]["sensitivity"]
 
 
 def test_baselines_are_records_too(bench: Bench) -> None:

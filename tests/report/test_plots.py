@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,8 +17,9 @@ from matplotlib.text import Text
 from synthetic_records import TASKS, family, make_record, write_all
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
+from mtbench.records.curves import Analysis
 from mtbench.report import plots
-from mtbench.report.figure_analysis import entropy_figure
+from mtbench.report.figure_analysis import commitment_figure, entropy_figure, sensitivity_figure
 from mtbench.report.figure_board import cost_figure, gain_figure
 from mtbench.report.figure_curves import overview_figure
 from mtbench.report.figure_sweep import sweep_figure
@@ -38,11 +40,47 @@ def curves(seed: int) -> dict[str, Any]:
     return {"episodes": [{"episode": e, **episode, **conflicts} for e in range(3)]}
 
 
-ANALYSIS = {
-    "sensitivity": {"tasks": list(TASKS), "bins": [0, 1, 2, 3], "density": {t: [0.1, 0.6, 0.3] for t in TASKS}},
-    "entropy": {"bins": [0.3, 0.8, 1.386], "counts": [300, 100], "not_activated": 500, "task_specific": 100},
+ANALYSIS: Analysis = {
+    "sensitivity": {
+        "tasks": list(TASKS),
+        "bins": [-7.0, -6.9, -6.8, -6.7],
+        "unit": "log10 of |theta * g|",
+        "counts": {t: [100, 600, 298] for t in TASKS},
+        "outliers": dict.fromkeys(TASKS, 2),
+    },
+    "entropy": {
+        "distribution": "softmax",
+        "tau": 2.0,
+        "bins": [0.3, 0.8, 1.386],
+        "unit": "nats",
+        "counts": [300, 100],
+        "unused": 250,
+        "not_activated": 250,
+        "task_specific": 100,
+        "task_specific_by_task": dict.fromkeys(TASKS, 25),
+        "committed": 50,
+        "parameters": 1000,
+        "thresholds": {"task_specific": 0.3, "not_activated": 0.1, "committed": 0.95},
+    },
+    "medians": {
+        "over": "used by all tasks",
+        "counted": 700,
+        "by_task": dict.fromkeys(TASKS, 1e-7),
+        "zeros_by_task": dict.fromkeys(TASKS, 260),
+    },
+    "commitment": {
+        "steps": [10, 20],
+        "rate": [0.5, 0.75],
+        "committed_steps": [0, 10, 20],
+        "committed_share": [0, 0.1, 0.2],
+    },
+}
+OLD_ANALYSIS: Any = {
+    "entropy": {"bins": [0.3, 0.8], "counts": [300], "not_activated": 500, "task_specific": 100},
+    "medians": dict.fromkeys(TASKS, 1e-7),
     "commitment": {"steps": [0, 10], "rate": [0.1, 0.2]},
 }
+"""As the first version of the stage wrote it."""
 
 
 @pytest.fixture
@@ -53,7 +91,7 @@ def board(tmp_path: Path) -> Board:
     for record in records:
         record["history"] = [{"episode": e, "average": 0.5 + 0.1 * e} for e in range(3)]
         record["training"] = curves(record["spec"]["seed"])
-    next(r for r in records if r["spec"]["optimizer"]["name"] == "tsage")["analysis"] = ANALYSIS
+    next(r for r in records if r["spec"]["optimizer"]["name"] == "tsage")["analysis"] = cast("Any", ANALYSIS)
     return load_board(write_all(tmp_path / "results", records), "toy", "mini", summary=False)
 
 
@@ -126,11 +164,65 @@ def test_a_sweep_prefers_the_slice_of_train(board: Board) -> None:
     assert set(axes.lines[0].get_ydata()) == {42.0}
 
 
-def test_entropy_has_the_two_named_bins_first(board: Board) -> None:
-    axes = entropy_figure(board, None).axes[0]
-    labels = [t.get_text().replace("\n", " ") for t in axes.get_xticklabels()]
-    assert labels[:2] == ["Not Activated", "Task Specific"]
-    assert [p.get_height() for p in axes.patches] == pytest.approx([50, 10, 30, 10])
+def test_entropy_has_the_named_bins_and_then_the_others(board: Board) -> None:
+    named, others = entropy_figure(board, None).axes
+    labels = [t.get_text() for t in named.get_xticklabels()]
+    assert labels == ["Unused", "Not Activated", "Task Specific"]
+    assert [p.get_height() for p in named.patches] == pytest.approx([25, 25, 10])
+    (steps,) = others.patches
+    assert list(steps.get_data().values) == pytest.approx([30, 10])  # type: ignore[attr-defined]
+
+
+def test_sensitivities_are_drawn_raw_with_a_panel_per_task_and_all_rows_on_one_axis(board: Board) -> None:
+    weaker: Any = copy.deepcopy(ANALYSIS)
+    weaker["sensitivity"]["bins"] = [-9.0, -8.9, -8.8, -8.7]
+    weaker["medians"]["zeros_by_task"] = dict.fromkeys(TASKS, 500)
+    next(r for r in board.rows if r.name == "naive").runs[0]["analysis"] = weaker
+    figure = sensitivity_figure(board, None)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(TASKS)
+    for axes in figure.axes:
+        lines = {line.get_label(): line for line in axes.lines}
+        assert set(lines) == {"naive", "tsage"}
+        assert list(lines["tsage"].get_xdata()) == pytest.approx([-6.95, -6.85, -6.75])
+        assert list(lines["tsage"].get_ydata()) == pytest.approx([1.0, 6.0, 2.98])  # per decade; the outliers count
+        assert axes.get_xlim() == pytest.approx((-8.95, -6.75))
+    note = figure.legends[0].get_title().get_text().replace("\n", " ")
+    assert "26 to 50 % of the parameters" in note and "0.27 to 0.40 % of the others" in note
+
+
+def test_commitment_shows_both_numbers_by_step(board: Board, tmp_path: Path) -> None:
+    rate, taken = commitment_figure(board, None).axes
+    assert list(rate.lines[0].get_xdata()) == [10, 20] and list(rate.lines[0].get_ydata()) == [50, 75]
+    assert list(taken.lines[0].get_ydata()) == pytest.approx([0, 10, 20])
+    for row in board.rows:
+        for record in row.runs.values():
+            none = {"steps": [], "rate": [], "committed_steps": [], "committed_share": []}
+            record["analysis"] = {**ANALYSIS, "commitment": none}  # type: ignore[typeddict-item]
+    with pytest.raises(UsageError, match="only methods that average sensitivities"):
+        plot(board, FigureRequest("commitment"), tmp_path / "c.png")
+
+
+def test_a_sweep_with_analyses_shows_the_task_specific_share(board: Board) -> None:
+    for row in board.rows:
+        for record in row.runs.values():
+            analysis: Any = copy.deepcopy(ANALYSIS)
+            analysis["entropy"]["task_specific"] = 100 * row.params.get("tau", 2.0)
+            record["analysis"] = analysis
+    score, specific = sweep_figure(board, "tsage").axes[:2]
+    assert score.get_xlabel() == specific.get_xlabel() and "task-specific" in specific.get_ylabel()
+    assert list(specific.lines[0].get_xdata()) == [1, 2, 8]
+    assert list(specific.lines[0].get_ydata()) == pytest.approx([10, 20, 80])
+
+
+def test_an_analysis_of_an_earlier_version_is_not_drawn_as_if_it_were_todays(board: Board, tmp_path: Path) -> None:
+    for row in board.rows:
+        for record in row.runs.values():
+            if "analysis" in record:
+                record["analysis"] = OLD_ANALYSIS
+    for kind in ("entropy", "sensitivity", "commitment"):
+        with pytest.raises(UsageError, match="--until analyze"):
+            plot(board, FigureRequest(kind), tmp_path / "e.png")
+    assert not any("task-specific" in axes.get_ylabel() for axes in sweep_figure(board, "tsage").axes)
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(board: Board, tmp_path: Path) -> None:
@@ -190,12 +282,17 @@ def test_a_row_of_another_configuration_is_drawn_under_its_whole_name(tmp_path: 
 
 def test_a_row_has_one_colour_in_all_panels(board: Board) -> None:
     naive = next(r for r in board.rows if r.name == "naive")
-    for record in naive.runs.values():  # an analysis without commitment: a panel that this row is missing in
-        record["analysis"] = {k: v for k, v in ANALYSIS.items() if k != "commitment"}  # type: ignore[typeddict-item]
-    figure = entropy_figure(board, None, select_rows(board, "naive,tsage"))
-    bars = {c.get_label(): c.patches[0].get_facecolor() for c in figure.axes[0].containers}
-    (line,) = figure.axes[1].lines
-    assert line.get_label() == "tsage" and to_rgba(line.get_color()) == bars["tsage"] != bars["naive"]
+    for record in naive.runs.values():  # naive has no commitment: a figure that this row is missing in
+        record["analysis"] = ANALYSIS
+    rows = select_rows(board, "naive,tsage")
+    named, others = entropy_figure(board, None, rows).axes
+    bars = [p.get_facecolor() for p in named.patches[::3]]
+    steps = {p.get_label(): p.get_edgecolor() for p in others.patches}
+    assert bars == [steps["naive"], steps["tsage"]] and bars[0] != bars[1]
+    lines = {
+        line.get_label(): to_rgba(line.get_color()) for line in sensitivity_figure(board, None, rows).axes[0].lines
+    }
+    assert lines == steps
 
 
 def test_colours_end_before_an_outlier_and_numbers_do_not(tmp_path: Path) -> None:
@@ -222,7 +319,7 @@ def test_whiskers_are_those_of_the_paired_differences(board: Board) -> None:
 def test_nothing_leaves_a_figure_of_a_papers_width(board: Board, tmp_path: Path, kind: str, width: str) -> None:
     for row in board.rows:
         for record in row.runs.values():
-            record["analysis"] = ANALYSIS  # type: ignore[typeddict-item]
+            record["analysis"] = ANALYSIS
     drawn: list[Figure] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "save", lambda figure, out: drawn.append(figure) or out)
