@@ -91,7 +91,7 @@ def test_a_task_without_gradient_takes_no_part() -> None:
 
 
 def test_a_failed_solver_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(matrix: Any) -> Any:
+    def fail(matrix: Any, powers: np.ndarray) -> Any:
         return np.ones(len(matrix)), False
 
     monkeypatch.setattr("optimizers.nash.bargain", fail)
