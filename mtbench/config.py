@@ -19,6 +19,9 @@ from pydantic.fields import FieldInfo
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.sections import Section, is_late
 from mtbench.storage.places import expanded
+from mtbench.train_config import LOGIT_SCALE as LOGIT_SCALE
+from mtbench.train_config import RATES as RATES
+from mtbench.train_config import TrainConfig as TrainConfig
 
 
 class EncoderConfig(Section):
@@ -113,98 +116,6 @@ class NegativesConfig(Section):
     def _ordered(cls, value: tuple[int, int]) -> tuple[int, int]:
         if not 0 <= value[0] < value[1]:
             raise ValueError("needs 0 <= first < last")
-        return value
-
-
-RATES = {"random": 5e-3, "pre-trained": 2e-4}
-"""Learning rates by kind of start. The second is measured on real text with MiniLM (profile ``finetune``); the first
-destroys pre-trained weights within a warm-up."""
-LOGIT_SCALE = 20.0
-"""What scores of normalised vectors are multiplied by in the loss: cosines alone hardly train."""
-_RATE = f"auto: {RATES['random']:g} from random weights, {RATES['pre-trained']:g} from pre-trained ones"
-
-
-class TrainConfig(Section):
-    """The training loop. One step has one batch of every task; lengths are in epochs unless steps are given."""
-
-    without_effect = frozenset({"checkpoint_every", "shard_state", "check_ranks_every"})
-
-    batch_size: int = Field(64, ge=1, description="queries per step, over all tasks and ranks")
-    task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c)")
-    hard_negatives: int = Field(1, ge=0, description="hard negatives per query")
-    positive: Literal["first", "random"] = "random"
-    warmup_lr: float | None = Field(None, gt=0, description=_RATE)
-    lr: float | None = Field(None, gt=0, description=f"of the episodes; {_RATE}")
-    warmup_epochs: float = Field(1, gt=0)
-    warmup_steps: int | None = Field(None, ge=1, description="instead of warmup_epochs")
-    epochs: float = Field(1, gt=0, description="per episode")
-    steps: int | None = Field(None, ge=1, description="per episode, instead of epochs")
-    episodes: int = Field(3, ge=0)
-    start_episode: int | Literal["last", "warmup"] = Field("last", description="the optimizer acts from here on")
-    lr_warmup: float = Field(0.1, ge=0, lt=1, description="share of linear warm-up of the learning rate")
-    weight_decay: float = Field(0.0, ge=0)
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_eps: float = Field(1e-8, gt=0)
-    clip_norm: float | Literal["naive"] = Field(
-        1.0, description="of the combined gradient; 0: no clipping; naive: what naive's would have after clipping at 1"
-    )
-    logit_scale: float | None = Field(
-        None,
-        gt=0,
-        description=f"multiplies the loss's scores; auto: {LOGIT_SCALE:g} for normalised vectors, else 1",
-        json_schema_extra={"since": 2, "old": 1.0},
-    )
-    tasks: str = Field(
-        "all", description="trained on: all, nq,fever, or -nq for all but nq", json_schema_extra={"since": 2}
-    )
-    examples: int | None = Field(
-        None,
-        ge=1,
-        description="of each task: the first N of one order for each seed; None: all",
-        json_schema_extra={"since": 2},
-    )
-    start: str = Field(
-        "encoder",
-        description="encoder, warmup (of all tasks), leave-one-out (the run without this task), or a run id",
-        json_schema_extra={"since": 2},
-    )
-    budget: Literal["steps", "queries", "batch"] = Field(
-        "steps",
-        description="of a part of the tasks, by the run on all: its steps with the own share of a batch, its queries "
-        "in whole batches, or its steps with whole batches",
-        json_schema_extra={"since": 2},
-    )
-    micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
-    log_every: int = Field(10, ge=1)
-    cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")
-    checkpoint_every: int = Field(50, ge=1, description="steps")
-    shard_state: bool = Field(True, description="several ranks: each keeps a slice of the optimizers' state")
-    check_ranks_every: int = Field(100, ge=1, description="steps between two looks whether ranks hold equal weights")
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _named_tasks(cls, value: Any) -> Any:
-        return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-    @field_validator("adam_betas")
-    @classmethod
-    def _betas(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in value):
-            raise ValueError("needs two numbers in [0, 1)")
-        return value
-
-    @field_validator("clip_norm")
-    @classmethod
-    def _no_negative_norm(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value < 0:
-            raise ValueError("needs a number >= 0, or naive")
-        return value
-
-    @field_validator("start_episode")
-    @classmethod
-    def _episode(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("episodes count from 1; use 'warmup' to act from the first step")
         return value
 
 

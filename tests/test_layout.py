@@ -16,6 +16,7 @@ FLOORS = [
         "allocator",
         "computing",
         "config",
+        "train_config",
         "errors",
         "hyperparameters",
         "optim",

@@ -161,7 +161,8 @@ def _curves(context: Context, stage: Stage, built: Stages) -> EpisodeCurves:
 def _summary(built: Built) -> TrainingSummary:
     summary = dict(built.results["summary"])
     summary["final_report"] = summary.pop("report")
-    summary["queries"] = {task: size * summary["steps"] for task, size in summary["task_batch_sizes"].items()}
+    if "queries" not in summary:  # a stage of before November 2026
+        summary["queries"] = {task: size * summary["steps"] for task, size in summary["task_batch_sizes"].items()}
     return cast("TrainingSummary", summary)
 
 

@@ -38,6 +38,8 @@ class TrainingTotals(TypedDict):
     step_ms: float
     peak_memory_bytes: int
     task_batch_sizes: dict[str, int]
+    queries: NotRequired[dict[str, int]]
+    """By task: training queries that went through it, repetitions included."""
     temperature: NotRequired[float]
     """Of T-SAGE: tau / (1 - beta^n) after the last of n updates; tau where its averages are bias-corrected."""
     ranks: NotRequired[int]
@@ -48,8 +50,6 @@ class TrainingSummary(TrainingTotals):
     """The totals as a record has them."""
 
     final_report: Report
-    queries: NotRequired[dict[str, int]]
-    """By task: training queries that went through it, repetitions included."""
 
 
 class Cosines(TypedDict):

@@ -56,6 +56,17 @@ def check_contrast(names: Sequence[str], counts: Sequence[int], sizes: Sequence[
 
 
 @dataclass(frozen=True)
+class Span:
+    """``count`` queries of a task's stream from the place ``start`` on, read in step ``step``; ``draw``: which of
+    several independent batches of that step they are."""
+
+    step: int
+    start: int
+    count: int
+    draw: int = 0
+
+
+@dataclass(frozen=True)
 class BatchOrder:
     """The batches of one training stage. ``rows[k]`` are the queries of task k that may be trained on."""
 
@@ -79,10 +90,14 @@ class BatchOrder:
         """max_k ceil(N_k / B_k)."""
         return max(math.ceil(len(r) / b) for r, b in zip(self.rows, self.sizes, strict=True))
 
-    def batch(self, step: int, k: int) -> tuple[np.ndarray, int]:
-        """Query rows ``(B_k,)`` of task k in step ``step``, and how often the task had been gone through before."""
-        count, size = len(self.rows[k]), self.sizes[k]
-        positions = np.arange(step * size, (step + 1) * size)
+    def span(self, step: int, k: int) -> Span:
+        """What step ``step`` reads of task k where every step reads B_k queries."""
+        return Span(step, step * self.sizes[k], self.sizes[k])
+
+    def batch(self, span: Span, k: int) -> tuple[np.ndarray, int]:
+        """Query rows ``(count,)`` of task k, and how often the task had been gone through before."""
+        count = len(self.rows[k])
+        positions = np.arange(span.start, span.start + span.count)
         cycles = positions // count
         parts = [self._shuffled(k, int(c))[positions[cycles == c] % count] for c in np.unique(cycles)]
         return np.concatenate(parts), int(cycles[0])

@@ -34,16 +34,21 @@ class Phases:
     totals: dict[str, list[float]] = field(default_factory=dict)
     current: dict[str, float] = field(default_factory=dict)
     exact: bool = True
+    _inside: float = 0.0
+    """What phases inside the present one took."""
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        start = self._now()
+        """Times a phase, without the phases inside it."""
+        start, outside, self._inside = self._now(), self._inside, 0.0
         yield
-        self.current[name] = self.current.get(name, 0.0) + 1000 * (self._now() - start)
+        spent = self._now() - start
+        self.current[name] = self.current.get(name, 0.0) + 1000 * (spent - self._inside)
+        self._inside = outside + spent
 
     def end_step(self) -> dict[str, float]:
         """Close the step; its milliseconds by phase."""
-        done, self.current = self.current, {}
+        done, self.current, self._inside = self.current, {}, 0.0
         if self.exact:
             for name, value in done.items():
                 self.totals.setdefault(name, []).append(value)

@@ -11,7 +11,7 @@ from mtbench.config import NegativesConfig, TrainConfig
 from mtbench.data.negatives import Negatives, NoNegativeError, NotNegative, sample_negatives
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.errors import DataError
-from mtbench.training.batches import BatchOrder
+from mtbench.training.batches import BatchOrder, Span
 from mtbench.training.streams import stream, stream_seed
 
 
@@ -100,17 +100,17 @@ def build_batch(
     examples: TaskExamples,
     order: BatchOrder,
     k: int,
-    step: int,
+    span: Span,
     train: TrainConfig,
     negatives: NegativesConfig,
 ) -> TaskBatch:
-    """The batch of task k in step ``step``; a pure function of (seed, episode, step, task)."""
-    query_rows, cycle = order.batch(step, k)
+    """The batch of task k that ``span`` names; a pure function of (seed, episode, task, span)."""
+    query_rows, cycle = order.batch(span, k)
     positives = [examples.queries.positives(int(q))[0] for q in query_rows]
     if train.positive == "first":
         chosen = np.asarray([p[0] for p in positives])
     else:
-        draws = stream("positive", order.seed, order.episode, order.names[k], step)
+        draws = stream("positive", order.seed, order.episode, order.names[k], span.step, *draw_key(span.draw))
         chosen = np.asarray([p[draws.integers(len(p))] if len(p) > 1 else p[0] for p in positives])
     columns, drawn = [chosen[:, None]], 0
     if train.hard_negatives and examples.negatives is not None:
@@ -134,3 +134,8 @@ def build_batch(
     excluded = np.stack([np.isin(passages, barred(int(q))) for q in query_rows])
     excluded[np.arange(len(query_rows)), targets] = False
     return TaskBatch(query_rows, passages, targets, excluded, drawn)
+
+
+def draw_key(draw: int) -> tuple[object, ...]:
+    """What names the random streams of a further draw; the first one's have the step alone."""
+    return ("draw", draw) if draw else ()

@@ -33,11 +33,13 @@ from mtbench.training.diagnostics import (
     peak_memory,
     what_to_do_about_it,
 )
-from mtbench.training.examples import TaskBatch, TrainingData, build_batch
-from mtbench.training.forward import Pending, TaskForward
+from mtbench.training.examples import TrainingData
+from mtbench.training.forward import TaskForward
+from mtbench.training.gradients import TaskGradients
 from mtbench.training.naive_step import NaiveStep, clip, largest_norm, step_difference
 from mtbench.training.ownership import Ownership
 from mtbench.training.ranks import Ranks
+from mtbench.training.reading import Reader
 from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
 
@@ -85,10 +87,12 @@ class Trainer:
         self.device = self.flat.theta.device
         self.shard = Shard(self.flat, self.ranks, config.train.shard_state and optimizer.shardable)
         self.update = self.flat.theta.new_zeros(self.shard.size)
-        self.forward = TaskForward(model, data.padding, self.device, config, self.ranks)
         self.naive = NaiveStep(self.shard, optimizer)
+        self.reader = Reader(data, optimizer, config)
         self.journal = Journal(self.order.names)
         self.phases = Phases(self.device)
+        forward = TaskForward(model, data.padding, self.device, config, self.ranks)
+        self.gradients = TaskGradients(forward, self.shard, data, optimizer, self.naive, self.update, self.phases)
         self.ownership = Ownership()
         self._skipped_in_a_row = 0
         self._start_optimizer()
@@ -117,65 +121,24 @@ class Trainer:
         logged = step % train.log_every == 0 or step == self.episode.steps - 1
         self.phases.exact = self.device.type != "cuda" or logged
         with self.phases("batch"):
-            batches = [
-                build_batch(e, self.order, k, step, train, self.config.negatives) for k, e in enumerate(self.examples)
-            ]
-        diagnosed = train.cosines_every > 0 and step % train.cosines_every == 0
+            batches = self.reader.read(step)
+        whole = len(batches.tasks) == len(self.examples)
+        diagnosed = whole and train.cosines_every > 0 and step % train.cosines_every == 0
         self.naive.begin(logged or train.clip_norm == "naive")
-        norms, rows = self._task_gradients(step, batches, logged, diagnosed)
+        norms, rows = self.gradients.step(step, batches, logged, diagnosed)
         with self.phases("combine"):
             counts = self.optimizer.finish(self.update[: self.shard.num_shared])
-        numbers = self._apply(step, counts, sum(b.drawn for b in batches), logged)
+        numbers = self._apply(step, counts, batches.drawn, logged)
         if self.optimizer.uses_after_step:
             with self.phases("after_step"):
-                self.optimizer.after_step(lambda: self._losses_again(step, batches))
+                self.optimizer.after_step(lambda: self.gradients.losses(step, batches))
         milliseconds = self.phases.end_step()
         if logged or diagnosed:
             if logged:
                 self._note_commitment(numbers)
             self._log(step, norms, rows, numbers, milliseconds)
-        self.listener(step + 1, self.episode.steps, dict(zip(self.order.names, self.optimizer.losses, strict=True)))
-
-    def _task_gradients(
-        self, step: int, batches: list[TaskBatch], logged: bool, diagnosed: bool
-    ) -> tuple[list[float], Tensor | None]:
-        """One backward pass per task, each handed to the optimizer as it is done; norms and rows for the log."""
-        optimizer, row = self.optimizer, self.flat.gradient[self.shard.shared]
-        pending: dict[int, Pending] = {}
-        if optimizer.needs_losses:
-            with self.phases("forward_backward"):
-                pending = {k: self._forward(step, k, batch) for k, batch in enumerate(batches)}
-            optimizer.begin_step(step, [pending[k].loss for k in range(len(batches))])
-        else:
-            optimizer.begin_step(step)
-        norms: list[float] = []
-        rows = row.new_empty(len(batches), len(row)) if diagnosed else None
-        for k, batch in enumerate(batches):
-            with self.phases("forward_backward"):
-                self.flat.gradient.zero_()
-                task = pending.pop(k, None) or self._forward(step, k, batch)
-                task.backward()
-                self.shard.reduce_scatter(self.flat.gradient)
-            with self.phases("combine"):
-                self._take_own(k)
-                optimizer.task(k, row, task.loss)
-            self.naive.task(row)
-            if logged:
-                norms.append(self.shard.norm(row.double()))
-            if rows is not None:
-                rows[k] = row
-        return norms, rows
-
-    def _forward(self, step: int, k: int, batch: TaskBatch) -> Pending:
-        key = (self.episode.seed, self.episode.number, step, self.order.names[k])
-        return self.forward(self.examples[k], batch, key)
-
-    def _take_own(self, k: int) -> None:
-        """Parameters that only task k uses get its own gradient in mean form, past the optimizer."""
-        own = self.shard.own_segment(self.examples[k].place)
-        if own:
-            share = 1.0 if self.optimizer.scale == "sum" else 1.0 / len(self.examples)
-            torch.mul(self.flat.gradient[own[0]], share, out=self.update[own[1]])
+        losses = {self.order.names[k]: self.optimizer.losses[k] for k in batches.tasks}
+        self.listener(step + 1, self.episode.steps, losses)
 
     def _apply(self, step: int, counts: bool, drawn: int, logged: bool) -> LoggedStep:
         """Clip and take Adam's step, or skip it; the numbers that are logged."""
@@ -225,10 +188,6 @@ class Trainer:
         rising = (step + 1) / warm if step < warm else 1.0
         falling = (self.episode.steps - step) / max(1, self.episode.steps - warm)
         return self.episode.learning_rate * min(rising, falling)
-
-    @torch.no_grad()
-    def _losses_again(self, step: int, batches: list[TaskBatch]) -> list[float]:
-        return [self._forward(step, k, batch).loss for k, batch in enumerate(batches)]
 
     def _log(
         self, step: int, norms: list[float], rows: Tensor | None, numbers: LoggedStep, milliseconds: dict[str, float]
@@ -288,6 +247,7 @@ class Trainer:
     def _save(self, done: int) -> None:
         state = {
             "step": done,
+            "cursor": self.reader.cursor,
             "theta": self.flat.theta,
             "adam": self.shard.gather_adam(self.adam),
             "optimizer": self.optimizer_state(),
@@ -306,6 +266,7 @@ class Trainer:
         if state is None:
             return 0
         self.flat.theta.copy_(state["theta"])
+        self.reader.cursor = state.get("cursor") or [state["step"] * size for size in self.order.sizes]
         self.shard.scatter_adam(self.adam, state["adam"])
         self.optimizer.load_state_dict(self.shard.scatter(state["optimizer"]))
         self.journal.restore(state["journal"])
@@ -332,6 +293,7 @@ class Trainer:
             "step_ms": round(sum(medians.values()), 3),
             "peak_memory_bytes": peak_memory(self.device),
             "task_batch_sizes": dict(zip(self.order.names, self.order.sizes, strict=True)),
+            "queries": dict(zip(self.order.names, self.reader.cursor, strict=True)),
             "report": report,
         }
         if "temperature" in report:

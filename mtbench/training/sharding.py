@@ -55,9 +55,14 @@ class Shard:
 
     def broadcast(self) -> None:
         """Send the weights of this rank's coordinates to all ranks."""
+        self.broadcast_shared()
+        if self.active:
+            self.ranks.broadcast(self.flat.theta, self._own)
+
+    def broadcast_shared(self) -> None:
+        """Send the shared ones of this rank's weights to all ranks."""
         if self.active:
             self.ranks.broadcast(self.flat.theta, self._shared)
-            self.ranks.broadcast(self.flat.theta, self._own)
 
     def norm(self, vector: Tensor) -> float:
         """The norm over all ranks of a vector of which this rank has its coordinates."""
@@ -104,7 +109,8 @@ class Shard:
         """RunError unless all ranks hold the same weights, of the model and of the tasks, after ``done`` steps."""
         if self.ranks.size == 1:
             return
-        task_weights = torch.tensor([done, *optimizer.report()["weights"]], dtype=torch.float64)
+        shares = (optimizer.shares() if optimizer.chooses_batches else None) or ()
+        task_weights = torch.tensor([done, *optimizer.report()["weights"], *shares], dtype=torch.float64)
         if not (self.ranks.all_equal(task_weights) and self.ranks.all_equal(self.flat.theta)):
             raise RunError(
                 f"after step {done} of episode {episode} the ranks' weights differ: a reduction is missing (does the "

@@ -140,15 +140,15 @@ def test_query_encoders_of_one_task_get_their_own_gradient_in_mean_form(tmp_path
     settings = config(encoder={"sharing": "per-task-query"}, clip_norm=0)
     job = trainer(tmp_path, "pcgrad", settings=settings)
     seen: dict[int, torch.Tensor] = {}
-    original = job._take_own
+    original = job.gradients.take_own
 
-    def keep(k: int) -> None:
+    def keep(k: int, batches: Any) -> None:
         segment = job.flat.own_segment(k)
         assert segment is not None
         seen[k] = job.flat.gradient[slice(*segment)].clone()
-        original(k)
+        original(k, batches)
 
-    job._take_own = keep  # type: ignore[method-assign]
+    job.gradients.take_own = keep  # type: ignore[method-assign]
     job._step(0)
     for k, gradient in seen.items():
         assert gradient.abs().max() > 0
@@ -170,7 +170,7 @@ def test_a_method_is_told_in_which_episode_it_began(tmp_path: Path) -> None:
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_harmless(tmp_path: Path) -> None:
     job = trainer(tmp_path, "tsage", steps=6)
-    original = job.forward
+    original = job.gradients.task_forward
     calls = [0]
 
     def poisoned(*args: Any) -> Any:
@@ -186,7 +186,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_harmless(tmp_path: Pat
             pending.backward = bad
         return pending
 
-    job.forward = poisoned  # type: ignore[assignment]
+    job.gradients.task_forward = poisoned  # type: ignore[assignment]
     summary = job.run()
     assert summary["skipped_steps"] == 1
     assert torch.isfinite(job.flat.theta).all()
@@ -240,7 +240,7 @@ def test_the_loop_does_for_any_method_what_it_declares(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["naive", "pcgrad", "groupdro"])
 def test_the_loop_spares_a_method_what_it_does_not_use(name: str, tmp_path: Path) -> None:
     job = trainer(tmp_path, name, steps=2)
-    job._losses_again = lambda step, batches: pytest.fail("losses nobody asked for")  # type: ignore[method-assign]
+    job.gradients.losses = lambda step, batches: pytest.fail("losses nobody asked for")  # type: ignore[method-assign]
     told: list[Any] = []
     begin = job.optimizer.begin_step
     job.optimizer.begin_step = lambda step, losses=None: (told.append(losses), begin(step, losses))[1]  # type: ignore[assignment,method-assign]

@@ -32,7 +32,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     for step in range(batches):
         for k, example in enumerate(examples):
             flat.gradient.zero_()
-            batch = build_batch(example, order, k, step, config.train, config.negatives)
+            batch = build_batch(example, order, k, order.span(step, k), config.train, config.negatives)
             forward(example, batch, (order.seed, "analyze", step, order.names[k])).backward()
             shared = slice(0, flat.num_shared)
             table.add(k, flat.theta[shared], flat.gradient[shared], 1.0 / batches)

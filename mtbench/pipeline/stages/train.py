@@ -23,6 +23,7 @@ from mtbench.training.batches import BatchOrder, check_contrast
 from mtbench.training.budget import part_of, task_budget
 from mtbench.training.examples import TaskExamples, TrainingData, first_examples, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
+from mtbench.training.reading import stage_steps
 from mtbench.training.state_files import load_state, save_state
 
 
@@ -80,7 +81,7 @@ def stage_batches(context: Context, stage: Stage) -> tuple[BatchOrder, int]:
     budget = task_budget(names, [len(r) for r in rows], tasks, train)
     order = part_of(whole, tasks, budget)
     check_contrast(tasks, [len(r) for r in order.rows], order.sizes, train.hard_negatives)
-    return order, budget.steps(steps)
+    return order, stage_steps(budget.steps(steps), len(tasks), train)
 
 
 def stage_training(context: Context, stage: Stage) -> TrainConfig:
