@@ -30,11 +30,15 @@ class GradNorm(LossWeighting):
     l_k(0) is the running mean of the task's first losses, since a single contrastive batch is noisy. Plain gradient
     descent (``sgd``) divides the derivative by the mean norm; Adam needs no scale. ``compat="taco"`` is the authors'
     code, whose weights never reach an optimizer: the plain sum, for ever.
+
+    A task whose gradient is 0 for ever (a frozen one) is below its target whatever its weight, so it takes nearly all
+    of it, and the others hardly move.
     """
 
     name = "gradnorm"
     summary = "weights that let all tasks train at similar rates"
     paper = "Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing, ICML 2018"
+    frozen_task = "with it gradnorm gives nearly all weight to the task without a gradient, and little is learnt"
     cost: ClassVar[Cost] = "norms"
     state = ("task_weights", "adam", "first_losses", "first_counts")
 

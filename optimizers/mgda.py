@@ -20,11 +20,13 @@ class MGDA(GramWeighting):
 
     ``normalize`` divides, for the choice of w only, g_k by its norm (``l2``), by its loss (``loss``) or by both
     (``loss+``), as in the authors' code; the update is the weighted sum of the gradients themselves.
-    A task whose gradient is 0 is stationary already, so the shortest vector is 0 (several: they share the weight).
+    A task whose gradient is 0 is stationary already, so the shortest vector is 0 (several: they share the weight): a
+    task that never has a gradient (a frozen one) stops the training of all.
     """
 
     name = "mgda"
     summary = "the shortest vector in the convex hull of the task gradients"
+    frozen_task = "with it mgda stops: the shortest vector is 0, and no task learns"
     paper = "Sener & Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018"
 
     normalize: Literal["none", "l2", "loss", "loss+"] = hyper("none", help="what divides each gradient beforehand")

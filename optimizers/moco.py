@@ -27,11 +27,14 @@ class MoCo(GradientCombining):
 
     LibMTL replaces the projection by a softmax of lambda, which pulls it back to uniform in every step, and always
     normalises by the loss: not the paper's method.
+
+    As in MGDA, weight moves to the shortest gradient: a task whose gradient is 0 for ever (a frozen one) takes most.
     """
 
     name = "moco"
     summary = "MGDA's direction from gradients tracked over time"
     paper = "Fernando et al., Mitigating Gradient Bias in Multi-objective Learning, ICLR 2023"
+    frozen_task = "with it moco moves most of the weight to the task without a gradient, and little is learnt"
     state = ("tracked", "task_shares", "seen", "steps")
     rescales = True
     shardable = True

@@ -65,6 +65,9 @@ class MultitaskOptimizer(Stateful, Hooks):
     this one's."""
     rescales: ClassVar[bool] = False
     """Whether identical gradients g give a multiple of g rather than g itself (Nash-MTL)."""
+    frozen_task: ClassVar[str] = ""
+    """What a task whose gradient is 0 for ever does to the method, where that is more than its own absence: ends the
+    sentence that a run's warning begins."""
     random: ClassVar[bool] = False
     """Whether the method draws random numbers (from :attr:`generator` only)."""
     weighted_sum: ClassVar[bool] = False

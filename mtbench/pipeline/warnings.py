@@ -6,7 +6,8 @@ import dataclasses
 import json
 
 from mtbench.pipeline.plan import Plan, Stage, make_plan
-from mtbench.records.record import RunRecord, RunWarning, TaskResult, average
+from mtbench.records.record import BASELINES, RunRecord, RunWarning, TaskResult, average
+from mtbench.registry import get_optimizer
 from mtbench.retrieval.encode import open_shards
 from mtbench.retrieval.vectors import mean_angle
 from mtbench.storage.store import Built, Store
@@ -14,6 +15,8 @@ from mtbench.training.diagnostics import LoggedStep
 
 FROZEN_STEPS = 100
 """Steps without any gradient after which a task counts as frozen."""
+NAIVE_BELOW = 0.05
+"""Mean relative difference of Adam's steps from naive's under which a method counts as naive in all but name."""
 LEAST_ANGLE = 1.0
 """Degrees between two vectors of a corpus under which they are nearly equal: rounding to bfloat16 alone turns a vector
 by a tenth of that. Encoders that rank anything lie far above (the narrowest cones that are reported of pre-trained
@@ -27,6 +30,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
         if stage.name in ("warmup", "train"):
             found += _frozen_tasks(stage, built[stage.key])
     found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built)
+    found += _acts_as_naive(plan, built)
     if plan.final.key in built:
         found += _below_untrained(record, plan, store)
     return found
@@ -36,6 +40,8 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     """A warning for each task whose gradient was exactly 0 wherever it was logged in :data:`FROZEN_STEPS` steps."""
     journal: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
     found: list[RunWarning] = []
+    method = stage.settings.get("optimizer", {}).get("name")
+    harm = get_optimizer(method).frozen_task if method else ""
     for task in built.results["summary"]["task_batch_sizes"]:
         since: int | None = None
         longest = 0
@@ -47,8 +53,26 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
             longest = max(longest, 0 if since is None else entry["step"] - since)
         if longest >= FROZEN_STEPS:
             message = f"{task} had no gradient for {longest} steps of {stage.label}: it learned nothing there"
+            message += f"; {harm}" if harm else ""
             found.append({"code": "frozen-task", "message": message, "task": task})
     return found
+
+
+def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
+    """A warning where a method's steps are naive's, but for :data:`NAIVE_BELOW`, in every stage in which it acts."""
+    method = plan.run.combining
+    if method["name"] in (*BASELINES, "naive"):
+        return []
+    stages = [s for s in plan.stages if s.name in ("warmup", "train") and s.settings["optimizer"] == method]
+    summaries = [built[s.key].results["summary"] for s in stages if s.key in built]
+    found = [d for s in summaries if (d := s.get("step_difference")) is not None]
+    if not found or max(found) >= NAIVE_BELOW:
+        return []
+    message = (
+        f"{method['name']} is naive here in all but name: its steps differ from those that naive would have made at "
+        f"the same states by less than {100 * NAIVE_BELOW:g} %"
+    )
+    return [{"code": "acts-as-naive", "message": message, "task": None}]
 
 
 def _equal_vectors(stages: list[Stage], built: dict[str, Built]) -> list[RunWarning]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ CHUNK = 1 << 15
 
 
 class NaiveStep:
-    """The mean of a step's task gradients (their sum with ``scale="sum"``), in one vector of this rank's coordinates.
+    """The mean of a step's task gradients, in the method's ``scale``, in one vector of this rank's coordinates.
 
     Added up exactly as naive does it, so that naive is compared with itself bit for bit.
     """
@@ -44,7 +45,8 @@ class NaiveStep:
             return
         if self._vector is None:
             self._vector = torch.zeros(self.shard.size, dtype=gradient.dtype, device=gradient.device)
-        shared, share = self._vector[: self.shard.num_shared], 1.0 / self.optimizer.num_tasks
+        shared, num_tasks = self._vector[: self.shard.num_shared], self.optimizer.num_tasks
+        share = float(self.optimizer.scaled(np.full(num_tasks, 1.0 / num_tasks))[0])
         if self._tasks:
             shared.add_(gradient, alpha=share)
         else:

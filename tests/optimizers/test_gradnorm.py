@@ -180,3 +180,14 @@ def test_norms_are_those_of_the_layer() -> None:
         opt.start(torch.zeros(6, dtype=torch.float64), 2, 1, layout=layout)
         opt.combine(gradients, torch.ones(2))
         assert opt.report()["norms"] == pytest.approx(gradients[:, part].norm(dim=1).tolist())
+
+
+def test_a_frozen_task_takes_nearly_all_of_the_weight() -> None:
+    opt = GradNorm()
+    opt.start(torch.zeros(30, dtype=torch.float64), 3, 400)
+    for seed in range(400):
+        gradients = random_gradients(3, 30, seed)
+        gradients[1] = 0
+        update = opt.combine(gradients, torch.ones(3))
+    assert opt.report()["weights"][1] > 0.99 and update.norm() < 0.01 * gradients.mean(0).norm()
+    assert "nearly all weight" in GradNorm.frozen_task

@@ -81,6 +81,7 @@ def test_a_stationary_task_makes_the_shortest_vector_zero() -> None:
     opt = start(MGDA, 4, 30)
     assert not opt.combine(gradients, torch.ones(4)).any()
     assert weights(opt).tolist() == [0, 0.5, 0.5, 0]
+    assert "shortest vector is 0" in MGDA.frozen_task
 
 
 @pytest.mark.parametrize("normalize", ["l2", "loss", "loss+"])

@@ -12,6 +12,7 @@ import pytest
 import statements
 import torch
 from gram_cases import family, start, weights
+from optimizer_cases import random_gradients
 from torch import Tensor
 
 from mtbench.errors import ConfigError
@@ -273,3 +274,13 @@ def test_odd_losses_do_no_lasting_harm(name: str, losses: list[float]) -> None:
     for _ in range(20):
         assert torch.isfinite(opt.combine(rows, given([1.0, 2.0, 0.5]))).all()
         assert np.isfinite(weights(opt)).all()
+
+
+def test_moco_moves_to_a_task_that_never_has_a_gradient() -> None:
+    opt = get_optimizer("moco")()
+    opt.start(torch.zeros(40, dtype=torch.float64), 4, 300)
+    for seed in range(300):
+        gradients = random_gradients(4, 40, seed) + 1
+        gradients[2] = 0
+        opt.combine(gradients, torch.ones(4))
+    assert opt.report()["weights"][2] > 0.5 and "most of the weight" in get_optimizer("moco").frozen_task

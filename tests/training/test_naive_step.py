@@ -45,7 +45,7 @@ def differences(job: Trainer) -> list[float]:
 
 
 @pytest.mark.parametrize("settings", [{}, OWN, {"clip_norm": 0}, {"clip_norm": "naive"}, {"clip_norm": 0.01}])
-@pytest.mark.parametrize("scale", ["mean", "sum"])
+@pytest.mark.parametrize("scale", ["mean", "sum", "unit"])
 def test_naive_is_naive_to_the_last_bit(settings: dict[str, Any], scale: str, tmp_path: Path) -> None:
     job = trainer(tmp_path, get_optimizer("naive")(scale=scale), steps=7, settings=config(**settings))
     summary = job.run()
