@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from integrations.st_cases import STEPS, arguments, flat, model, rows, write_model
 
 from mtbench.errors import ConfigError
 from mtbench.optim.step import MultitaskStep
@@ -15,52 +16,12 @@ from mtbench.optim.step import MultitaskStep
 st = pytest.importorskip("sentence_transformers", reason="the extra 'st' (sentence-transformers) is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
 
-WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jasper"]
 TASKS = ("ask", "claim")
-STEPS = 6
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT whose tokenizer knows the words."""
-    from tiny_bert import write_bert
-
-    from mtbench.model.tokenizer import train_tokenizer
-
-    texts = [f"{a} {b}" for a in WORDS for b in WORDS]
-    torch.manual_seed(0)
-    return write_bert(tmp_path_factory.mktemp("bert"), train_tokenizer(texts, 128))
-
-
-def model(folder: Path) -> Any:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
-
-    net = SentenceTransformer(modules=[Transformer(str(folder)), Pooling(16)], device="cpu")
-    for module in net.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return net
-
-
-def rows(task: str, count: int = 24) -> Any:
-    from datasets import Dataset
-
-    shift = TASKS.index(task)
-    pairs = [(WORDS[i % 10], f"{WORDS[i % 10]} {WORDS[(i * 3 + shift) % 10]} {task}") for i in range(count)]
-    return Dataset.from_dict({"anchor": [a for a, _ in pairs], "positive": [b for _, b in pairs]})
-
-
-def arguments(out: Path, **more: Any) -> Any:
-    from sentence_transformers import SentenceTransformerTrainingArguments
-
-    given = {
-        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": STEPS, "learning_rate": 1e-2,
-        "multi_dataset_batch_sampler": "round_robin", "dataloader_drop_last": True, "report_to": "none",
-        "disable_tqdm": True, "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "seed": 3,
-        "max_grad_norm": 1.0, "warmup_steps": 0, "lr_scheduler_type": "constant",
-    }  # fmt: skip
-    return SentenceTransformerTrainingArguments(str(out), **{**given, **more})
+    return write_model(tmp_path_factory.mktemp("bert"))
 
 
 def trained(folder: Path, out: Path, method: str | None, resume: bool = False, **more: Any) -> Any:
@@ -86,10 +47,6 @@ def trained(folder: Path, out: Path, method: str | None, resume: bool = False, *
         warnings.simplefilter("ignore")
         trainer.train(resume_from_checkpoint=resume)
     return trainer
-
-
-def flat(trainer: Any) -> torch.Tensor:
-    return torch.cat([p.detach().reshape(-1) for p in trainer.model.parameters()])
 
 
 def test_naive_is_the_librarys_own_training(folder: Path, tmp_path: Path) -> None:
