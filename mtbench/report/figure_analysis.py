@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Styles = Mapping[str, LineStyle]
-DRAWN_FROM = 2e-3
+DRAWN_FROM = 1e-2
 """Share of a line's peak under which its tails do not widen the axis."""
 
 
@@ -64,7 +64,7 @@ def _bars(axes: Axes, runs: Sequence[Analysed], styles: Styles, sheet: Sheet) ->
                 ha="center",
                 fontsize=6 if len(runs) > 2 else sheet.small,
             )
-    axes.set_xticks(range(3), ["Unused", "Not Activated", "Task Specific"])
+    axes.set_xticks(range(3), ["Unused", "Not Activated", "Task Specific"], fontsize=8)
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.12)
     axes.set_ylabel("parameters, %")
@@ -117,7 +117,8 @@ def sensitivity_figure(
                     middles, density = _density(run.analysis, task)
                     axes.plot(middles, density, label=run.name, **{**styles[run.name], "marker": ""}, lw=1.1)
             axes.set_title(task, loc="left", fontsize=8, pad=2)
-        grid.flat[0].set_xlim(_drawn_span(runs))
+        span = _drawn_span(runs)
+        grid.flat[0].set_xlim(span)
         grid.flat[0].set_ylim(0, None)
         for axes in list(grid.flat)[len(tasks) :]:
             axes.set_visible(False)
@@ -127,7 +128,7 @@ def sensitivity_figure(
         for axes in grid[:, 0]:
             axes.set_ylabel("density", fontsize=8)
         title_above(figure, title_of(board, runs))
-        legend_below(figure, grid[0, 0], 5, _sensitivity_note(runs))
+        legend_below(figure, grid[0, 0], 5, _sensitivity_note(runs, span))
     return figure
 
 
@@ -149,17 +150,20 @@ def _drawn_span(runs: Sequence[Analysed]) -> tuple[float, float]:
     return (min(places), max(places)) if places else (0.0, 1.0)
 
 
-def _sensitivity_note(runs: Sequence[Analysed]) -> str:
-    """What the lines leave out."""
-    zeros, outliers = [], []
+def _sensitivity_note(runs: Sequence[Analysed], span: tuple[float, float]) -> str:
+    """What the lines leave out: zeros, and what lies outside of the axis."""
+    zeros, outside = [], []
     for run in runs:
         for task, zero in run.analysis["medians"]["zeros_by_task"].items():
             total = run.analysis["entropy"]["parameters"]
             zeros.append(100 * zero / max(1, total))
-            outliers.append(100 * run.analysis["sensitivity"]["outliers"][task] / max(1, total - zero))
+            middles, density = _density(run.analysis, task)
+            drawn = (middles > span[0] - 1e-9) & (middles < span[1] + 1e-9)
+            widths = np.diff(run.analysis["sensitivity"]["bins"])
+            outside.append(100 * (1 - float((density * widths)[drawn].sum())) if total > zero else 0.0)
     return (
         f"Not drawn: zeros ({span_text(zeros)} % of the parameters of a task) and outliers "
-        f"({span_text(outliers, 2)} % of the others)"
+        f"({span_text(outside, 2)} % of the others)"
     )
 
 
@@ -176,7 +180,7 @@ def commitment_figure(
             " and stages of versions before the rate was logged have none.\n"
             f"  mtbench run --optimizer tsage --suite {board.suite} --profile {board.profile} --until analyze"
         )
-    styles = line_styles(run.name for run in runs)
+    styles = line_styles(run.name for run in known)  # a row's colour is that of the other figures
     figure = sheet.figure(7.2, (3.3 if sheet.narrow else 2.8) + _legend_height(runs, sheet))
     with styled():
         shape = (2, 1) if sheet.narrow else (1, 2)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mtbench.execution.show import identical_updates, print_records
+from mtbench.execution.show import analysis_sentences, identical_updates, print_records
 
 
 def record(name: str, digest: str, seed: int = 0, steps: int = 120, start: str = "w") -> dict[str, Any]:
@@ -44,3 +44,17 @@ def test_a_warning_of_several_runs_is_printed_once() -> None:
     print_records(records, Console(file=out, width=200))
     said = [line for line in out.getvalue().splitlines() if line.startswith("Warning")]
     assert said[:2] == ["Warning: 2 of 3 runs: three queries score 0", "Warning: mine-s0: worse than before"]
+
+
+def test_an_analysis_is_told_with_its_share_of_zeros() -> None:
+    entropy = {"parameters": 2000, "unused": 820, "not_activated": 100, "task_specific": 15, "distribution": "softmax"}
+    analysed: Any = record("tsage", "a", seed=3) | {
+        "analysis": {"entropy": entropy, "medians": {"zeros_by_task": {"nq": 900, "fever": 1000}}}
+    }
+    (sentence,) = analysis_sentences([record("naive", "b"), analysed])  # type: ignore[list-item]
+    assert sentence == (
+        "tsage, seed 3: of 2,000 parameters 0.8 % are task specific, 5.0 % not activated, 41.0 % unused "
+        "(0 for every task; for single tasks 45.0 to 50.0 % are 0)."
+    )
+    del analysed["analysis"]["entropy"]["distribution"]  # of a version that computed other quantities
+    assert analysis_sentences([analysed]) == []

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_records import TASKS, family, make_record, write_all
@@ -187,11 +187,36 @@ def test_sensitivities_are_drawn_raw_with_a_panel_per_task_and_all_rows_on_one_a
         assert list(lines["tsage"].get_ydata()) == pytest.approx([1.0, 6.0, 2.98])  # per decade; the outliers count
         assert axes.get_xlim() == pytest.approx((-8.95, -6.75))
     note = figure.legends[0].get_title().get_text().replace("\n", " ")
-    assert "26 to 50 % of the parameters" in note and "0.27 to 0.40 % of the others" in note
+    assert "26 to 50 % of the parameters" in note and "0.20 % of the others" in note  # 2 of 1,000
+
+
+def test_what_lies_outside_of_the_axis_is_counted(board: Board) -> None:
+    tailed: Any = copy.deepcopy(ANALYSIS)
+    tailed["sensitivity"] |= {
+        "bins": [-7.2, -7.1, -7.0, -6.9],
+        "counts": {t: [5, 900, 90] for t in TASKS},  # the first bin is less than a hundredth of the peak
+        "outliers": dict.fromkeys(TASKS, 5),
+    }
+    next(r for r in board.rows if r.name == "tsage").runs[0]["analysis"] = tailed
+    figure = sensitivity_figure(board, None)
+    assert figure.axes[0].get_xlim() == pytest.approx((-7.05, -6.95))
+    assert "outliers (1.00 % of the others)" in figure.legends[0].get_title().get_text().replace("\n", " ")
+
+
+def entropy_colours(board: Board, rows: str) -> dict[str, Any]:
+    """Name of a row -> its colour in the figure of entropies."""
+    others = entropy_figure(board, None, select_rows(board, rows)).axes[1]
+    return {str(patch.get_label()): to_hex(patch.get_edgecolor()).upper() for patch in others.patches}
 
 
 def test_commitment_shows_both_numbers_by_step(board: Board, tmp_path: Path) -> None:
-    rate, taken = commitment_figure(board, None).axes
+    next(r for r in board.rows if r.name == "naive").runs[0]["analysis"] = {
+        **ANALYSIS,
+        "commitment": {"steps": [], "rate": [], "committed_steps": [], "committed_share": []},
+    }
+    rate, taken = commitment_figure(board, None, select_rows(board, "naive,tsage")).axes
+    (line,) = rate.lines
+    assert line.get_color() == entropy_colours(board, "naive,tsage")["tsage"]
     assert list(rate.lines[0].get_xdata()) == [10, 20] and list(rate.lines[0].get_ydata()) == [50, 75]
     assert list(taken.lines[0].get_ydata()) == pytest.approx([0, 10, 20])
     for row in board.rows:
