@@ -85,8 +85,16 @@ class Hyperparameter:
                 raise ConfigError(f"{place} each must be {self.allowed}; got {number:g} in {shown(value)}")
         return found.text
 
-    def by_task(self, text: str, names: Sequence[str], owner: str, sets: Mapping[str, PerTask]) -> str:
+    def by_task(
+        self,
+        text: str,
+        names: Sequence[str],
+        owner: str,
+        sets: Mapping[str, PerTask],
+        kept: Sequence[str] | None = None,
+    ) -> str:
         """The text of a number per task by the names of the K tasks. ``sets``: what ``@NAME`` may stand for.
+        ``kept``: the tasks that are trained on; None: all.
 
         ConfigError for an unknown set or task, another count than K, or zeros alone.
         """
@@ -98,7 +106,11 @@ class Hyperparameter:
                 raise ConfigError(f"{place} the suite has no set @{found.set_name}. Sets: {known}")
             place = f"{place} @{found.set_name}:"
             found = read_per_task(self._check_per_task(sets[found.set_name], place), place)
-        return by_name(names, found.numbers(len(names), names, place)).text
+        numbers = dict(zip(names, found.numbers(len(names), names, place), strict=True))
+        chosen = [numbers[name] for name in kept or names]
+        if not any(chosen):
+            raise ConfigError(f"{place} every task that is trained on has 0: {', '.join(kept or names)}")
+        return by_name(kept or names, chosen).text
 
     def _in_range(self, value: Any) -> bool:
         if self.choices:

@@ -1,4 +1,4 @@
-"""mtbench info: everything about one optimizer or suite."""
+"""mtbench info: everything about one optimizer, suite or protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An optimizer, a suite, or a folder with a suite.toml.")],
+    name: Annotated[str, typer.Argument(help="An optimizer, a suite, a protocol, or a folder with a suite.toml.")],
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -71,9 +71,24 @@ class SuiteFacts(TypedDict):
     downloads: NotRequired[list[str]]
 
 
-def describe(name: str) -> OptimizerFacts | SuiteFacts:
-    """Plain values about an optimizer or a suite; UnknownNameError with the closest names of both kinds."""
+class ProtocolFacts(TypedDict):
+    """What a protocol is. ``row``: what its rows on a board are called."""
+
+    name: str
+    kind: str
+    summary: str
+    runs: str
+    starts: list[str]
+    trained_on: str
+    serves: str
+    row: str
+    description: str
+
+
+def describe(name: str) -> OptimizerFacts | SuiteFacts | ProtocolFacts:
+    """Plain values about an optimizer, suite or protocol; UnknownNameError with the closest names of all kinds."""
     from mtbench.errors import UnknownNameError
+    from mtbench.protocols.catalogue import PROTOCOLS
     from mtbench.registry import entries
     from mtbench.storage.places import expanded
 
@@ -82,13 +97,35 @@ def describe(name: str) -> OptimizerFacts | SuiteFacts:
         return _optimizer(name)
     if name in suites:
         return _registered_suite(name)
+    if name in PROTOCOLS:
+        return _protocol(name)
     if expanded(name).is_dir():
         from mtbench.data.loading import load_suite
 
         return _suite(load_suite(name, "mini"), name)
     raise UnknownNameError(
-        "optimizer or suite", name, [*optimizers, *suites], "mtbench ls optimizers; mtbench ls suites"
+        "optimizer, suite or protocol",
+        name,
+        [*optimizers, *suites, *PROTOCOLS],
+        "mtbench ls optimizers; mtbench ls suites; mtbench ls protocols",
     )
+
+
+def _protocol(name: str) -> ProtocolFacts:
+    from mtbench.protocols.catalogue import PROTOCOLS
+
+    protocol = PROTOCOLS[name]
+    return {
+        "name": name,
+        "kind": "protocol",
+        "summary": protocol.summary,
+        "runs": protocol.runs,
+        "starts": list(protocol.starts) or ["encoder"],
+        "trained_on": protocol.trained,
+        "serves": protocol.serves,
+        "row": protocol.row,
+        "description": protocol.description,
+    }
 
 
 COSTS = {

@@ -14,16 +14,18 @@ from mtbench.errors import UsageError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-KINDS = ("optimizers", "suites", "runs", "profiles", "settings")
+KINDS = ("optimizers", "suites", "runs", "profiles", "protocols", "settings")
 
 
 def command(
-    what: Annotated[str, typer.Argument(help="optimizers, suites, runs, profiles or settings.")] = "optimizers",
+    what: Annotated[
+        str, typer.Argument(help="optimizers, suites, runs, profiles, protocols or settings.")
+    ] = "optimizers",
     results: Annotated[Path | None, typer.Option(help="Where records stand (for runs); default: results.")] = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
-    """List optimizers, suites, runs, profiles or settings."""
+    """List optimizers, suites, runs, profiles, protocols or settings."""
     if what not in KINDS:
         raise UsageError(f"ls {what!r}: choose {', '.join(KINDS)}")
     rows = _runs(results) if what == "runs" else _static(what, plugin or [])
@@ -40,6 +42,10 @@ def command(
 def _static(what: str, plugin: list[str]) -> list[dict[str, str]]:
     if what == "profiles" or what == "settings":
         return _settings() if what == "settings" else _profiles()
+    if what == "protocols":
+        from mtbench.protocols.catalogue import PROTOCOLS
+
+        return [{"name": name, "summary": protocol.summary} for name, protocol in PROTOCOLS.items()]
     from mtbench.registry import Kind, add_plugin_files, entries
 
     add_plugin_files(plugin)
@@ -100,6 +106,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _runs(results: Path | None) -> list[dict[str, str]]:
+    from mtbench.protocols.labels import run_label
     from mtbench.records.files import load_records
     from mtbench.report.settings import changed_params, default_params, describe_params
     from mtbench.storage.places import committed_results
@@ -115,6 +122,8 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
         score = "-" if average is None else f"{100 * average:.2f}"
         place = f"{spec['suite']}@{spec.get('suite_version', '?')} {spec['profile']} seed {spec['seed']}"
         changed = describe_params(changed_params(spec, defaults))
+        if "protocol" in spec:
+            changed = f"{run_label(spec['protocol'], spec['optimizer']['name'])} {changed}".strip()
         text = f"{record['status']:<11} {score:>6}  {place}" + (f"  {changed}" if changed else "")
         rows.append({"name": record["run_id"], "summary": text})
     return rows

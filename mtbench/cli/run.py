@@ -34,6 +34,14 @@ def command(
         typer.Option("--set", help="KEY=VALUE: tau=2, train.lr=5e-6. Repeatable.", metavar="KEY=VALUE"),
     ] = None,
     encoder: Encoder = None,
+    protocol: Annotated[
+        str, typer.Option(help="multitask, per-task, leave-one-out, few-shot; several with commas.")
+    ] = "multitask",
+    tasks: Annotated[str | None, typer.Option(help="Of a protocol with a run for each task: only these.")] = None,
+    examples: Annotated[str | None, typer.Option(help="few-shot: numbers of examples, as 128,1024.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="few-shot: leave-one-out,encoder; per-task: encoder,warmup.")
+    ] = None,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Address = None,
     gpus_per_run: GpusPerRun = None,
@@ -58,6 +66,7 @@ def command(
     from mtbench.execution.planned import plan_runs
     from mtbench.execution.progress import make_reporter
     from mtbench.execution.show import plan_summary, print_plan, print_records
+    from mtbench.protocols.expand import ProtocolChoice
 
     options = PlanOptions(store, results, rerun, until)
     execution = ExecutionOptions(executor, address, gpus_per_run, max_concurrent)
@@ -70,6 +79,12 @@ def command(
         encoder,
         limit,
         tuple(plugin or ()),
+        protocol=ProtocolChoice(
+            common.names(protocol, "--protocol"),
+            common.names(tasks, "--tasks") if tasks is not None else (),
+            common.numbers(examples, "--examples") if examples is not None else (),
+            common.names(start, "--start") if start is not None else (),
+        ),
     )
     with common.only_json(json):
         planned = plan_runs(matrix, options)

@@ -13,6 +13,7 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions, Rerun
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
+from mtbench.protocols.expand import MULTITASK, ProtocolChoice
 from mtbench.records.record import BASELINES, RunRecord
 from mtbench.storage.places import expanded
 
@@ -35,6 +36,10 @@ def run(
     rerun: Rerun = "missing",
     until: str | None = None,
     baselines: Sequence[str] = tuple(BASELINES),
+    protocol: str | Sequence[str] = MULTITASK,
+    tasks: Sequence[str] = (),
+    examples: Sequence[int] | int = (),
+    start: str | Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> list[RunRecord]:
     """Run the whole pipeline for every combination and return the records, baselines first.
@@ -42,7 +47,7 @@ def run(
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``; a number per task may be a mapping. Raises the errors of ``mtbench.errors`` for a
     user's mistake before any work; a run that fails has ``status`` ``failed`` in its record. Calls from several threads
-    wait for each other.
+    wait for each other. ``protocol``, ``tasks``, ``examples`` and ``start`` are the command's options.
 
     The process stays as it was: threads, rounding, random states, environment, warnings. Only this call knows
     ``plugins``: ``get_optimizer`` and other calls do not know their names unless ``MTBENCH_PLUGINS`` names the files.
@@ -57,6 +62,9 @@ def run(
         limit,
         tuple(str(file) for file in plugins),
         tuple(baselines),
+        ProtocolChoice(
+            _several(protocol), list(tasks), [examples] if isinstance(examples, int) else examples, _several(start)
+        ),
     )
     options = PlanOptions(store, results, rerun, until)
     with _ONE_AT_A_TIME, caller_as_it_was():
@@ -68,6 +76,10 @@ def _text(value: object) -> str:
     if isinstance(value, Mapping):
         return json.dumps(dict(value))
     return json.dumps(value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _several(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _place(name: str | Path) -> str:

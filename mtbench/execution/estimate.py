@@ -9,16 +9,17 @@ an estimate for planning: shares are good to a few percent, hours to a factor of
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
-from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.config import Config, TrainConfig, build_config, load_profile, merge
 from mtbench.execution.planned import PlannedRuns
-from mtbench.pipeline.plan import Plan, Stage, make_plan
+from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import get_suite
-from mtbench.training.batches import task_batch_sizes
+from mtbench.training.budget import task_budget
 
 GPU_FLOPS = 100e12
 """Operations a second that an A100 reaches on such models in bf16 (a third of its peak)."""
@@ -32,6 +33,10 @@ T5_BASE = {"operations": 204e6, "parameters": 223e6, "hidden": 768, "layers": 24
 """Of T5-base as dual encoder: operations a token, parameters, vector size, layers of encoder and decoder."""
 
 
+WHOLE = {name: TrainConfig.model_fields[name].default for name in PART}
+"""What a stage trains on unless its settings say so."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much data there is: passages, and train and dev queries with their lengths in tokens, task by task."""
@@ -41,6 +46,13 @@ class Sizes:
     train: tuple[int, ...]
     dev: tuple[int, ...]
     query_tokens: tuple[int, ...]
+    names: tuple[str, ...]
+    """Of the tasks; one without train judgements has 0 train queries."""
+
+    def trained(self, text: str | None) -> list[int]:
+        """The places of the tasks that a stage's setting ``tasks`` names; all that have train queries for None."""
+        chosen = self.names if text is None else text.split(",")
+        return [i for i, name in enumerate(self.names) if name in chosen and self.train[i]]
 
 
 @dataclass(frozen=True)
@@ -133,9 +145,13 @@ def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
     for values in swept.values():
         for name in ("steps", "warmup_steps"):
             values.pop(name, None)
-    config = build_config(merge(profile, swept), "profile paper")
+    part = {name: getattr(run.config.train, name) for name in (*PART, "start")}  # as resolved: names, not -names
+    config = build_config(merge(merge(profile, swept), {"train": part}), "profile paper")
     request = dataclasses.replace(run.request, limit=None)
-    return dataclasses.replace(run, config=config, request=request, encoder={"name": config.encoder.path})
+    parent = None if run.parent is None else _as_in_paper(run.parent)
+    return dataclasses.replace(
+        run, config=config, request=request, encoder={"name": config.encoder.path}, parent=parent
+    )
 
 
 def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estimate:
@@ -151,7 +167,8 @@ def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estima
         by_itself = 0.0
         for stage in plan.until(until):
             if stage.key not in cost:
-                cost[stage.key] = stage_operations(stage, config, sizes, model)
+                owner = stage.owner.config if stage.owner is not None else config
+                cost[stage.key] = stage_operations(stage, owner, sizes, model)
             by_itself += cost[stage.key]
         independent += by_itself
         one_run = max(one_run, by_itself)
@@ -174,8 +191,9 @@ def sizes_of(run: ResolvedRun) -> Sizes:
         dev = [max(10, n // 4) for n in train]
     if limit is not None:
         train, dev = [min(limit, n) for n in train], [min(limit, n) for n in dev]
-    tokens = [t.query_max_length + 6 for t in tasks]
-    return Sizes(passages, PASSAGE_TOKENS, tuple(train), tuple(dev), tuple(tokens))
+    train = [n if task.train_qrels else 0 for n, task in zip(train, tasks, strict=True)]
+    tokens, names = [t.query_max_length + 6 for t in tasks], tuple(t.name for t in tasks)
+    return Sizes(passages, PASSAGE_TOKENS, tuple(train), tuple(dev), tuple(tokens), names)
 
 
 def _size(run: ResolvedRun, path: str) -> int:
@@ -190,22 +208,28 @@ def stage_operations(stage: Stage, config: Config, sizes: Sizes, model: Model) -
     if stage.name in ("warmup", "train"):
         return _training(stage, config, sizes, model)
     if stage.name in ("mine", "evaluate") and stage.inputs["source"].name == "encode":
-        counts = sizes.train if stage.name == "mine" else sizes.dev
+        mined = sizes.trained(stage.settings.get("tasks"))
+        counts = [n if i in mined else 0 for i, n in enumerate(sizes.train)] if stage.name == "mine" else sizes.dev
         reading = sum(n * t for n, t in zip(counts, sizes.query_tokens, strict=True)) * model.operations
         return reading + 2.0 * sum(counts) * sizes.passages * model.hidden
     return 0.0
 
 
 def _training(stage: Stage, config: Config, sizes: Sizes, model: Model) -> float:
-    train = config.train
-    batches = task_batch_sizes(sizes.train, train.batch_size, train.task_temperature)
+    own = stage.settings["train"]
+    train = config.train.model_copy(update={name: own.get(name, usual) for name, usual in WHOLE.items()})
+    places, known = sizes.trained(own.get("tasks")), sizes.trained(None)
+    counts = [min(sizes.train[i], train.examples or sizes.train[i]) for i in known]
+    names = [sizes.names[i] for i in known]
+    budget = task_budget(names, counts, [sizes.names[i] for i in places], train)
     passages = 160 * (1 + train.hard_negatives)
-    tokens = sum(b * (passages + t) for b, t in zip(batches, sizes.query_tokens, strict=True))
+    tokens = sum(b * (passages + sizes.query_tokens[i]) for b, i in zip(budget.sizes, places, strict=True))
     steps = stage.settings.get("steps")
     if steps is None:
-        per_epoch = max(-(-n // b) for n, b in zip(sizes.train, batches, strict=True))
-        steps = stage.settings["epochs"] * per_epoch
-    texts = max(batches) * (2 + train.hard_negatives)
+        whole = task_budget(names, counts, names, train).sizes
+        steps = stage.settings["epochs"] * max(-(-n // b) for n, b in zip(counts, whole, strict=True))
+    steps = budget.steps(math.ceil(steps))
+    texts = max(budget.sizes) * (2 + train.hard_negatives)
     passes = 4.0 if 0 < train.micro_batch < texts else 3.0
     acting = ACTING if stage.settings["optimizer"]["name"] != "naive" else 1.0
     return float(steps * tokens * model.operations * passes * acting)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from mtbench.config import split_assignments
+from mtbench.config import merge, split_assignments
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.request import RunRequest
+from mtbench.protocols.expand import WHOLE, Part, ProtocolChoice
 from mtbench.records.record import BASELINES
 from mtbench.records.values import Params
 from mtbench.registry import add_plugin_files, get_optimizer
+from mtbench.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class RunMatrix:
     limit: int | None = None
     plugins: tuple[str, ...] = ()
     baselines: Sequence[str] = tuple(BASELINES)
+    protocol: ProtocolChoice = field(default_factory=ProtocolChoice)
 
     def __post_init__(self) -> None:
         if not self.optimizers:
@@ -39,6 +41,12 @@ class RunMatrix:
         _check_seeds(self.seeds)
         if self.limit is not None and (isinstance(self.limit, bool) or not isinstance(self.limit, int)):
             raise UsageError(f"limit must be a whole number or None, got {shown(self.limit)}")
+        chosen = split_assignments(self.assignments)[0].get("train", {}).keys() & {"tasks", "examples"}
+        if chosen and not self.protocol.is_default:
+            raise UsageError(
+                f"--set train.{min(chosen)} and --protocol {','.join(self.protocol.names)} both choose a part of the "
+                "tasks\n  Use --tasks and --examples."
+            )
 
     def with_assignments(self, more: Sequence[str]) -> RunMatrix:
         """The same with further items of ``--set``, and without baselines."""
@@ -54,24 +62,40 @@ class RunMatrix:
                 found |= {*own, *(f"{name}.{n}" for n in own)}
         return found
 
-    def requests(self) -> list[RunRequest]:
-        """One request per run, baselines first. ConfigError for a hyperparameter that no named optimizer has."""
+    def requests(self, suite: Callable[[RunRequest], Suite] | None = None) -> list[RunRequest]:
+        """One request per run, baselines first, then protocol by protocol.
+
+        ``suite`` looks a request's suite up, whose tasks protocols need. ConfigError for a hyperparameter that no named
+        optimizer has; UsageError for a protocol that the suite has no tasks for.
+        """
         settings, texts = split_assignments(self.assignments)
         params = assign_hyperparameters(self.optimizers, texts)
-        runs = itertools.product(dict.fromkeys(self.optimizers), self.seeds)
+        common = RunRequest(
+            self.optimizers[0],
+            self.suite,
+            profile=self.profile,
+            settings=settings,
+            encoder=self.encoder,
+            limit=self.limit,
+            plugins=self.plugins,
+        )
+        parts: Sequence[Part] = WHOLE
+        if suite is not None and not self.protocol.is_default:
+            parts = self.protocol.parts(suite(common), settings.get("train", {}).get("start"))
+        runs = [(name, self.seeds[0], WHOLE[0]) for name in self.baselines]
+        for part in parts:
+            names = ["naive"] if part.alone else list(dict.fromkeys(self.optimizers))
+            runs += [(name, seed, part) for name in names for seed in self.seeds]
         return [
-            RunRequest(
-                name,
-                self.suite,
-                profile=self.profile,
+            dataclasses.replace(
+                common,
+                optimizer=name,
                 seed=seed,
-                params=params.get(name, {}),
-                settings=settings,
-                encoder=self.encoder,
-                limit=self.limit,
-                plugins=self.plugins,
+                params={} if part.alone else params.get(name, {}),
+                settings=merge(settings, {"train": dict(part.train)}) if part.train else settings,
+                protocol=part.protocol,
             )
-            for name, seed in [*((name, self.seeds[0]) for name in self.baselines), *runs]
+            for name, seed, part in runs
         ]
 
 

@@ -21,6 +21,7 @@ from mtbench.records.record import RunRecord, error_type
 from mtbench.registry import add_plugin_files, get_optimizer
 from mtbench.storage.mirror import fetch_results
 from mtbench.storage.store import Store
+from mtbench.suite import Suite
 
 MENDED_BY_USER = ("DataError", "ConfigError", "StoreError")
 """Errors that asking again is an answer to: such a failed run counts as missing."""
@@ -85,6 +86,10 @@ class RunPlanner:
         self.options, self.store = options, Store(options.store_folder)
         self._resolver = Resolver(options.store_folder)
 
+    def suite(self, request: RunRequest) -> Suite:
+        """The suite of a request."""
+        return self._resolver.suite(request.settled())
+
     def plan(self, request: RunRequest) -> Job:
         """Resolve and plan one run; if an earlier call finished it (as far as ``until``), it carries its record."""
         request = with_parent(request, self._resolver.config(request), self.options.results_folder)
@@ -127,7 +132,7 @@ def plan_runs(matrix: RunMatrix, options: PlanOptions) -> PlannedRuns:
     """Check everything and plan every run; nothing is computed but the text of a generated suite."""
     planner = RunPlanner(options, matrix.plugins)
     fetch_results(options.results_folder)
-    planned = planner.planned([planner.plan(request) for request in matrix.requests()])
+    planned = planner.planned([planner.plan(request) for request in matrix.requests(planner.suite)])
     for job in planned.jobs:
         # a clone comes with records; only what this store has scored stands in for a run here
         is_complete = job.finished is not None and job.finished["status"] == "complete"

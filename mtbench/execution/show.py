@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
+from mtbench.protocols.labels import run_label
 from mtbench.records.record import RunRecord, analysis_of
 from mtbench.training.diagnostics import DIGEST_STEPS
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+MANY_KNOWN = 3
+"""Stages that earlier runs of the tree have too, from which on they are one line."""
 
 
 class PlannedStage(TypedDict):
@@ -98,13 +104,15 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
         branch = tree.add(f"[bold]{run['label']}[/] ({run['run_id']})" + (" finished" if run["finished"] else ""))
         if run["finished"]:
             continue
-        for stage in run["stages"]:
+        known = list(itertools.takewhile(lambda s: not s["cached"] and s["fingerprint"] in shown, run["stages"]))
+        if len(known) >= MANY_KNOWN:
+            branch.add(f"{_label(known[0])} to {_label(known[-1])}: {len(known)} stages [cyan]as above[/]")
+        for stage in run["stages"][len(known) if len(known) >= MANY_KNOWN else 0 :]:
             key = stage["fingerprint"]
             state = "cached" if stage["cached"] else "as above" if key in shown else "compute"
             users = f", shared by {stage['runs']} runs" if stage["runs"] > 1 else ""
-            episode = "" if stage["episode"] is None else f" {stage['episode']}"
             colour = {"cached": "green", "as above": "cyan", "compute": "yellow"}[state]
-            branch.add(f"{stage['name']}{episode} [dim]{key}[/] [{colour}]{state}[/]{users}")
+            branch.add(f"{_label(stage)} [dim]{key}[/] [{colour}]{state}[/]{users}")
             shown.add(key)
     console.print(tree)
     for setting, told in summary["chosen"].items():
@@ -114,6 +122,10 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
         f"{summary['stages_cached']} cached, {summary['stages_to_compute']} to compute "
         f"({100 * summary['saved']:.0f} % saved by sharing and the store)."
     )
+
+
+def _label(stage: PlannedStage) -> str:
+    return stage["name"] if stage["episode"] is None else f"{stage['name']} {stage['episode']}"
 
 
 def print_records(records: list[RunRecord], console: Console) -> None:
@@ -203,4 +215,4 @@ def _row(record: RunRecord, tasks: list[str], metric: str) -> list[str]:
     average = record.get("average")
     cells = ["-" if v is None else f"{100 * v:.2f}" for v in found]
     last = record["status"] if average is None else f"{100 * average:.2f}"
-    return [chosen["name"], str(record["spec"]["seed"]), *cells, last]
+    return [run_label(record["spec"].get("protocol"), chosen["name"]), str(record["spec"]["seed"]), *cells, last]

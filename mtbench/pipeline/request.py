@@ -196,7 +196,6 @@ class Resolver:
         method = self._method(request)
         encoder = self._encoder(config.encoder.path)
         suite, key, facts = self._suite(request)
-        optimizer = _specification_of(request, method, suite)
         if request.limit is not None and request.limit < 1:
             raise ConfigError(f"--limit must be at least 1, got {request.limit}")
         if not encoder.is_here:
@@ -206,12 +205,12 @@ class Resolver:
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
         found = self._settle(config, encoder, suite, given)
-        part = settle_part(found.config, suite, request.protocol, optimizer["name"] in BASELINES)
+        part = settle_part(found.config, suite, request.protocol, method is None)
         config, parent = part.config, self._parent(request, part)
         if parent is not None and config.train.start == "leave-one-out":
             optimizer = parent.optimizer
-        elif part.is_single:
-            optimizer = naive()
+        else:
+            optimizer = naive() if part.is_single else _specification_of(request, method, suite, part.tasks)
         content = encoder.content
         if config.encoder.path == "tiny" and config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
@@ -264,6 +263,10 @@ class Resolver:
         """The settings of the request's profile with those of the request laid over, checked."""
         return self._configured(request)[0]
 
+    def suite(self, request: RunRequest) -> Suite:
+        """The suite of the request, read and checked."""
+        return self._suite(request)[0]
+
     def _configured(self, request: RunRequest) -> tuple[Config, frozenset[str]]:
         """The settings, and which of them profile and request name, as ``section.key``."""
         over = dict(request.settings)
@@ -311,15 +314,18 @@ class Resolver:
         return cls(**request.params)
 
 
-def _specification_of(request: RunRequest, method: NamedOptimizer | None, suite: Suite) -> OptimizerSpec:
-    """Name and hyperparameters; a number per task by the names of the suite's tasks, however it was written."""
+def _specification_of(
+    request: RunRequest, method: NamedOptimizer | None, suite: Suite, tasks: tuple[str, ...]
+) -> OptimizerSpec:
+    """Name and hyperparameters; a number per task by the names of the suite's tasks, of which ``tasks`` are trained,
+    however it was written."""
     if method is None:
         return {"name": request.optimizer, "params": {}}
     resolved, names = described(method), [task.name for task in suite.tasks]
     params = resolved["params"]
     for field_name, declared in hyperparameters(type(method)).items():
         if declared.per_task:
-            params[field_name] = declared.by_task(params[field_name], names, request.optimizer, suite.weights)
+            params[field_name] = declared.by_task(params[field_name], names, request.optimizer, suite.weights, tasks)
     entry = lookup("optimizer", request.optimizer)
     if not entry.builtin:
         resolved["source"] = entry.source_hash()

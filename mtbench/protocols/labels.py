@@ -31,5 +31,5 @@ def run_label(protocol: ProtocolSpec | None, method: str) -> str:
     """The name of one run: its row's, and the task that it serves."""
     if protocol is None:
         return method
-    task = f" [{protocol['task']}]" if protocol["task"] is not None else ""
+    task = f": {protocol['task']}" if protocol["task"] is not None else ""
     return row_label(protocol, method) + task
