@@ -41,7 +41,7 @@ def command(
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
     add_plugin_files(plugin or [])
-    board = load_board(results or committed_results(), suite, profile, metric=metric, summary=False)
+    board = load_board(results or committed_results(), suite, profile, metric=metric, protocol="all", summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)
     if isinstance(other, Reported):

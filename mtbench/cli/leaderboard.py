@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtbench.cli.options import Baseline, FinishedProfile, Metric, Plugins, Results
 from mtbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from mtbench.report.board import Board
 
 _FORMATS = ("terminal", "md", "csv", "tex", "html", "json")
 
@@ -28,8 +31,13 @@ def command(
         ),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="With --layout: the line that the others are tested against.")
+        str | None,
+        typer.Option(help="A row that all others, of whatever configuration, are tested against; a layout's line."),
     ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Whose rows: multitask (with per-task), leave-one-out, few-shot, ..., or all.")
+    ] = "multitask",
+    view: Annotated[str, typer.Option(help="board, or matrix: trained on one task, scored on each.")] = "board",
     published: Annotated[bool, typer.Option("--published", help="Add the papers' rows.")] = False,
     write: Annotated[
         bool,
@@ -65,9 +73,22 @@ def command(
             raise UsageError(f"a layout has its own metrics, rows and file: leave {' and '.join(unfit)} out")
         _print_layout(folder, layout, format, profile, suite, reference)
         return
-    if reference is not None:
-        raise UsageError("--reference belongs to --layout: --baseline is what a board measures gains against")
-    board = load_board(folder, suite or "kilt", profile, metric=metric, baseline=baseline, published=published)
+    check_view(view, protocol)
+    if view == "matrix":
+        _print_matrix(load_board(folder, suite or "kilt", profile, metric=metric, protocol="per-task"), format)
+        return
+    board = load_board(
+        folder,
+        suite or "kilt",
+        profile,
+        metric=metric,
+        baseline=baseline,
+        published=published,
+        protocol=protocol,
+        reference=reference,
+    )
+    if write and (protocol != "multitask" or reference is not None):
+        raise UsageError("--write writes the main board: leave --protocol and --reference out")
     if write:
         from mtbench.report.writing import write_board
 
@@ -81,6 +102,31 @@ def command(
         print_board(board, out_console())
     else:
         typer.echo(render(board, format), nl=False)
+
+
+def check_view(view: str, protocol: str) -> None:
+    """UsageError for a view or a protocol that there is not."""
+    from mtbench.errors import UnknownNameError
+    from mtbench.protocols.catalogue import PROTOCOLS
+    from mtbench.report.folding import ALL
+
+    if view not in ("board", "matrix"):
+        raise UsageError(f"--view {view!r}: choose board or matrix")
+    if view == "matrix" and protocol not in ("multitask", "per-task"):
+        raise UsageError("--view matrix is of the runs of per-task: leave --protocol out")
+    if protocol not in (*PROTOCOLS, ALL):
+        raise UnknownNameError("protocol", protocol, [*PROTOCOLS, ALL], "mtbench ls protocols")
+
+
+def _print_matrix(board: Board, format: str) -> None:
+    from mtbench.cli.common import out_console
+    from mtbench.report.matrix import matrices, print_matrices, render_matrices
+
+    found = matrices(board)
+    if format == "terminal":
+        print_matrices(board, found, out_console())
+    else:
+        typer.echo(render_matrices(board, found, format), nl=False)
 
 
 def _print_layout(folder: Path, name: str, format: str, profile: str, suite: str | None, reference: str | None) -> None:

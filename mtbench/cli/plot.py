@@ -11,7 +11,9 @@ from mtbench.cli.options import Baseline, FinishedProfile, FinishedSuite, Json, 
 
 
 def command(
-    kind: Annotated[str, typer.Option(help="curves, gain, cost, sweep, sensitivity, entropy or commitment.")] = "gain",
+    kind: Annotated[
+        str, typer.Option(help="curves, gain, cost, sweep, sensitivity, entropy, commitment or matrix.")
+    ] = "gain",
     suite: FinishedSuite = "kilt",
     profile: FinishedProfile = "mini",
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,
@@ -37,7 +39,15 @@ def command(
     from mtbench.storage.places import committed_results, default_results
 
     add_plugin_files(plugin or [])
-    board = load_board(results or committed_results(), suite, profile, metric=metric, baseline=baseline, summary=False)
+    board = load_board(
+        results or committed_results(),
+        suite,
+        profile,
+        metric=metric,
+        baseline=baseline,
+        protocol="per-task" if kind == "matrix" else "all" if rows else "multitask",
+        summary=False,
+    )
     path = out or default_path(results or default_results(), board, kind, optimizer, format)
     plot(board, FigureRequest(kind, optimizer, seed, rows, width), path)
     if json:

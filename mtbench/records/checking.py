@@ -79,6 +79,10 @@ def _wrong_protocol(protocol: Any) -> str | None:
         return "spec.protocol is no object with a name"
     if not isinstance(protocol.get("task"), str | None) or not isinstance(protocol.get("tasks"), list):
         return "spec.protocol does not say which tasks it is about"
+    if not isinstance(protocol.get("start"), str) or not isinstance(protocol.get("budget"), str):
+        return "spec.protocol does not say where it starts and how long it trains"
+    if not isinstance(protocol.get("examples"), int | None):
+        return "spec.protocol.examples is no whole number"
     return None
 
 

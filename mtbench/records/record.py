@@ -200,6 +200,8 @@ class RunSummary(TypedDict):
     external: NotRequired[bool]
     """An outside system, entered with ``mtbench score --as``."""
     inputs: NotRequired[dict[str, OutsideFile]]
+    folded: NotRequired[dict[str, RunRecord]]
+    """In memory alone, of a protocol's row: task -> the run that serves it."""
 
 
 class RunRecord(RunSummary):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mtbench.report.leaderboard import Board
+from mtbench.report.board import Board
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference, Estimate
 
@@ -26,6 +26,10 @@ def columns(board: Board) -> list[Column]:
         Column("average", "average"),
         Column("interval", "±"),
         Column("gain", f"gain over {board.baseline}"),
+        Column("delta_m", "delta_m"),
+        Column("delta_m_batch", "delta_m_batch"),
+        Column("rank", "mean rank"),
+        Column("worst", "worst"),
         Column("seeds", "seeds"),
     ]
     costs = [
@@ -50,9 +54,23 @@ def cell(row: Row, column: Column) -> str:
         return interval(row.average)
     if column.key == "gain":
         return gain(row.gain)
+    if column.key in row.measures:
+        return relative(row.measures[column.key])
+    if column.key == "rank":
+        return "" if row.mean_rank is None else f"{row.mean_rank:.2f}"
+    if column.key == "worst":
+        return "" if row.worst is None else f"{row.worst} {gain(row.task_gains[row.worst])}"
     if column.key == "seeds":
         return seeds(row)
     return cost(row, column.key)
+
+
+def relative(estimate: Estimate) -> str:
+    """A relative gain in percent with half its interval."""
+    if estimate.mean is None:
+        return ""
+    half = interval(estimate)
+    return f"{100 * estimate.mean:+.1f}" + (f" ±{float(half):.1f}" if half else "")
 
 
 def percent(value: float) -> str:
@@ -98,7 +116,9 @@ def seeds_text(estimate: Estimate) -> str:
 
 
 def cost(row: Row, key: str) -> str:
-    """A cost with its unit; ``–`` where none was measured."""
+    """A cost with its unit; ``–`` where none was measured. Empty for what is no cost (a measure without reference)."""
+    if key.startswith("delta_m"):
+        return ""
     value: float | None
     if key == "trials":
         return "–" if row.trials is None else str(row.trials)

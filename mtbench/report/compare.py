@@ -13,7 +13,8 @@ from mtbench.config import parse_value
 from mtbench.errors import ConfigError, UsageError
 from mtbench.per_task import read_per_task
 from mtbench.records.values import Params
-from mtbench.report.leaderboard import Board, compare_estimates
+from mtbench.report.board import Board
+from mtbench.report.comparing import compare_estimates
 from mtbench.report.per_query import QueryScores, align, load_scores
 from mtbench.report.published import COUNTERPARTS, Reported, reported_systems
 from mtbench.report.rows import Row

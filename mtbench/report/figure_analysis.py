@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mtbench.errors import UsageError
 from mtbench.records.curves import Analysis, Entropy
 from mtbench.report.analyses import Analysed, analysed, span_text, title_of
+from mtbench.report.board import Board
 from mtbench.report.figures import SCREEN, LineStyle, Sheet, legend_below, line_styles, styled, title_above
-from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 
 if TYPE_CHECKING:

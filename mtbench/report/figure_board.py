@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtbench.errors import UsageError
+from mtbench.report.board import Board
 from mtbench.report.cells import caption
 from mtbench.report.figures import PALETTE, SCREEN, Sheet, label_points, points, styled, title_above
-from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference

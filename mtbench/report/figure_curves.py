@@ -11,9 +11,9 @@ import numpy as np
 from mtbench.errors import UsageError
 from mtbench.records.curves import CurveName, EpisodeCurves
 from mtbench.records.record import RunRecord
+from mtbench.report.board import Board
 from mtbench.report.figure_board import compared
 from mtbench.report.figures import SCREEN, LineStyle, Sheet, legend_below, line_style, line_styles, styled, title_above
-from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.rows import Row
 

@@ -11,9 +11,9 @@ import numpy as np
 from mtbench.errors import UsageError
 from mtbench.records.record import RunRecord, analysis_of, optimizer_params
 from mtbench.records.values import Params
+from mtbench.report.board import Board
 from mtbench.report.figure_board import compared
 from mtbench.report.figures import PALETTE, SCREEN, Sheet, styled, title_above
-from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 from mtbench.report.settings import default_params, show_value
 

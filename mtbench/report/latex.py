@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mtbench.report.board import Board
 from mtbench.report.cells import Column, cell, columns, why
-from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Estimate, tier

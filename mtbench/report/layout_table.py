@@ -11,8 +11,11 @@ from mtbench.config import parse_value, profile_name
 from mtbench.errors import UsageError
 from mtbench.records.files import Loaded, load_records
 from mtbench.records.values import JsonObject
+from mtbench.report.board import Board
+from mtbench.report.comparing import compare_estimates
+from mtbench.report.folding import ALL
 from mtbench.report.layouts import Layout, LayoutLine
-from mtbench.report.leaderboard import Board, build_board, compare_estimates, suite_name
+from mtbench.report.leaderboard import build_board, suite_name
 from mtbench.report.published import Reported, published_system, same_task
 from mtbench.report.rows import Group, Row, make_row
 from mtbench.report.settings import Flat, default_params
@@ -103,7 +106,7 @@ def _board(loaded: Sequence[Loaded], metric: str) -> Board | None:
     if not any(item.usable for item in loaded):
         return None
     try:
-        return build_board(loaded, metric=metric)
+        return build_board(loaded, metric=metric, protocol=ALL)
     except UsageError:  # no record has the metric, or the usual baseline is missing
         return None
 

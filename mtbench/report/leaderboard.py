@@ -8,48 +8,20 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtbench.config import profile_name
 from mtbench.errors import DataError, UsageError
 from mtbench.records.files import Loaded, load_records, no_garbage_collection
 from mtbench.records.record import RunSpec
+from mtbench.report.board import DEFAULT_BASELINE, Board
+from mtbench.report.comparing import compare_variants, compare_with
+from mtbench.report.folding import MULTITASK, fold, wanted
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
 from mtbench.report.rows import Group, Row, group_runs, main_variant, make_row, task_titles, tell_code_apart
-from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd, tier
+from mtbench.report.statistics import Estimate
 from mtbench.report.variants import fits, name_variants
-
-DEFAULT_BASELINE = "naive"
-
-
-@dataclass(slots=True)
-class Board:
-    """A ranked table; rows best first, rows without an average after those with one, reported rows last."""
-
-    suite: str
-    version: int
-    profile: str
-    metric: str
-    baseline: str
-    tasks: dict[str, str]
-    """Task name -> title, in column order."""
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    detectable: dict[int, float] = field(default_factory=dict)
-    """Number of seeds -> smallest gain that as many seeds show four times out of five, fraction of 1."""
-
-    @property
-    def label(self) -> str:
-        """``NAME@VERSION``."""
-        return f"{self.suite}@{self.version}"
-
-    @property
-    def measured(self) -> list[Row]:
-        """Rows from records."""
-        return [row for row in self.rows if row.kind != "reported"]
 
 
 def load_board(
@@ -60,9 +32,14 @@ def load_board(
     metric: str | None = None,
     baseline: str = DEFAULT_BASELINE,
     published: bool = False,
+    protocol: str = MULTITASK,
+    reference: str | None = None,
     summary: bool = True,
 ) -> Board:
     """Read the records of one suite and profile and rank them. UsageError if there are none to rank.
+
+    ``protocol``: whose rows (``all`` for those of all). ``reference``: a row that every row of whatever configuration
+    is compared with, as one family of tests.
 
     ``summary=False`` keeps the records whole in ``Row.runs`` (learning curves, stages, analyses).
     """
@@ -75,7 +52,9 @@ def load_board(
             f"no runs of the suite {suite!r} in the profile {profile!r} below {results}/runs.{there}\n"
             f"  Make some: mtbench run --optimizer naive,tsage --suite {suite} --profile {profile}"
         )
-    return build_board(loaded, metric=metric, baseline=baseline, published=published)
+    return build_board(
+        loaded, metric=metric, baseline=baseline, published=published, protocol=protocol, reference=reference
+    )
 
 
 def suite_name(text: str) -> str:
@@ -91,11 +70,18 @@ def suite_name(text: str) -> str:
 
 
 def build_board(
-    loaded: Sequence[Loaded], *, metric: str | None = None, baseline: str = DEFAULT_BASELINE, published: bool = False
+    loaded: Sequence[Loaded],
+    *,
+    metric: str | None = None,
+    baseline: str = DEFAULT_BASELINE,
+    published: bool = False,
+    protocol: str = MULTITASK,
+    reference: str | None = None,
 ) -> Board:
     """The board of the newest suite version among ``loaded`` (records of one suite and profile).
 
-    ``metric`` defaults to the suite's own. Raises UsageError for a metric that no record has.
+    ``metric`` defaults to the suite's own; ``protocol`` and ``reference`` as of :func:`load_board`. Raises UsageError
+    for a metric or a reference that no record has.
     """
     readable = [i for i in loaded if i.usable]
     problems = [f"{_short_path(i.path)} {i.problem}" for i in loaded if i.problem and i.kind != "incomplete"]
@@ -111,10 +97,14 @@ def build_board(
     if undefined and tasks:
         names = ", ".join(undefined)
         notes.append(f"{metric} is not defined for {names}: the average is over the other tasks.")
-    board = Board(spec["suite"], version, spec["profile"], metric, baseline, tasks, [], notes, problems)
+    board = Board(spec["suite"], version, spec["profile"], metric, reference or baseline, tasks, [], notes, problems)
+    board.protocol = protocol
     with no_garbage_collection():
         board.rows = _rows(ranked, board)
-        _compare(board)
+        if reference is None:
+            compare_variants(board)
+        else:
+            compare_with(board, reference)
     board.rows.sort(key=_rank_key)
     if published:
         board.rows += _reported_rows(board)
@@ -127,14 +117,11 @@ def _select(readable: Sequence[Loaded], version: int, notes: list[str]) -> list[
     older = sum(i.record["spec"].get("suite_version", 1) != version for i in readable)
     current = [i for i in readable if i.record["spec"].get("suite_version", 1) == version]
     limited = [i for i in current if i.record["spec"].get("limit") is not None]
-    parts = sum("protocol" in i.record["spec"] for i in current)
     if older:
         notes.append(f"{_runs(older)} of older suite versions left out.")
     if limited:
         notes.append(f"{_runs(len(limited))} with --limit kept off.")
-    if parts:
-        notes.append(f"{_runs(parts)} on a part of the tasks kept off.")
-    return [i for i in current if i.record["spec"].get("limit") is None and "protocol" not in i.record["spec"]]
+    return fold([i for i in current if i.record["spec"].get("limit") is None])
 
 
 def _runs(count: int) -> str:
@@ -161,6 +148,7 @@ def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
     if main is not None and main_key is not None:
         _place_rows(rows, groups, specs, (main_key, main))
     tell_code_apart(rows, groups)
+    rows = _of_protocol(rows, board)
     variants = {row.variant for row in rows if row.variant}
     if variants:
         board.notes.append(
@@ -168,6 +156,21 @@ def _rows(ranked: Sequence[Loaded], board: Board) -> list[Row]:
             " name the difference in brackets and are compared only with a baseline of their own configuration."
         )
     return rows
+
+
+def _of_protocol(rows: Sequence[Row], board: Board) -> list[Row]:
+    """The rows that stand on the board: those of its protocol, what no protocol touches, and the baseline."""
+    kept, others = [], set()
+    for row in rows:
+        name = row.protocol["name"] if row.protocol else MULTITASK
+        fixed = row.kind != "optimizer" or (name == MULTITASK and board.baseline in (row.label, row.optimizer))
+        if wanted(name, board.protocol) or fixed:
+            kept.append(row)
+        elif name != MULTITASK:
+            others.add(name)
+    if others:
+        board.notes.append(f"Rows of other protocols: leaderboard --protocol {', '.join(sorted(others))}.")
+    return kept
 
 
 def _place_rows(
@@ -188,78 +191,6 @@ def _place_rows(
     names = name_variants(others, main[1])
     for row, group in zip(rows, groups, strict=True):
         row.variant = names.get(group.key[2], "") if row.variant_key != main[0] else ""
-
-
-def _compare(board: Board) -> None:
-    """Gains over the baseline of the same configuration, corrected families, tiers and what was detectable."""
-    named = {name for row in board.rows for name in (row.label, row.optimizer)}
-    if board.baseline != DEFAULT_BASELINE and board.baseline not in named:
-        raise UsageError(f"no row {board.baseline!r} to measure gains against; there are {', '.join(sorted(named))}")
-    for key in dict.fromkeys(row.variant_key for row in board.rows):
-        rows = [r for r in board.rows if r.variant_key == key]
-        variant = next((r.variant for r in rows if r.kind == "optimizer"), rows[0].variant)
-        base = _baseline_row(rows, board.baseline)
-        if base is None:
-            if not variant:
-                board.notes.append(f"No finished run of the baseline {board.baseline}: no gains.")
-            continue
-        for row in rows:
-            if row is not base and row.seeds_done:
-                _against(row, base, list(board.tasks))
-        tested = [r.gain for r in rows if r.gain is not None and r.kind == "optimizer"]
-        correct(tested)
-        correct([r.gain for r in rows if r.gain is not None and r.kind != "optimizer"])
-        if not variant:
-            _detectable(board, rows, tested)
-        step = base.costs.get("step_ms")
-        for row in rows:
-            own = row.costs.get("step_ms")
-            row.costs["step_ratio"] = own / step if own is not None and step else None
-    _tiers([r for r in board.rows if r.kind == "optimizer" and not r.variant and r.seeds_done])
-
-
-def _baseline_row(rows: Sequence[Row], baseline: str) -> Row | None:
-    """The row called ``baseline``: by its whole label, else the optimizer with its default parameters."""
-    finished = [r for r in rows if r.seeds_done]
-    for wanted in (
-        lambda r: r.label == baseline,
-        lambda r: r.optimizer == baseline and not r.params,
-        lambda r: r.optimizer == baseline,
-    ):
-        found = next((r for r in finished if wanted(r)), None)
-        if found is not None:
-            return found
-    return None
-
-
-def _against(row: Row, base: Row, tasks: list[str]) -> None:
-    row.gain = compare_estimates(row, row.average, base, base.average)
-    row.task_gains = {t: compare_estimates(row, row.tasks[t], base, base.tasks[t]) for t in tasks}
-    correct(list(row.task_gains.values()))
-
-
-def compare_estimates(row: Row, own: Estimate, other_row: Row, other: Estimate) -> Difference:
-    """Paired t-test over common seeds; a system that has one figure and no seeds is held fixed for each of them."""
-    ours, theirs = own.seeds, other.seeds
-    if row.kind != "optimizer" and len(ours) == 1:
-        ours = dict.fromkeys(theirs, next(iter(ours.values())))
-    elif other_row.kind != "optimizer" and len(theirs) == 1:
-        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-    return paired_t(ours, theirs)
-
-
-def _detectable(board: Board, rows: Sequence[Row], tested: Sequence[Difference]) -> None:
-    spread = pooled_sd(tested)
-    for n in sorted({t.n for t in tested if t.n > 1}):
-        difference = detectable_difference(spread, n)
-        if difference is not None:
-            board.detectable[n] = difference
-
-
-def _tiers(rows: Sequence[Row]) -> None:
-    """Mark the rows that a paired t-test over seeds, Holm-corrected, cannot tell from the best one."""
-    for row, told in zip(rows, tier([r.average.seeds for r in rows]), strict=True):
-        row.best_tier = told
 
 
 def _rank_key(row: Row) -> tuple[bool, float, str]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
+from mtbench.report.board import Board
 from mtbench.report.cells import Column, caption, cell, columns, seeds_text, why
-from mtbench.report.leaderboard import Board
 from mtbench.report.notes import metric_title
 from mtbench.report.page_figures import scatter, task_bars
 from mtbench.report.rows import Row
+from mtbench.report.statistics import Estimate
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -98,11 +99,22 @@ def _value(row: Row, key: str) -> tuple[float | None, str]:
         return width, ""
     if key == "gain":
         return _gain(row)
+    if key.startswith("delta_m"):
+        measure = row.measures.get(key)
+        return (None, "") if measure is None else (measure.mean, _seeds_of(measure))
+    if key == "rank":
+        return row.mean_rank, ""
+    if key == "worst":
+        return (None, "") if row.worst is None else (row.task_gains[row.worst].difference, "")
     if key == "seeds":
         return float(len(row.seeds_done)), ""
     costs = {"step": "step_ms", "ratio": "step_ratio", "memory": "peak_memory_bytes"}
     costs |= {"state": "optimizer_state_bytes", "hours": "hours"}
     return (float(row.trials) if row.trials is not None else None) if key == "trials" else row.costs.get(costs[key]), ""
+
+
+def _seeds_of(measure: Estimate) -> str:
+    return "\n".join(f"seed {seed}: {100 * value:+.2f} %" for seed, value in sorted(measure.seeds.items()))
 
 
 def _gain(row: Row) -> tuple[float | None, str]:

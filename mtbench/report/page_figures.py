@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
+from mtbench.report.board import Board
 from mtbench.report.cells import percent, seeds_text
-from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 
 _LETTER = 6.3

@@ -43,11 +43,9 @@ def load_scores(runs: Mapping[int, RunSummary], seeds: Sequence[int], metric: st
     found = QueryScores()
     tables: list[dict[str, TaskScores]] = []
     for seed in seeds:
-        path = locate(runs[seed], store)
-        if isinstance(path, str):
-            found.missing.append(path)
-        else:
-            tables.append(read_scores(path))
+        table, missing = _table(runs[seed], store)
+        found.missing += missing
+        tables.append(table)
     if not tables or found.missing:
         return found
     for task, first in tables[0].items():
@@ -56,6 +54,21 @@ def load_scores(runs: Mapping[int, RunSummary], seeds: Sequence[int], metric: st
         if len(whole) == len(tables):
             found.values[task], found.ids[task] = np.stack(whole), list(first.ids)
     return found
+
+
+def _table(record: RunSummary, store: Store) -> tuple[dict[str, TaskScores], list[str]]:
+    """A run's scores by task, of a row of several runs each task's from the one that serves it; and what is missing."""
+    parts: list[tuple[str | None, RunSummary]] = [*record["folded"].items()] if "folded" in record else [(None, record)]
+    table: dict[str, TaskScores] = {}
+    missing = []
+    for task, run in parts:
+        path = locate(run, store)
+        if isinstance(path, str):
+            missing.append(path)
+            continue
+        scores = read_scores(path)
+        table |= scores if task is None else {task: scores[task]} if task in scores else {}
+    return table, missing
 
 
 def align(first: QueryScores, second: QueryScores) -> tuple[QueryScores, QueryScores]:

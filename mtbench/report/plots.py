@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtbench.errors import UsageError
+from mtbench.report.board import Board
 from mtbench.report.figures import SCREEN, WIDTHS, Sheet, require_matplotlib, save
-from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 
-KINDS = ("curves", "gain", "cost", "sweep", "sensitivity", "entropy", "commitment")
+KINDS = ("curves", "gain", "cost", "sweep", "sensitivity", "entropy", "commitment", "matrix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ def plot(board: Board, request: FigureRequest, out: Path) -> Path:
     """
     sheet = _check(request)
     require_matplotlib()
-    from mtbench.report import figure_analysis, figure_board, figure_curves, figure_sweep
+    from mtbench.report import figure_analysis, figure_board, figure_curves, figure_matrix, figure_sweep
     from mtbench.report.compare import find_row
 
     kind, optimizer = request.kind, request.optimizer
-    rows = select_rows(board, request.rows) if request.rows else None
+    rows = select_rows(board, request.rows) if request.rows and kind != "matrix" else None
     if kind == "gain":
         figure = figure_board.gain_figure(board, rows, sheet)
     elif kind == "cost":
@@ -49,6 +49,8 @@ def plot(board: Board, request: FigureRequest, out: Path) -> Path:
         figure = figure_curves.overview_figure(board, rows, sheet)
     elif kind == "curves":
         figure = figure_curves.optimizer_figure(find_row(board, str(optimizer)), request.seed, sheet)
+    elif kind == "matrix":
+        figure = figure_matrix.matrix_figure(board, request.rows, sheet)
     elif kind == "sensitivity":
         figure = figure_analysis.sensitivity_figure(board, optimizer, rows, sheet)
     elif kind == "entropy":
@@ -64,6 +66,8 @@ def _check(request: FigureRequest) -> Sheet:
     """UsageError for a request that does not fit together; the sheet that it asks for."""
     if request.kind not in KINDS:
         raise UsageError(f"unknown kind of figure {request.kind!r}: one of {', '.join(KINDS)}")
+    if request.optimizer is not None and request.kind == "matrix":
+        raise UsageError("--kind matrix shows runs on one task each: leave --optimizer out")
     if request.optimizer is not None and request.kind in ("gain", "cost"):
         raise UsageError(f"--kind {request.kind} shows all optimizers: leave --optimizer out, or choose with --rows")
     if request.optimizer is not None and request.rows and request.kind != "sweep":

@@ -7,6 +7,7 @@ was measured by mtbench.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -27,6 +28,7 @@ COUNTERPARTS = {
     "cgd": "CGD",
     "gradnorm": "GradNorm",
     "bm25": "BM25",
+    "per-task": "T5-ANCE (task-specific)",
 }
 """Which published system an optimizer (with its defaults) stands for."""
 
@@ -71,6 +73,27 @@ def published_system(source: str, table: str, split: str, metric: str, system: s
     if not rows:
         return None
     return _reported(system, f"{source} {table}", rows, [r["task"] for r in rows if r["task"] != "average"])
+
+
+MATRICES = {("kilt", metric): ("mtdpr-acl2021", "table6") for metric in ("rprecision_page", "rprecision_passage")}
+"""Where runs on one task each, scored on every task, are published, by suite and metric."""
+
+
+def reported_matrix(suite: str, metric: str, tasks: Sequence[str]) -> dict[str, Reported]:
+    """Task -> the published figures of the retriever trained on it alone; empty where nothing is comparable."""
+    source, table = MATRICES.get((suite, metric), ("", ""))
+    trained = {row["system"].removeprefix("DPR trained on "): row["system"] for row in _rows() if row["table"] == table}
+    found: dict[str, Reported] = {}
+    for task in tasks:
+        system = next((s for name, s in trained.items() if same_task(name, task) and s != name), None)
+        rows = [r for r in _rows() if system and _is_of(r, source, table, metric) and r["system"] == system]
+        if rows and system:
+            found[task] = _reported(system, f"{source} {table}", rows, list(tasks))
+    return found
+
+
+def _is_of(row: Mapping[str, str], source: str, table: str, metric: str) -> bool:
+    return (row["source"], row["table"], row["split"], row["metric"]) == (source, table, "dev", metric)
 
 
 def same_task(published: str, own: str) -> bool:

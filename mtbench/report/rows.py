@@ -8,8 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mtbench.protocols.labels import row_label
 from mtbench.records.files import Loaded
-from mtbench.records.record import BASELINES, CostName, OptimizerSpec, RunRecord, RunSummary, average, error_type
+from mtbench.records.record import (
+    BASELINES,
+    CostName,
+    OptimizerSpec,
+    ProtocolSpec,
+    RunRecord,
+    RunSummary,
+    average,
+    error_type,
+)
 from mtbench.records.values import Params
 from mtbench.report.settings import (
     VariantKeys,
@@ -47,6 +57,14 @@ class Row:
     seeds_known: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     source: str = ""
+    protocol: ProtocolSpec | None = None
+    """Of a row that is no run on all tasks: what its runs have in common."""
+    measures: dict[str, Estimate] = field(default_factory=dict)
+    """``delta_m`` and ``delta_m_batch``, fractions of 1; absent where there is no row to take them over."""
+    mean_rank: float | None = None
+    """Over tasks and seeds, among the rows of one configuration; 1 is best."""
+    worst: str | None = None
+    """The task that loses most against the baseline; None if none loses."""
     runs: dict[int, RunRecord] = field(default_factory=dict, repr=False)
     """Seed -> record (its summary alone, on boards that were read so)."""
 
@@ -67,6 +85,7 @@ class Group:
     key: tuple[str, str, str, str]
     runs: dict[int, RunRecord] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    protocol: ProtocolSpec | None = None
 
 
 def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None = None) -> list[Group]:
@@ -75,7 +94,7 @@ def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None =
     if defaults is None:
         names = {r["spec"]["optimizer"]["name"] for r in records if kind_of(r) == "optimizer"}
         defaults = default_params(names)
-    groups: dict[tuple[str, str, str, str], Group] = {}
+    groups: dict[tuple[tuple[str, str, str, str], str], Group] = {}
     variant_key = VariantKeys()
     for record in records:
         changed = changed_params(record["spec"], defaults)
@@ -84,7 +103,9 @@ def group_runs(loaded: Sequence[Loaded], defaults: Mapping[str, Params] | None =
         partial = is_partial(record["spec"])  # runs that agree in what a baseline depends on are one row
         variant = json.dumps(decisive(record["spec"]), sort_keys=True) if partial else variant_key(record["spec"])
         key = (optimizer["name"], setting, variant, _code_of(optimizer))
-        _add(groups.setdefault(key, Group(key)), record)
+        protocol = record["spec"].get("protocol")
+        named = json.dumps(protocol, sort_keys=True) if protocol else ""
+        _add(groups.setdefault((key, named), Group(key, protocol=protocol)), record)
     return _merge_baselines(list(groups.values()))
 
 
@@ -144,7 +165,11 @@ def make_row(group: Group, tasks: Sequence[str], metric: str) -> Row:
     name, kind = first["spec"]["optimizer"]["name"], kind_of(first)
     params = json.loads(group.key[1])
     label = BASELINES.get(name, name) + (f" ({describe_params(params)})" if params else "")
+    if group.protocol is not None:
+        # no other row of the method is meant by its name alone
+        label = name = row_label(group.protocol, label)
     row = Row(label, name, kind, params, notes=list(group.notes), seeds_known=sorted(group.runs), runs=group.runs)
+    row.protocol = group.protocol
     _fill_scores(row, group, tasks, metric)
     told = [w["message"] for r in group.runs.values() for w in r.get("warnings", [])]
     row.notes += [f"warning: {message}" for message in dict.fromkeys(told)]

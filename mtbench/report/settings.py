@@ -22,7 +22,7 @@ Flat: TypeAlias = JsonObject
 
 RunKind = Literal["optimizer", "baseline", "external"]
 
-_NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit"})
+_NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit", "protocol"})
 
 
 def kind_of(record: RunSummary) -> RunKind:

@@ -9,9 +9,9 @@ import json
 from typing import TYPE_CHECKING
 
 from mtbench.records.values import JsonObject
+from mtbench.report.board import Board
 from mtbench.report.cells import Column, caption, cell, columns, fit_columns, why
 from mtbench.report.latex import to_latex
-from mtbench.report.leaderboard import Board
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference, Estimate
 
@@ -69,6 +69,7 @@ def to_csv(board: Board) -> str:
     fields = ["suite", "profile", "metric", "method", "kind", "optimizer", "params", "variant", *board.tasks]
     fields += ["average", "average_low", "average_high", "best_tier"]
     fields += ["gain", "gain_low", "gain_high", "p", "p_holm", "star"]
+    fields += ["protocol", "delta_m", "delta_m_batch", "mean_rank", "worst"]
     fields += [*(f"{task}:gain" for task in board.tasks), *(f"{task}:p_holm" for task in board.tasks)]
     fields += [*CSV_COSTS, "trials", "seeds_done", "seeds_known", "source", "notes"]
     writer = csv.DictWriter(out, fields, lineterminator="\n")
@@ -97,6 +98,10 @@ def _csv_row(row: Row) -> dict[str, object]:
         "p": gain.p,
         "p_holm": gain.p_holm,
         "star": gain.star,
+        "protocol": row.protocol["name"] if row.protocol else "",
+        **{name: measure.mean for name, measure in row.measures.items()},
+        "mean_rank": row.mean_rank,
+        "worst": row.worst,
         **{f"{task}:gain": t.difference for task, t in row.task_gains.items()},
         **{f"{task}:p_holm": t.p_holm for task, t in row.task_gains.items()},
         **{key: row.costs.get(key) for key in CSV_COSTS},

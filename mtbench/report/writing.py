@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtbench.errors import DataError
-from mtbench.report.leaderboard import Board
+from mtbench.report.board import Board
 from mtbench.report.tables import FORMATS, render, to_markdown
 from mtbench.storage.atomic import write_text
 

@@ -15,9 +15,10 @@ from synthetic_records import TASKS, family, make_record, write_all
 
 from mtbench.errors import UsageError
 from mtbench.evaluation.scores import TaskScores, write_scores
+from mtbench.report.board import Board
 from mtbench.report.compare import check_published, compare, find_other, find_row
 from mtbench.report.comparison_text import comparison_dict, print_comparison
-from mtbench.report.leaderboard import Board, load_board
+from mtbench.report.leaderboard import load_board
 from mtbench.report.published import Reported
 from mtbench.report.rows import Row
 from mtbench.storage.store import Store

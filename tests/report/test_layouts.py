@@ -120,7 +120,8 @@ def test_the_reference_can_be_chosen(results: Path) -> None:
 
 
 def test_a_run_trained_on_one_task_is_a_line_of_the_matrix(tmp_path: Path) -> None:
-    protocol = {"name": "per-task", "task": "nq", "tasks": ["nq"]}
+    part = {"task": "nq", "tasks": ["nq"], "examples": None, "start": "encoder", "budget": "steps"}
+    protocol = {"name": "per-task", **part}
     records = [kilt_record("naive", seed) for seed in range(2)]
     own = [kilt_record("naive", seed, -0.05, protocol=protocol) for seed in range(2)]
     write_all(tmp_path, [*records, *own])

@@ -12,7 +12,8 @@ from synthetic_records import TASKS, baselines, family, make_record, write_all
 from mtbench.errors import UsageError
 from mtbench.records.files import Loaded
 from mtbench.records.identity import run_id
-from mtbench.report.leaderboard import Board, build_board, load_board
+from mtbench.report.board import Board
+from mtbench.report.leaderboard import build_board, load_board
 from mtbench.report.rows import Row
 
 

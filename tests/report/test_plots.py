@@ -19,11 +19,12 @@ from synthetic_records import TASKS, family, make_record, write_all
 from mtbench.errors import EnvironmentMismatchError, UsageError
 from mtbench.records.curves import Analysis
 from mtbench.report import plots
+from mtbench.report.board import Board
 from mtbench.report.figure_analysis import commitment_figure, entropy_figure, sensitivity_figure
 from mtbench.report.figure_board import cost_figure, gain_figure
 from mtbench.report.figure_curves import overview_figure
 from mtbench.report.figure_sweep import sweep_figure
-from mtbench.report.leaderboard import Board, load_board
+from mtbench.report.leaderboard import load_board
 from mtbench.report.plots import KINDS, FigureRequest, default_path, plot, select_rows
 
 pytest.importorskip("matplotlib")

@@ -17,7 +17,8 @@ from synthetic_records import family, make_record
 
 from mtbench.errors import DataError
 from mtbench.records.files import Loaded
-from mtbench.report.leaderboard import Board, build_board
+from mtbench.report.board import Board
+from mtbench.report.leaderboard import build_board
 from mtbench.report.tables import print_board, render, to_dict, to_markdown
 from mtbench.report.writing import update_block, write_board
 
