@@ -11,6 +11,7 @@ from mtbench.records.identity import run_id
 
 TASKS = {"nq": "Natural Questions", "hotpotqa": "HotpotQA", "fever": "FEVER", "wow": "Wizard of Wikipedia"}
 LEVELS = {"nq": 0.60, "hotpotqa": 0.45, "fever": 0.85, "wow": 0.58}
+NAMES = list(LEVELS)
 
 
 def make_spec(optimizer: str = "naive", seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -106,3 +107,28 @@ def family(seeds: int = 3, **gains: float) -> list[dict[str, Any]]:
     runs = [make_record("naive", seed) for seed in range(seeds)]
     runs += [make_record(name, seed, gain=gain) for name, gain in gains.items() for seed in range(seeds)]
     return baselines() + runs
+
+
+def part(name: str, task: str, **changes: Any) -> dict[str, Any]:
+    """``spec.protocol`` of one run."""
+    trained = [t for t in NAMES if t != task] if name == "leave-one-out" else [task]
+    usual = {"name": name, "task": task, "tasks": trained, "examples": None, "start": "encoder", "budget": "steps"}
+    return usual | changes
+
+
+def run_of(name: str, task: str, seed: int, own: float, other: float, **more: Any) -> dict[str, Any]:
+    """A run that scores ``own`` on the task it serves and ``other`` on the rest."""
+    optimizer, changes = more.pop("optimizer", "naive"), more.pop("changes", {})
+    protocol = part(name, task, **changes)
+    text = f"-{task}" if name == "leave-one-out" else task
+    train = {"lr": 1e-3, "episodes": 3, "temperature": 0.05, "tasks": text}
+    train |= {k: v for k, v in protocol.items() if k in ("start", "budget") and v not in ("encoder", "steps")}
+    tasks = {t: own + seed / 100 if t == task else other for t in NAMES}
+    config = {"train": train, "model": {"kind": "t5"}}
+    record = make_record(optimizer, seed, tasks=tasks, config=config, protocol=protocol, **more)
+    record.pop("average", None)
+    return record
+
+
+def per_task(own: float = 0.5, seeds: tuple[int, ...] = (0, 1, 2), **changes: Any) -> list[dict[str, Any]]:
+    return [run_of("per-task", t, s, own, 0.2, changes=changes) for t in NAMES for s in seeds]

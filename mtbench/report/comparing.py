@@ -48,7 +48,10 @@ def compare_with(board: Board, reference: str) -> None:
     base = base or _baseline_row(board.rows, reference)
     if base is None:
         names = "\n    ".join(row.name for row in board.rows if row.seeds_done)
-        raise UsageError(f"no finished row {reference!r} to compare with. Write one of:\n    {names}")
+        raise UsageError(
+            f"no finished row {reference!r} to compare with (a line of a paper's table: --layout). Write one of:\n"
+            f"    {names}"
+        )
     board.baseline = base.name
     for row in board.rows:
         if row is not base and row.seeds_done:

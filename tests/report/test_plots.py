@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic_records import TASKS, family, make_record, write_all
+from synthetic_records import TASKS, family, make_record, per_task, write_all
 
 from mtbench.errors import EnvironmentMismatchError, UsageError
 from mtbench.records.curves import Analysis
@@ -96,9 +96,18 @@ def board(tmp_path: Path) -> Board:
     return load_board(write_all(tmp_path / "results", records), "toy", "mini", summary=False)
 
 
+def with_matrix(board: Board, tmp_path: Path, kind: str) -> Board:
+    """The board; for the matrix one of runs on one task each."""
+    if kind != "matrix":
+        return board
+    write_all(tmp_path / "results", per_task())
+    return load_board(tmp_path / "results", "toy", "mini", protocol="per-task", summary=False)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_in_each_format(board: Board, tmp_path: Path, kind: str, suffix: str) -> None:
+    board = with_matrix(board, tmp_path, kind)
     out = plot(board, FigureRequest(kind, optimizer="tsage" if kind == "sweep" else None), tmp_path / f"figure{suffix}")
     assert out.read_bytes().startswith(SIGNATURES[suffix])
     assert out.stat().st_size > 3000
@@ -343,6 +352,7 @@ def test_whiskers_are_those_of_the_paired_differences(board: Board) -> None:
 @pytest.mark.parametrize("width", ["column", "page"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_leaves_a_figure_of_a_papers_width(board: Board, tmp_path: Path, kind: str, width: str) -> None:
+    board = with_matrix(board, tmp_path, kind)
     for row in board.rows:
         for record in row.runs.values():
             record["analysis"] = ANALYSIS
@@ -357,3 +367,12 @@ def test_nothing_leaves_a_figure_of_a_papers_width(board: Board, tmp_path: Path,
     box = figure.get_tightbbox(canvas.get_renderer())
     width_, height = figure.get_size_inches()
     assert box.x0 > -0.01 and box.y0 > -0.01 and box.x1 < width_ + 0.01 and box.y1 < height + 0.01
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "matrix"])
+def test_a_row_of_several_runs_is_no_obstacle(board: Board, tmp_path: Path, kind: str) -> None:
+    write_all(tmp_path / "results", per_task())
+    main_board = load_board(tmp_path / "results", "toy", "mini", summary=False)
+    assert any(row.protocol for row in main_board.rows)
+    out = plot(main_board, FigureRequest(kind, optimizer="tsage" if kind == "sweep" else None), tmp_path / "f.png")
+    assert out.stat().st_size > 3000

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_records import LEVELS, baselines, make_record, write_all
+from synthetic_records import NAMES, baselines, make_record, per_task, run_of, write_all
 
 from mtbench.cli.main import main
 from mtbench.errors import UsageError
@@ -23,32 +23,6 @@ from mtbench.report.tables import render
 from mtbench.storage.store import Store
 
 SEEDS = (0, 1, 2)
-NAMES = list(LEVELS)
-
-
-def part(name: str, task: str, **changes: Any) -> dict[str, Any]:
-    """``spec.protocol`` of one run."""
-    trained = [t for t in NAMES if t != task] if name == "leave-one-out" else [task]
-    usual = {"name": name, "task": task, "tasks": trained, "examples": None, "start": "encoder", "budget": "steps"}
-    return usual | changes
-
-
-def run_of(name: str, task: str, seed: int, own: float, other: float, **more: Any) -> dict[str, Any]:
-    """A run that scores ``own`` on the task it serves and ``other`` on the rest."""
-    optimizer, changes = more.pop("optimizer", "naive"), more.pop("changes", {})
-    protocol = part(name, task, **changes)
-    text = f"-{task}" if name == "leave-one-out" else task
-    train = {"lr": 1e-3, "episodes": 3, "temperature": 0.05, "tasks": text}
-    train |= {k: v for k, v in protocol.items() if k in ("start", "budget") and v not in ("encoder", "steps")}
-    tasks = {t: own + seed / 100 if t == task else other for t in NAMES}
-    config = {"train": train, "model": {"kind": "t5"}}
-    record = make_record(optimizer, seed, tasks=tasks, config=config, protocol=protocol, **more)
-    record.pop("average", None)
-    return record
-
-
-def per_task(own: float = 0.5, seeds: tuple[int, ...] = SEEDS, **changes: Any) -> list[dict[str, Any]]:
-    return [run_of("per-task", t, s, own, 0.2, changes=changes) for t in NAMES for s in seeds]
 
 
 def multitask(value: float = 0.55, optimizer: str = "naive") -> list[dict[str, Any]]:
