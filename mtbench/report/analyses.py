@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mtbench.errors import UsageError
 from mtbench.records.curves import Analysis
 from mtbench.records.record import analysis_of
-from mtbench.report.leaderboard import Board
+from mtbench.report.board import Board
 from mtbench.report.rows import Row
 
 

@@ -15,11 +15,12 @@ import pandas as pd
 
 from mtbench.errors import UsageError
 from mtbench.records.files import load_records
+from mtbench.report.board import Board
 from mtbench.report.cells import caption, cell, columns, gain, score, why
 from mtbench.report.compare import Check, Comparison, Line, check_published, find_other, find_row
 from mtbench.report.compare import compare as compare_rows
 from mtbench.report.export import COLUMNS, flat_rows
-from mtbench.report.leaderboard import Board, load_board, suite_name
+from mtbench.report.leaderboard import load_board, suite_name
 from mtbench.report.published import Reported
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference
