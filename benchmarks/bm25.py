@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.retrieval.bm25 import Analyzer, build_bm25
+from mtbench.retrieval.bm25 import Analyzer
+from mtbench.retrieval.bm25_build import build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
 
 VOCABULARY = 200_000
@@ -42,7 +43,7 @@ def measure(passages: int, queries: int, shard_size: int, workers: int, folder: 
         pass
     generated = time.perf_counter() - start
     start = time.perf_counter()
-    build_bm25(texts(passages, 100, 0), folder, shard_size=shard_size, analyzer=Analyzer("none"))
+    build_bm25(texts(passages, 100, 0), folder, shard_size=shard_size, analyzer=Analyzer("none"), workers=workers)
     built = time.perf_counter() - start - generated
     id_rank = np.random.default_rng(2).permutation(passages).astype(np.int32)
     asked = list(texts(queries, 10, 1))
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--shard-size", type=int, default=20_000)
-    parser.add_argument("--workers", type=int, default=1, help="processes that search, if there is enough to do")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that build and search, if there is enough to do"
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -57,10 +57,14 @@ class ProcessPool:
 def processors() -> int:
     """Processors that this process may use: its own share of the machine, at most ``OMP_NUM_THREADS``.
 
-    Ray sets that variable to the processors that it has allotted to a worker.
+    Ray sets that variable to the processors that it has allotted to a worker. ``torchrun`` sets it to 1 for every rank,
+    which says nothing: what asks here (BM25) is done by one rank of a node while the others wait, so under it the
+    node's processors are meant.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(cpu_count(), int(asked)) if asked.isdigit() and int(asked) > 0 else cpu_count()
+    if "LOCAL_WORLD_SIZE" in os.environ or not asked.isdigit() or int(asked) < 1:
+        return cpu_count()
+    return min(cpu_count(), int(asked))
 
 
 def _begin(parent: int, initializer: Callable[..., object] | None, arguments: tuple[object, ...]) -> None:

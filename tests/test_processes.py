@@ -91,3 +91,12 @@ def test_processors_are_those_allotted(asked: str, most: int | None, monkeypatch
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     available = len(os.sched_getaffinity(0))
     assert 1 <= processors() <= min(available, most or available)
+
+
+def test_torchruns_default_does_not_count_as_an_allotment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    alone = processors()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun sets it for every rank
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert processors() == alone

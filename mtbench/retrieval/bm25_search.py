@@ -140,7 +140,7 @@ def _query_terms(folder: Path, index: dict[str, Any], queries: Sequence[str]) ->
     """Per query its known terms in order of appearance, each with the number of its occurrences."""
     words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     vocabulary = {word: number for number, word in enumerate(words)}
-    analyzer = Analyzer(index["stemmer"], index["stopwords"], index.get("segmentation", "plain"))
+    analyzer = Analyzer.of(index)
     for query in queries:
         counts: dict[int, int] = {}
         for term in analyzer(_MARKERS.sub(" ", query)):

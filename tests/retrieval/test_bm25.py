@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from retrieval_oracles import assert_equal, rank_by_definition
 
 from mtbench.errors import ConfigError, StoreError
-from mtbench.retrieval import bm25_search
-from mtbench.retrieval.bm25 import STOPWORDS, Analyzer, build_bm25
+from mtbench.retrieval import bm25_build, bm25_search
+from mtbench.retrieval.bm25 import STOPWORDS, Analyzer
+from mtbench.retrieval.bm25_build import build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
 
 WORDS = ("river", "rivers", "stone", "the", "zug", "łódź", "東京", "x", "42")
@@ -159,6 +161,56 @@ def test_build_is_deterministic_and_leaves_no_scratch_files(tmp_path: Path) -> N
     assert not [f for f in files if f.name in ("counts.npy", "lengths.npy")]
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_any_number_of_processes_builds_the_same_files(tmp_path: Path) -> None:
+    draws = np.random.default_rng(5)
+    texts = [" ".join(f"w{i}" for i in draws.zipf(1.3, draws.integers(0, 30)) % 500) for _ in range(200)]
+    counted: dict[int, list[int]] = {}
+    for workers in (1, 2, 3):
+        seen = counted.setdefault(workers, [])
+        build_bm25(iter(texts), tmp_path / str(workers), shard_size=33, workers=workers, progress=seen.append)
+    assert counted[1] == counted[2] == counted[3] == [33] * 6 + [2]
+    alone = contents(tmp_path / "1")
+    assert len(alone) > 7 and contents(tmp_path / "2") == alone == contents(tmp_path / "3")
+
+
+def test_texts_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    read: list[int] = []
+    counted: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for i in range(100):
+            read.append(i)
+            assert len(read) <= sum(counted) + 10 * 5  # two processes, one shard waiting, one being cut, one in hand
+            yield f"stone {i}"
+
+    build_bm25(texts(), tmp_path, shard_size=10, workers=2, progress=counted.append)
+    assert sum(counted) == 100
+
+
+def test_a_build_goes_on_without_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"stone {'river ' * (i % 4)}" for i in range(30)]
+    build_bm25(texts, tmp_path / "expected", shard_size=7, workers=1)
+    alone, caller = bm25_build._count, os.getpid()
+
+    def killed(*job: object) -> object:
+        return alone(*job) if os.getpid() == caller else os._exit(1)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bm25_build, "_count", killed)
+    with pytest.warns(UserWarning, match="one process goes on alone"):
+        build_bm25(texts, tmp_path / "found", shard_size=7, workers=2)
+    assert contents(tmp_path / "found") == contents(tmp_path / "expected")
+
+
+def test_no_more_processes_than_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25_build, "_free_memory", lambda: 1_000)
+    monkeypatch.setattr(bm25_build, "ProcessPool", None)  # would be called for two
+    build_bm25(["a stone", "a river"], tmp_path, shard_size=1, workers=2)
 
 
 def test_settings_are_kept_with_the_index(tmp_path: Path) -> None:

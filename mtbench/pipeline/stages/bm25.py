@@ -7,7 +7,8 @@ from pathlib import Path
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.pipeline.context import Context, searched_corpora
 from mtbench.pipeline.plan import Stage
-from mtbench.retrieval.bm25 import Analyzer, Segmentation, build_bm25
+from mtbench.retrieval.bm25 import Analyzer, Segmentation
+from mtbench.retrieval.bm25_build import build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
 from mtbench.retrieval.negatives import mine
 from mtbench.retrieval.ranking import Ranking
