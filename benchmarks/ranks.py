@@ -33,7 +33,7 @@ def train(options: argparse.Namespace) -> None:
     before = peak_memory(torch.device("cpu"))
     trainer = make_trainer(options, ranks)
     summary = trainer.run()
-    adam = sum(v.nbytes for s in trainer.adam.state.values() for v in s.values())
+    adam = trainer.base.state_bytes
     rows = [v for n, v in vars(trainer.optimizer).items() if n in ("_buffer", "_memory") and v is not None]
     numbers = {
         "ranks": ranks.size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mtbench.sections import Section
 
@@ -14,6 +14,10 @@ destroys pre-trained weights within a warm-up."""
 LOGIT_SCALE = 20.0
 """What scores of normalised vectors are multiplied by in the loss: cosines alone hardly train."""
 _RATE = f"auto: {RATES['random']:g} from random weights, {RATES['pre-trained']:g} from pre-trained ones"
+
+
+MOMENTUM = {"sgd": 0.9, "muon": 0.95}
+"""Of the base optimizers that have one."""
 
 
 class TrainConfig(Section):
@@ -66,6 +70,19 @@ class TrainConfig(Section):
         "in whole batches, or its steps with whole batches",
         json_schema_extra={"since": 2},
     )
+    base: Literal["adamw", "sgd", "muon"] = Field(
+        "adamw",
+        description="takes the step along the combined gradient; muon: the weight matrices of numbered blocks, adamw "
+        "the rest. With sgd a gradient's length matters: methods need learning rates of their own",
+        json_schema_extra={"since": 2},
+    )
+    base_momentum: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description=f"of sgd and muon; auto: {MOMENTUM['sgd']:g} and {MOMENTUM['muon']:g}",
+        json_schema_extra={"since": 2},
+    )
     tasks_per_step: int = Field(
         0,
         ge=0,
@@ -109,6 +126,24 @@ class TrainConfig(Section):
         if isinstance(value, float) and value < 0:
             raise ValueError("needs a number >= 0, or naive")
         return value
+
+    @field_validator("base_momentum")
+    @classmethod
+    def _momentum_of_its_base(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("base") == "adamw":
+            raise ValueError("is for train.base=sgd or muon; adamw has train.adam_betas")
+        return value
+
+    @model_validator(mode="after")
+    def _resolve_momentum(self) -> TrainConfig:
+        if self.base_momentum is None and self.base in MOMENTUM:
+            object.__setattr__(self, "base_momentum", MOMENTUM[self.base])
+        return self
+
+    @property
+    def momentum(self) -> float:
+        """Of the base optimizer; 0 for one that has none."""
+        return self.base_momentum or 0.0
 
     @field_validator("task_order")
     @classmethod

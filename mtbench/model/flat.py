@@ -24,6 +24,9 @@ class Segment:
     start: int
     stop: int
     task: int | None = None
+    shape: tuple[int, ...] = ()
+    embedding: bool = False
+    """Whether it is a table that is looked up, not multiplied with."""
 
 
 class FlatParameters:
@@ -47,6 +50,7 @@ class FlatParameters:
         self.theta = torch.empty(total, dtype=torch.float64 if double else torch.float32, device=device)
         self.gradient = torch.zeros_like(self.theta)
         self.segments: list[Segment] = []
+        tables = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
         position = 0
         for owner, _, name, parameter in placed:
             stop = position + parameter.numel()
@@ -55,7 +59,7 @@ class FlatParameters:
                 view.copy_(parameter)
             parameter.data = view
             parameter.grad = self.gradient[position:stop].view_as(parameter)
-            self.segments.append(Segment(name, position, stop, owner))
+            self.segments.append(Segment(name, position, stop, owner, tuple(parameter.shape), name in tables))
             position = stop
         self.num_shared = max((s.stop for s in self.segments if s.task is None), default=0)
         self._model = model

@@ -22,6 +22,7 @@ from mtbench.model.encoder import DualEncoder
 from mtbench.model.flat import FlatParameters
 from mtbench.optim.contract import MultitaskOptimizer
 from mtbench.optim.states import OptimizerState
+from mtbench.training.base import BaseOptimizer
 from mtbench.training.diagnostics import (
     Journal,
     LoggedStep,
@@ -36,7 +37,7 @@ from mtbench.training.diagnostics import (
 from mtbench.training.examples import TrainingData
 from mtbench.training.forward import TaskForward
 from mtbench.training.gradients import TaskGradients
-from mtbench.training.naive_step import NaiveStep, clip, largest_norm, step_difference
+from mtbench.training.naive_step import NaiveStep, clip, largest_norm
 from mtbench.training.ownership import Ownership
 from mtbench.training.ranks import Ranks
 from mtbench.training.reading import Reader
@@ -96,7 +97,7 @@ class Trainer:
         self.ownership = Ownership()
         self._skipped_in_a_row = 0
         self._start_optimizer()
-        self._build_adam()
+        self.base = BaseOptimizer(self.shard, self.update, config.train)
 
     def run(self, listener: StepListener | None = None) -> StageSummary:
         """Train to the end of the stage; the summary that goes into the record. RunError if losses stay non-finite."""
@@ -158,12 +159,9 @@ class Trainer:
         }
         if naive is not None and logged:
             clip(naive, naive_norm, limit)
-            numbers["step_difference"] = step_difference(self.adam, naive, self.shard)
+            numbers["step_difference"] = self.base.step_difference(naive)
         with self.phases("update"):
-            for group in self.adam.param_groups:
-                group["lr"] = self.learning_rate(step)
-            self.adam.step()
-            self.shard.broadcast()
+            self.base.step(self.learning_rate(step))
         self.journal.count(clipped, self.optimizer.counts(), drawn, norm)
         return numbers
 
@@ -227,18 +225,6 @@ class Trainer:
             task_names=self.order.names,
         )
 
-    def _build_adam(self) -> None:
-        train = self.config.train
-        parameters, start = [], 0
-        for piece in self.shard.pieces():
-            parameter = torch.nn.Parameter(self.flat.theta[piece])  # shares the storage of theta
-            parameter.grad = self.update[start : start + len(parameter)]
-            parameters.append(parameter)
-            start += len(parameter)
-        self.adam = torch.optim.AdamW(
-            parameters, lr=1.0, betas=train.adam_betas, eps=train.adam_eps, weight_decay=train.weight_decay, fused=True
-        )
-
     def optimizer_state(self) -> OptimizerState:
         """The multitask optimizer's whole state, on rank 0; all ranks call it."""
         state: OptimizerState = self.shard.gather(self.optimizer.state_dict())
@@ -249,7 +235,7 @@ class Trainer:
             "step": done,
             "cursor": self.reader.cursor,
             "theta": self.flat.theta,
-            "adam": self.shard.gather_adam(self.adam),
+            "base": self.base.state(),
             "optimizer": self.optimizer_state(),
             "journal": self.journal.state(),
             "owners": self.shard.gather(self.ownership.owners),
@@ -263,11 +249,11 @@ class Trainer:
             load_state(self.checkpoint)  # puts a checkpoint right that was interrupted between two renames
         self.ranks.barrier()
         state = load_state(self.checkpoint)
-        if state is None:
+        if state is None or "base" not in state:  # of before November 2026: the stage begins anew
             return 0
         self.flat.theta.copy_(state["theta"])
-        self.reader.cursor = state.get("cursor") or [state["step"] * size for size in self.order.sizes]
-        self.shard.scatter_adam(self.adam, state["adam"])
+        self.reader.cursor = state["cursor"]
+        self.base.load(state["base"])
         self.optimizer.load_state_dict(self.shard.scatter(state["optimizer"]))
         self.journal.restore(state["journal"])
         self.ownership.restore(self.shard.scatter(state.get("owners")), self.device)

@@ -18,9 +18,6 @@ from mtbench.model.flat import FlatParameters
 from mtbench.optim.contract import Layout, MultitaskOptimizer
 from mtbench.training.ranks import Ranks
 
-AdamState = dict[str, Tensor]
-"""``step``, ``exp_avg`` and ``exp_avg_sq``."""
-
 
 class Shard:
     """The coordinates of one rank: ``shared`` among those that all tasks use, ``own`` among those of single tasks.
@@ -145,30 +142,11 @@ class Shard:
             return state[..., self.shared].clone()
         return state
 
-    def gather_adam(self, adam: torch.optim.Optimizer) -> AdamState:
-        """On rank 0 Adam's ``step``, ``exp_avg`` (d,) and ``exp_avg_sq`` (d,); empty before its first step."""
-        parts = [adam.state[p] for group in adam.param_groups for p in group["params"] if adam.state[p]]
-        if not self.active or not parts:
-            return dict(next(iter(parts), {}))
-        whole: AdamState = {"step": parts[0]["step"]}
-        for name in ("exp_avg", "exp_avg_sq"):
-            local = torch.cat([part[name] for part in parts])
-            shared = self.ranks.gather(local[: self.num_shared], self._shared)
-            own = self.ranks.gather(local[self.num_shared :], self._own)
-            whole[name] = torch.cat([shared, own])
-        return whole
-
-    def scatter_adam(self, adam: torch.optim.Optimizer, whole: AdamState) -> None:
-        """Give Adam this rank's part of what :meth:`gather_adam` gave."""
-        device = self.flat.theta.device
-        parameters = [p for group in adam.param_groups for p in group["params"]]
-        for parameter, piece in zip(parameters, self.pieces(), strict=True):
-            adam.state[parameter] = {
-                key: value.clone().to(device if device.type == "cuda" else "cpu")
-                if key == "step"
-                else value[piece].clone().to(device)
-                for key, value in whole.items()
-            }
+    def gather_flat(self, local: Tensor) -> Tensor:
+        """On rank 0 the whole vector (d,) of whose coordinates the ranks hold theirs in ``local``."""
+        shared = self.ranks.gather(local[: self.num_shared], self._shared)
+        own = self.ranks.gather(local[self.num_shared :], self._own)
+        return torch.cat([shared, own])
 
 
 def _clip(value: int, low: int, high: int) -> int:

@@ -87,7 +87,7 @@ def result(work: Path, ranks: Ranks, name: str, **more: Any) -> dict[str, Any]:
     )
     curves = [{key: entry[key] for key in keys if key in entry} for entry in trainer.journal.entries]
     kept = {key: summary[key] for key in ("optimizer_state_bytes", "report", "ranks", "sharded") if key in summary}
-    adam = sum(v.nbytes for state in trainer.adam.state.values() for v in state.values())
+    adam = trainer.base.state_bytes
     theta = trainer.flat.theta.tolist()
     return {"losses": losses, "curves": curves, "theta": theta, "adam_bytes": adam, **kept}
 
