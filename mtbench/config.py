@@ -163,9 +163,11 @@ class Config(Section):
         return self
 
     @property
-    def start(self) -> Literal["random", "pre-trained"]:
-        """What training starts from."""
-        return "random" if self.encoder.path == "tiny" else "pre-trained"
+    def start(self) -> Literal["random", "cut", "pre-trained"]:
+        """What weights training starts from: random ones, the first layers of a trained encoder, or all of one."""
+        if self.encoder.path == "tiny":
+            return "random"
+        return "pre-trained" if self.encoder.keep_layers is None else "cut"
 
     @property
     def logit_scale(self) -> float:
@@ -183,7 +185,7 @@ class Config(Section):
         return self.train.episodes if start == "last" else int(start)
 
 
-OWN_ENCODER = "own_encoder"
+OWN_ENCODER, PRE_TRAINED = "own_encoder", "pre_trained"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 
 
@@ -209,13 +211,20 @@ def load_profile(name: str, encoder: str | None = None) -> dict[str, Any]:
 
     A profile's table ``own_encoder`` belongs to the section ``encoder`` as long as the encoder is the one that the
     same profile names: to cut a model to two layers says nothing about another, which may be given as ``encoder``.
+    The sections below ``pre_trained`` hold wherever the encoder is not the tiny one of random weights.
     """
     lineage = [dict(own) for _, own in profile_lineage(name)]
     paths = [own.get("encoder", {}).get("path") for own in lineage]
     path = encoder or next((path for path in paths if path), None)
     values: dict[str, Any] = {}
     for own, its in zip(lineage, paths, strict=True):
-        belongings = own.pop(OWN_ENCODER, {})
+        belongings, fine = own.pop(OWN_ENCODER, {}), own.pop(PRE_TRAINED, {})
+        if not isinstance(fine, dict):
+            raise ConfigError(
+                f"profile {name}: {PRE_TRAINED} = {shown(fine)}: expected sections, as [{PRE_TRAINED}.train]"
+            )
+        if path not in (None, "tiny"):
+            own = merge(own, fine)
         values = merge(merge(own, {"encoder": belongings}) if its == path and belongings else own, values)
     return values
 
@@ -223,8 +232,8 @@ def load_profile(name: str, encoder: str | None = None) -> dict[str, Any]:
 def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
     """The profile and those that it extends, nearest first: name or path of each, and what it says itself.
 
-    ``extends`` names a profile that comes with mtbench, or a TOML file from the folder of the one that names it, or
-    else from the working directory.
+    ``extends`` names a profile that comes with mtbench, or a TOML file by its place as seen from the folder of the one
+    that names it: what a profile means does not depend on where a run is started.
     ConfigError for one that is unknown, no TOML, or extends itself.
     """
     lineage: list[tuple[str, dict[str, Any]]] = []
@@ -252,17 +261,15 @@ def _profile_file(name: str, extended_by: Path | None) -> Path:
     if name in profiles():
         return PROFILE_FOLDER / f"{name}.toml"
     path = expanded(name)
-    places = [path] if extended_by is None else [extended_by.parent / path, path]
-    found = next((place for place in places if place.is_file()), None)
-    if found is not None:
-        return found.resolve()
+    place = path if extended_by is None else extended_by.parent / path
+    if place.is_file():
+        return place.resolve()
     close = difflib.get_close_matches(name, profiles(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    place = f"{extended_by}: extends: " if extended_by else ""
-    beside = ", from its own folder or the working directory" if extended_by else ""
-    raise ConfigError(
-        f"{place}no profile {shown(name)}.{hint} Profiles: {', '.join(profiles())}, or the path of a TOML file{beside}."
-    )
+    named_by = f"{extended_by}: extends: " if extended_by else ""
+    beside = ", as seen from its own folder" if extended_by else ""
+    known = f"Profiles: {', '.join(profiles())}, or the path of a TOML file{beside}."
+    raise ConfigError(f"{named_by}no profile {shown(name)}.{hint} {known}")
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mtbench.sections import Section
 
-RATES = {"random": 5e-3, "pre-trained": 2e-4}
-"""Learning rates by kind of start. The second is measured on real text with MiniLM (profile ``finetune``); the first
-destroys pre-trained weights within a warm-up."""
+RATES = {"random": 5e-3, "cut": 2e-4, "pre-trained": 2e-5}
+"""Learning rates by kind of start, the last two measured on real text with MiniLM (``docs/your-encoder.md``). The first
+destroys pre-trained weights within a warm-up; the second is right where layers were cut off, so that vectors mean
+little before training, and makes a whole encoder worse."""
 LOGIT_SCALE = 20.0
 """What scores of normalised vectors are multiplied by in the loss: cosines alone hardly train."""
-_RATE = f"auto: {RATES['random']:g} from random weights, {RATES['pre-trained']:g} from pre-trained ones"
+_RATE = (
+    f"auto: {RATES['random']:g} from random weights, {RATES['pre-trained']:g} from pre-trained ones, "
+    f"{RATES['cut']:g} where encoder.keep_layers cut them"
+)
 
 
 MOMENTUM = {"sgd": 0.9, "muon": 0.95}

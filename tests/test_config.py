@@ -54,8 +54,12 @@ class TestExtends:
         monkeypatch.chdir("/")
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "other.toml").write_text('extends = "mine.toml"\n')
-        with pytest.raises(ConfigError, match=r"no profile 'mine\.toml'.*its own folder or the working directory"):
-            load_profile(str(tmp_path / "sub" / "other.toml"))
+        for folder in ("/", tmp_path):  # wherever a run is started
+            monkeypatch.chdir(folder)
+            with pytest.raises(ConfigError, match=r"no profile 'mine\.toml'.*as seen from its own folder"):
+                load_profile(str(tmp_path / "sub" / "other.toml"))
+        (tmp_path / "sub" / "other.toml").write_text('extends = "../mine.toml"\n')
+        monkeypatch.chdir("/")
         profile = load_profile(str(tmp_path / "mine.toml"))
         assert (profile["train"]["lr"], profile["train"]["batch_size"], profile["train"]["episodes"]) == (0.25, 3, 3)
         monkeypatch.chdir(tmp_path)
@@ -83,3 +87,31 @@ class TestExtends:
         (tmp_path / "a.toml").write_text('extends = "pape"\n')
         with pytest.raises(ConfigError, match=r"a\.toml: extends: no profile 'pape'. Did you mean 'paper'"):
             load_profile(str(tmp_path / "a.toml"))
+
+
+class TestPreTrained:
+    """What a profile says of pre-trained encoders alone."""
+
+    def test_it_holds_for_every_encoder_but_the_tiny_one(self) -> None:
+        random, given = load_profile("mini")["train"], load_profile("mini", "some/model")["train"]
+        assert (random["batch_size"], random["warmup_steps"], random["episodes"]) == (64, 200, 3)
+        assert (given["batch_size"], given["warmup_steps"], given["episodes"]) == (32, 20, 1)
+        assert load_profile("mini", "tiny")["train"] == random
+        assert load_profile("finetune")["train"]["warmup_steps"] == 100  # whoever extends it says more
+
+    def test_a_profile_of_ones_own_may_have_it(self, tmp_path: Path) -> None:
+        (tmp_path / "a.toml").write_text('extends = "mini"\n[train]\nsteps = 7\n[pre_trained.train]\nepisodes = 2\n')
+        found = load_profile(str(tmp_path / "a.toml"), "some/model")["train"]
+        assert (found["steps"], found["episodes"], found["batch_size"]) == (7, 2, 32)
+        assert load_profile(str(tmp_path / "a.toml"))["train"]["episodes"] == 3
+        (tmp_path / "b.toml").write_text("pre_trained = 3\n")
+        with pytest.raises(ConfigError, match=r"pre_trained = 3: expected sections"):
+            load_profile(str(tmp_path / "b.toml"))
+
+    @pytest.mark.parametrize(
+        ("encoder", "rate"),
+        [({}, 5e-3), ({"path": "some/model"}, 2e-5), ({"path": "some/model", "keep_layers": 2}, 2e-4)],
+    )
+    def test_rates_follow_from_the_start(self, encoder: dict[str, object], rate: float) -> None:
+        train = build_config({"encoder": encoder}, "x").train
+        assert (train.warmup_lr, train.lr) == (rate, rate)

@@ -56,7 +56,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         pytest.skip("this file system takes UTF-8 names only")
     write_suite(tmp_path / name / "suite")
     (tmp_path / name / "mine.py").write_text(METHOD, encoding="utf-8")
-    (tmp_path / name / "mine.toml").write_text('extends = "mini"\n[train]\nlog_every = 3\n', encoding="utf-8")
+    (tmp_path / name / "mine.toml").write_text('extends = "of/base.toml"\n[train]\nlog_every = 3\n', encoding="utf-8")
+    (tmp_path / name / "of").mkdir()
+    base = 'extends = "mini"\n[train]\nclip_norm = 0.5\n'
+    (tmp_path / name / "of" / "base.toml").write_text(base, encoding="utf-8")
     shutil.move(bert(tmp_path / "bert"), tmp_path / name / "bert")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MTBENCH_HOME", str(tmp_path / "home"))
@@ -137,6 +140,7 @@ def test_the_api_takes_relative_places(place: Path) -> None:
     suite, profile = str(place / "suite"), str(place / "mine.toml")
     (record,) = mtbench.run("mine", suite, set=list(SETTINGS), profile=profile, baselines=(), **places)
     assert record["status"] == "complete" and record["spec"]["profile"] == "mine"
+    assert record["spec"]["config"]["train"]["clip_norm"] == 0.5  # of the profile that it extends, beside it
 
 
 def test_in_a_clone_records_go_beside_those_that_came_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

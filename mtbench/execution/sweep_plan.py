@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mtbench.config import Config, build_config, load_profile
+from mtbench.config import Config, build_config, load_profile, merge
 from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.matrix import RunMatrix
@@ -76,7 +76,8 @@ class Setting:
             return len(self.values)
         run = self.jobs[0].plan.run
         usual = {n: h.default for n, h in hyperparameters(get_optimizer(self.optimizer)).items()}
-        profile = build_config(load_profile(run.request.profile), "profile")
+        path = run.config.encoder.path
+        profile = build_config(merge(load_profile(run.request.profile, path), {"encoder": {"path": path}}), "profile")
         for section in Config.model_fields:
             usual |= {f"{section}.{k}": v for k, v in getattr(profile, section)}
         names = {key: key if key in usual else key.rpartition(".")[2] for key in self.values}

@@ -68,7 +68,7 @@ def test_a_sentence_transformers_folder_is_used_as_its_modules_say(run: Callable
     assert {name: r["run_id"] for name, r in records.items()} == {name: r["run_id"] for name, r in by_hand.items()}
     spec = records["naive"]["spec"]["config"]
     assert (spec["encoder"]["pooling"], spec["encoder"]["normalize"]) == ("mean", True)
-    assert (spec["train"]["lr"], spec["train"]["warmup_lr"], spec["train"]["logit_scale"]) == (2e-4, 2e-4, 20.0)
+    assert (spec["train"]["lr"], spec["train"]["warmup_lr"], spec["train"]["logit_scale"]) == (2e-5, 2e-5, 20.0)
 
 
 def test_the_encoder_of_dpr_gives_its_first_state(run: Callable[..., dict[str, Any]]) -> None:

@@ -59,13 +59,13 @@ def test_a_sentence_transformers_folder_is_pooled_and_normalised_as_it_says(fiel
 def test_rates_follow_from_the_kind_of_start_and_are_named(field: Field, capsys: pytest.CaptureFixture[str]) -> None:
     folder = field("encoders")
     train = config(run(folder, "bert", until="bm25")["naive"])["train"]
-    assert (train["warmup_lr"], train["lr"]) == (2e-4, 2e-4) and "logit_scale" not in train
+    assert (train["warmup_lr"], train["lr"]) == (2e-5, 2e-5) and "logit_scale" not in train
     own = config(run(folder, "bert", "train.lr=1e-3", until="bm25")["naive"])["train"]
-    assert (own["warmup_lr"], own["lr"]) == (2e-4, 1e-3)
+    assert (own["warmup_lr"], own["lr"]) == (2e-5, 1e-3)
     words = ["run", "-o", "naive", "-s", str(folder / "suite"), "--encoder", str(folder / "st_mean"), "--dry-run"]
     assert main([*words, "--json", "--store", str(folder / "store")]) == 0
     chosen = json.loads(capsys.readouterr().out)["chosen"]
-    assert chosen["train.lr"] == "0.0002 (pre-trained weights)"
+    assert chosen["train.lr"] == "2e-05 (pre-trained weights)"
     assert chosen["encoder.pooling"] == "mean (1_Pooling/config.json)"
 
 
