@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mtbench.execution.api import run
     from mtbench.hyperparameters import hyper
     from mtbench.optim.contract import MultitaskOptimizer
-    from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+    from mtbench.optim.gram_weighting import GramWeighting
+    from mtbench.optim.weighting import GradientCombining, LossWeighting
     from mtbench.registry import get_optimizer, get_suite
     from mtbench.report.frames import compare, leaderboard, records
     from mtbench.suite import Suite, SuiteDefinition, Task
@@ -36,7 +37,7 @@ __all__ = [
 
 _HOMES = {
     "GradientCombining": "mtbench.optim.weighting",
-    "GramWeighting": "mtbench.optim.weighting",
+    "GramWeighting": "mtbench.optim.gram_weighting",
     "LossWeighting": "mtbench.optim.weighting",
     "SuiteDefinition": "mtbench.suite",
     "hyper": "mtbench.hyperparameters",

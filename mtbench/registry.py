@@ -234,7 +234,7 @@ def _parse(file: Path, state: tuple[int, ...], kind: Kind, builtin: bool) -> tup
         if "name" in constants and bases & _BASES[kind]:
             summary = constants.get("summary") or (ast.get_docstring(node) or "").split("\n")[0]
             entry = Entry(kind, constants["name"], summary, file.resolve(), node.name, builtin)
-            found.append(replace(entry, defaults=_literal_defaults(node)) if kind == "optimizer" else entry)
+            found.append(replace(entry, defaults=_literal_defaults(node, bases)) if kind == "optimizer" else entry)
     return tuple(found)
 
 
@@ -250,9 +250,9 @@ def _string_constants(node: ast.ClassDef) -> dict[str, str]:
     return found
 
 
-def _literal_defaults(node: ast.ClassDef) -> Params:
+def _literal_defaults(node: ast.ClassDef, bases: set[str]) -> Params:
     """Hyperparameter -> default of those that a class declares; without those whose default is no literal."""
-    found: Params = {"scale": "mean"}  # of every optimizer
+    found: Params = {"scale": "mean", **({"groups": "whole"} if "GramWeighting" in bases else {})}  # inherited
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or "ClassVar" in ast.unparse(item.annotation):
             continue

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtbench.optim import Cost, MultitaskOptimizer, hyper, reset_field
 from mtbench.optim.chunks import chunk_size
-from mtbench.optim.weighting import CHUNK
+from mtbench.optim.gram import CHUNK
 
 _GOLDEN, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 """The multipliers of splitmix64 (Steele, Lea & Flood, OOPSLA 2014) as signed 64-bit integers."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mtbench.optim import Cost, Layout, LossWeighting, hyper, reset_field
 from mtbench.optim.chunks import chunk_size
+from mtbench.optim.gram import CHUNK
 from mtbench.optim.scalars import TaskAdam
-from mtbench.optim.weighting import CHUNK
 
 
 class GradNorm(LossWeighting):

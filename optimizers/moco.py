@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mtbench.optim import GradientCombining, hyper, reset_field
+from mtbench.optim.gram import gram_matrix
 from mtbench.optim.simplex import positive_losses, project_to_simplex
-from mtbench.optim.weighting import gram_matrix
 
 
 class MoCo(GradientCombining):

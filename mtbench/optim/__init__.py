@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mtbench.hyperparameters import hyper
     from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, preference_field, reset_field
+    from mtbench.optim.gram_weighting import GramWeighting
     from mtbench.optim.step import MultitaskStep, average_over_ranks
-    from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+    from mtbench.optim.weighting import GradientCombining, LossWeighting
     from mtbench.per_task import PerTask
     from mtbench.records.values import Report
 
 _HOMES = {
     "Cost": "mtbench.optim.contract",
     "GradientCombining": "mtbench.optim.weighting",
-    "GramWeighting": "mtbench.optim.weighting",
+    "GramWeighting": "mtbench.optim.gram_weighting",
     "Layout": "mtbench.optim.contract",
     "LossWeighting": "mtbench.optim.weighting",
     "MultitaskOptimizer": "mtbench.optim.contract",

@@ -142,6 +142,7 @@ class MultitaskOptimizer(Stateful, Hooks):
         keep = (self._started or self._carried) and not getattr(self, "reset_on_episode", True)
         if self._carried and keep and self._carried_tasks not in (None, num_tasks):
             raise ConfigError(f"{self.name}: the state is of {self._carried_tasks} tasks, this start of {num_tasks}")
+        self.set_up(keep)
         if not keep:
             self.generator = np.random.default_rng([seed, episode, *self.name.encode()])
             self.skipped_steps = 0
@@ -152,6 +153,9 @@ class MultitaskOptimizer(Stateful, Hooks):
         self._next_step, self._open = 0, False
         self._report: Report = {"weights": [1.0 / num_tasks] * num_tasks}
         self.begin_episode()
+
+    def set_up(self, keep: bool) -> None:
+        """Called by :meth:`start` before the state is set or, with ``keep``, taken over: for base classes."""
 
     def _check_start(self, theta: Tensor, num_tasks: int, total_steps: int, task_sizes: Sequence[int] | None) -> None:
         if theta.dim() != 1 or not theta.dtype.is_floating_point:

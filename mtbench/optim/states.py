@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ class OptimizerState(TypedDict):
     skipped_steps: int
     generator: Mapping[str, Any]
     """The state of the generator's bits."""
+    blocks: NotRequired[list[dict[str, Any]]]
+    """``state`` of each group of parameters, where each has its own; ``state`` is then the first's."""
 
 
 class Stateful:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.optim.weighting import gram_matrix
+from mtbench.optim.gram import gram_matrix
 from mtbench.records.curves import TrainingTotals
 from mtbench.records.values import Report
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from mtbench.errors import ConfigError, UsageError
 from mtbench.hyperparameters import hyper
 from mtbench.optim.contract import MultitaskOptimizer, reset_field
-from mtbench.optim.weighting import GradientCombining, GramWeighting, LossWeighting
+from mtbench.optim.gram_weighting import GramWeighting
+from mtbench.optim.weighting import GradientCombining, LossWeighting
 from mtbench.registry import entries, get_optimizer
 
 NAMES = sorted(name for name, entry in entries("optimizer").items() if entry.builtin)

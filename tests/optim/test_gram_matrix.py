@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtbench.optim import weighting
-from mtbench.optim.weighting import gram_matrix
+from mtbench.optim import gram as gram_module
+from mtbench.optim.gram import gram_matrix
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(weighting, "CHUNK", 7)
+    monkeypatch.setattr(gram_module, "CHUNK", 7)
 
 
 def expected(rows: Tensor) -> np.ndarray:
@@ -57,7 +57,8 @@ def test_slices_of_the_columns_add_up(exponent: int) -> None:
     whole, scale = gram_matrix(rows)
     largest = rows.abs().max()
     shift = 2.0 ** -np.floor(np.log2(float(largest)))  # asked for in the second pass, which only tiny rows need
-    others = iter([weighting._products(rows[:, 20:]), weighting._products(rows[:, 20:], shift)])
+    rest = [(0, rows.shape[1] - 20)]
+    others = iter([gram_module._products(rows[:, 20:], rest), gram_module._products(rows[:, 20:], rest, shift)])
     found, found_scale = gram_matrix(rows[:, :20], lambda part: part + next(others), lambda own: largest)
     assert found_scale == scale
     np.testing.assert_allclose(found, whole, rtol=1e-12)

@@ -109,3 +109,14 @@ def test_a_sweep_over_weights_names_each_setting(bench: Bench, suite: Path, caps
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert len({run["run_id"] for run in runs}) == 3
     assert ConfigError.exit_code == main([*words, "--grid", "static.weights=ask:2;nope:1", "--store", str(bench.store)])
+
+
+def test_groups_of_parameters_and_preferences_in_a_run(bench: Bench, tiny_suite: Path) -> None:
+    chosen = ("groups=module", "preference=ask:2", "scale=unit")
+    record = bench.run("upgrad", *chosen)[0]
+    assert record["status"] == "complete"
+    params = record["spec"]["optimizer"]["params"]
+    assert (params["groups"], params["preference"], params["scale"]) == ("module", "ask:2", "unit")
+    weights = [series[-1] for series in record["training"]["episodes"][-1]["weights"].values()]
+    assert sum(weights) == pytest.approx(1, abs=1e-3)
+    assert planned(bench, tiny_suite, optimizers=("upgrad",))[0].run_id != record["run_id"]
