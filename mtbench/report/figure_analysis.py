@@ -57,7 +57,7 @@ def _bars(axes: Axes, runs: Sequence[Analysed], styles: Styles, sheet: Sheet) ->
         axes.bar(places, heights, width, color=styles[run.name]["color"], edgecolor="white", lw=0.3)
         for x, height in zip(places, heights, strict=True):
             axes.annotate(
-                f"{height:.0f}" if len(runs) > 3 and height >= 1 else f"{height:.1f}",
+                f"{height:.0f}" if len(runs) > 3 and height >= 10 else f"{height:.1f}",
                 (x, height),
                 (0, 2),
                 textcoords="offset points",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SPECIFIC = "task-specific parameters, percent"
+SPECIFIC = "task-specific\nparameters, percent"
 Setting = tuple[Params, list[float]]
 """All hyperparameters of a row, and its value for each seed, in percent."""
 
@@ -55,6 +55,8 @@ def sweep_figure(board: Board, optimizer: str, rows: Sequence[Row] | None = None
         axes = list(grid.flat)
         for panel, (name, line, what) in zip(axes, scored, strict=False):
             _draw_line(panel, name, line, centre, what)
+            if what == SPECIFIC:
+                panel.set_ylim(0, None)  # small shares differ little, and look it
         for panel, (a, b) in zip(axes[len(scored) :], pairs, strict=True):
             _draw_grid(figure, panel, a, b, _grid(settings, a, b, varied, centre), label)
         title_above(figure, f"{optimizer} on {board.label}, profile {board.profile}")
@@ -72,7 +74,7 @@ def _settings(rows: list[Row], defaults: Params) -> tuple[list[Setting], str]:
         else:
             values = [100 * v for v in row.average.seeds.values()]
         settings.append((params, values))
-    return settings, "average on the slice of train, percent" if chosen else "average on dev, percent"
+    return settings, "average on the\nslice of train, percent" if chosen else "average on dev,\npercent"
 
 
 def _task_specific(rows: list[Row], defaults: Params) -> list[Setting]:
