@@ -127,6 +127,7 @@ class TSage(GradientCombining):
         self._averaging = Averaging(self.beta, limit)
         self._softmax = RunningSoftmax(self.theta) if self._form == "stream" else None
         self._unread: list[int] = []
+        self._normalisers: dict[int, Normaliser] = {}
 
     def _choose_form(self) -> Literal["fused", "stream"]:
         """Fused where gradients and averages of all tasks take at most half of the memory that the machine has.
@@ -140,7 +141,7 @@ class TSage(GradientCombining):
 
     def open_step(self, losses: Sequence[float] | None) -> None:
         super().open_step(losses)
-        self._normalisers: dict[int, Normaliser] = {}
+        self._normalisers = {}
         self._unread = []
         self._burning_in = self.step_index < self._burn_in_steps
         if self._softmax is not None:
