@@ -37,6 +37,11 @@ class EncoderConfig(Section):
     sharing: Literal["shared", "untied", "per-task-query"] = Field(
         "shared", description="encoders of queries and passages; a folder of several that mtbench wrote has its own"
     )
+    split_after: Literal["start", "warmup"] = Field(
+        "start",
+        description="when one encoder becomes several: at the start, or after a warm-up of one that all share",
+        json_schema_extra={"since": 2},
+    )
     normalize: bool | None = Field(
         None, description="scale vectors to length 1; auto: as the folder's modules.json says, else false"
     )

@@ -37,6 +37,7 @@ class Task:
     queries: str
     """File of the queries' texts (for the format ``kilt``: the DPR-style train file)."""
     train_qrels: str
+    """Empty: the task is never trained on, only scored."""
     dev_qrels: str
     title: str = ""
     family: str = "qa"

@@ -101,19 +101,25 @@ def read_task(suite: Suite, task: Task, notes: Notes) -> TaskData:
     """Train and dev queries with their judgements; dev queries of ``kilt_dev`` without judged passages stay."""
     queries_path = find_file(suite.root, task.queries, f"queries of task {task.name!r}")
     queries = read_queries(queries_path)
-    splits = []
-    for name in (task.train_qrels, task.dev_qrels):
-        path = find_file(suite.root, name, f"judgements of task {task.name!r}")
-        splits.append((path, read_qrels(path, queries, queries_path)))
-    (_, train_qrels), (dev_path, dev_qrels) = splits
-    train = _split(train_qrels, queries, keep_irrelevant=False)
-    notes.add("train queries without a relevant passage, left out", count=len(train_qrels) - len(train))
-    dev = _split(dev_qrels, queries, keep_irrelevant=True)
+    train = _train_split(suite, task, queries, queries_path, notes)
+    dev_path = find_file(suite.root, task.dev_qrels, f"judgements of task {task.name!r}")
+    dev = _split(read_qrels(dev_path, queries, queries_path), queries, keep_irrelevant=True)
     if task.kilt_dev is not None:
         _add_pages(dev, find_file(suite.root, task.kilt_dev, "KILT dev file"), queries, dev_path)
-    if not len(train):
-        raise DataError("no train query with a relevant passage (score > 0)", path=splits[0][0])
     return TaskData(train, dev)
+
+
+def _train_split(suite: Suite, task: Task, queries: dict[str, str], queries_path: Path, notes: Notes) -> QuerySplit:
+    """The train queries; none of a task that is only scored."""
+    if not task.train_qrels:
+        return QuerySplit()
+    path = find_file(suite.root, task.train_qrels, f"judgements of task {task.name!r}")
+    judged = read_qrels(path, queries, queries_path)
+    train = _split(judged, queries, keep_irrelevant=False)
+    notes.add("train queries without a relevant passage, left out", count=len(judged) - len(train))
+    if not len(train):
+        raise DataError("no train query with a relevant passage (score > 0)", path=path)
+    return train
 
 
 def _split(judged: dict[str, dict[str, int]], queries: dict[str, str], *, keep_irrelevant: bool) -> QuerySplit:

@@ -186,14 +186,18 @@ def _corpus(source: _Source, name: str, table: Any) -> Corpus:
 
 def _task(source: _Source, number: int, table: Any) -> Task:
     section = "[[task]]"
-    needed = ("name", "corpus", "queries", "train_qrels", "dev_qrels")
+    needed = ("name", "corpus", "queries", "dev_qrels")
     _check_keys(source, section, number, table, _TASK_KEYS, needed)
     _check_name(source, section, number, table["name"])
     _check_choice(source, section, number, "family", table.get("family", "qa"), FAMILIES)
     _check_choice(source, section, number, "format", table.get("format", "beir"), TASK_FORMATS)
     _positive(source, section, number, table, "query_max_length")
+    if "train_qrels" not in table and table.get("format", "beir") != "beir":
+        raise source.fail(
+            section, number, "train_qrels", "missing", "Only a task of the format beir may lack it: it is only scored."
+        )  # fmt: skip
     _check_files(source, section, number, table, ("queries", "train_qrels", "dev_qrels", "kilt_dev"))
-    return Task(**{"title": table["name"], "prompt": table["name"].upper(), **table})
+    return Task(**{"title": table["name"], "prompt": table["name"].upper(), "train_qrels": "", **table})
 
 
 CORPUS_FORMATS = ("beir", "psgs_w100", "kilt_knowledge", "msmarco", "zeshel")

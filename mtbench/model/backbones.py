@@ -44,12 +44,12 @@ def make_backbones(
     """
     names = list(backbone_names(settings.sharing, num_tasks))
     if settings.path == "tiny":
-        return _copies(tiny_t5(settings, tokenizer), names)
+        return copies(tiny_t5(settings, tokenizer), names)
     folder = Path(settings.path)
     facts = read_folder(folder)
     scaled = facts.own is not None and facts.own.reparametrised
     if not facts.towers:
-        return _copies(_pretrained(weights_place(folder), settings, pooling, scaled), names)
+        return copies(_pretrained(weights_place(folder), settings, pooling, scaled), names)
     if set(facts.towers) != set(names):
         raise ConfigError(
             f"encoder {settings.path!r} has the towers {', '.join(sorted(facts.towers))}; encoder.sharing="
@@ -58,7 +58,7 @@ def make_backbones(
     return {name: _pretrained(facts.towers[name], settings, pooling, scaled) for name in names}
 
 
-def _copies(model: PreTrainedModel, names: list[str]) -> dict[str, PreTrainedModel]:
+def copies(model: PreTrainedModel, names: list[str]) -> dict[str, PreTrainedModel]:
     """Towers begin as one encoder: from different random weights, equal texts on both sides would have nothing in
     common."""
     return {name: copy.deepcopy(model) if place else model for place, name in enumerate(names)}

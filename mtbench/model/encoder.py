@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtbench.config import EncoderConfig
 from mtbench.errors import DataError
 from mtbench.model.architecture import is_causal, load_configuration, vector_size
-from mtbench.model.backbones import backbone_names, load_backbone, make_backbones
+from mtbench.model.backbones import backbone_names, copies, load_backbone, make_backbones
 from mtbench.model.choices import choose, pooling_of
 from mtbench.model.folder import SETTINGS_FILE, any_weights
 from mtbench.model.reparametrise import is_reparametrised
@@ -140,6 +140,12 @@ class DualEncoder(nn.Module):
         backbones = {n: load_backbone(folder if n == "shared" else folder / n, saved["pooling"]) for n in names}
         model = cls(backbones, settings, saved["pooling"], saved["num_tasks"])
         return model.prepare()
+
+    def split(self, settings: EncoderConfig, num_tasks: int) -> DualEncoder:
+        """Several towers by ``settings.sharing``, each a copy of this encoder, which has one."""
+        names = list(backbone_names(settings.sharing, num_tasks))
+        backbones = copies(self.any_backbone, names)
+        return DualEncoder(backbones, settings, self.pooling, num_tasks).prepare()
 
     def prepare(self) -> DualEncoder:
         """Set dropout and gradient checkpointing as configured, and evaluation mode."""

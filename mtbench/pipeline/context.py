@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mtbench.computing import device
-from mtbench.config import Config
+from mtbench.config import Config, EncoderConfig
 from mtbench.data.prepared import PreparedCorpus, PreparedSuite
 from mtbench.errors import ConfigError
 from mtbench.model.encoder import DualEncoder, build_encoder
@@ -94,11 +94,11 @@ class Context:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(self.folder(stage) / "tokenizer"))
         return cast("PreTrainedTokenizerFast", tokenizer)
 
-    def initial_model(self, prepare: Stage) -> DualEncoder:
-        """The encoder before training."""
+    def initial_model(self, prepare: Stage, settings: EncoderConfig | None = None) -> DualEncoder:
+        """The encoder before training; ``settings``: None for the run's own."""
         num_tasks = len(self.prepared(prepare).tasks)
         seed = stream_seed("initial weights", self.run.request.seed)
-        return build_encoder(self.config.encoder, self.tokenizer(prepare), num_tasks, seed).to(self.device)
+        return build_encoder(settings or self.config.encoder, self.tokenizer(prepare), num_tasks, seed).to(self.device)
 
     def model(self, stage: Stage | None, prepare: Stage) -> DualEncoder:
         """The encoder that a ``warmup`` or ``train`` stage left, or the initial one."""

@@ -33,6 +33,7 @@ def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool)
 
     ``asked``: the protocol that the run was made for. ConfigError for what cannot be trained or served.
     """
+    _check_split(config)
     train = config.train
     if baseline:
         nothing = train.model_copy(update={"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps"})
@@ -50,6 +51,21 @@ def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool)
     protocol = protocol_spec(train, tasks, suite, asked)
     _check_start(config, tasks, suite, protocol)
     return TrainedPart(config, tasks, protocol, _tower_warnings(config, tasks, suite, protocol))
+
+
+def _check_split(config: Config) -> None:
+    if config.encoder.split_after == "start":
+        return
+    if config.encoder.sharing == "shared":
+        raise ConfigError(
+            "encoder.split_after=warmup makes several encoders of one, and encoder.sharing=shared has one\n"
+            "  Set encoder.sharing=untied, per-task-query or per-family-query."
+        )
+    if config.train.episodes == 0:
+        raise ConfigError(
+            "encoder.split_after=warmup: there is nothing after the warm-up, since train.episodes=0\n"
+            "  Set train.episodes=1 or more."
+        )
 
 
 def _check_start(config: Config, tasks: tuple[str, ...], suite: Suite, protocol: ProtocolSpec | None) -> None:

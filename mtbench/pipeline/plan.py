@@ -127,6 +127,13 @@ class _Builder:
                 del settings[field_name]
         return {**settings, "content": self.run.encoder}
 
+    def _unsplit(self) -> JsonObject:
+        """The encoder of a warm-up after which it becomes several: one, as in a run with ``encoder.sharing=shared``."""
+        settings = {**self._encoder_settings(), "sharing": "shared"}
+        del settings["split_after"]
+        settings["content"] = {k: v for k, v in self.run.encoder.items() if k != "towers"}
+        return settings
+
     def _bm25(self) -> Stage:
         negatives = self.config.negatives.content(exclude={"sampling"})
         settings = {"bm25": self.config.bm25.content(), "negatives": negatives}
@@ -165,13 +172,16 @@ class _Builder:
         before, acting = naive_optimizer(), self.run.combining
         shared = config.train.start == "warmup"
         settings = self._train_settings(0, acting if first == 0 else before, PART if shared else ())
-        settings["encoder"] = self._encoder_settings()
+        splits = config.encoder.split_after == "warmup"
+        settings["encoder"] = self._unsplit() if splits else self._encoder_settings()
         model = self._add("warmup", 0, settings, prepare=self.prepare, negatives=bm25)
         encoded = self._encode(0, model)
         evaluations = [self._evaluate(0, encoded)]
         for episode in range(1, config.train.episodes + 1):
             mined = self._add("mine", episode, self._mine_settings(), prepare=self.prepare, source=encoded)
             settings = self._train_settings(episode, acting if episode >= first else before)
+            if splits and episode == 1:
+                settings["split"] = config.encoder.sharing
             model = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=mined)
             encoded = self._encode(episode, model)
             evaluations.append(self._evaluate(episode, encoded))

@@ -12,6 +12,7 @@ import numpy as np
 from mtbench.config import TrainConfig
 from mtbench.data.negatives import Negatives
 from mtbench.data.prepared import PreparedSuite
+from mtbench.model.encoder import DualEncoder
 from mtbench.optim.states import OptimizerState
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import PART, Stage
@@ -39,7 +40,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     method = get_optimizer(chosen["name"])(**chosen["params"])
     carried, first = _carried(context, previous, chosen), first_acting_episode(stage)
     episode = Episode(number, steps, stage.settings["lr"], seed, carried, first)
-    trainer = Trainer(context.model(previous, prepare), data, method, episode, config, work, context.ranks)
+    trainer = Trainer(_model(context, stage), data, method, episode, config, work, context.ranks)
     summary = trainer.run(lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses))
     optimizer_state = trainer.optimizer_state()
     if context.ranks.rank:
@@ -51,6 +52,18 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     save_state(work / "optimizer", optimizer_state)
     shutil.rmtree(work / "checkpoint", ignore_errors=True)
     return {"summary": summary}
+
+
+def _model(context: Context, stage: Stage) -> DualEncoder:
+    """The encoder that the stage begins with: of one or several towers, as its settings say."""
+    prepare, previous = stage.inputs["prepare"], stage.inputs.get("model")
+    if previous is None:
+        sharing = stage.settings["encoder"]["sharing"]
+        return context.initial_model(prepare, context.config.encoder.model_copy(update={"sharing": sharing}))
+    model = context.model(previous, prepare)
+    if "split" in stage.settings:
+        return model.split(context.config.encoder, len(context.prepared(prepare).tasks)).to(context.device)
+    return model
 
 
 def load_examples(context: Context, stage: Stage) -> list[TaskExamples]:
