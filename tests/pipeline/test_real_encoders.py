@@ -138,7 +138,7 @@ def test_training_that_makes_worse_is_said_in_record_and_table(field: Field) -> 
     from mtbench.report.leaderboard import load_board
 
     folder = field("encoders")
-    found = run(folder, "gpt2")
+    found = run(folder, "gpt2", "train.lr=2e-4", "train.warmup_lr=2e-4")
     assert found["naive"]["average"] < found["untrained"]["average"]
     warning, by_task = [w for w in found["naive"]["warnings"] if w["code"] == "below-untrained"]
     assert "17.92" in warning["message"] and warning["task"] is None
