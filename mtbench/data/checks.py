@@ -12,7 +12,7 @@ import numpy as np
 from mtbench.data.loading import data_profile, load_suite, suite_folder
 from mtbench.data.overlap import exact_overlap, near_overlap
 from mtbench.data.reading import read_corpus, read_task
-from mtbench.data.rules import SuiteFacts, own_ids_sentence, read_facts, zero_judged_sentence
+from mtbench.data.rules import SuiteFacts, own_ids_sentence, read_facts, unjudged_sentence, zero_judged_sentence
 from mtbench.data.types import Notes, QuerySplit, TaskData
 from mtbench.errors import MtbenchError, UnknownNameError
 from mtbench.registry import get_suite
@@ -82,6 +82,9 @@ def _task_checks(task: Task, data: TaskData, notes: Notes) -> Iterator[Check]:
     train, dev = data.train, data.dev
     sentence = f"{len(train):,} train and {len(dev):,} dev queries"
     said = [zero_judged_sentence(dev.num_zero_judged)] if dev.num_zero_judged else []
+    unjudged = dev.which_judged.count(False)
+    if 0 < unjudged < len(dev):
+        said.append(unjudged_sentence(unjudged, len(dev)))
     yield Check(f"{task.name}: queries", len(dev) > 0, "; ".join([sentence, *said, *notes.sentences()]))
     empty = [
         name for split in (train, dev) for name, text in zip(split.ids, split.texts, strict=True) if not text.strip()

@@ -104,6 +104,14 @@ def zero_judged_sentence(count: int) -> str:
     return f"{count} dev queries are judged and have no relevant passage; each scores 0"
 
 
+def unjudged_sentence(count: int, total: int) -> str:
+    """That metrics of passages leave some dev queries out."""
+    return (
+        f"{count} dev queries have no judgement of a passage: metrics of passages are means over the other "
+        f"{total - count}, as under trec_eval"
+    )
+
+
 def rules_of_stage(rules: Rules, stage: str) -> Rules:
     """Those that stand in a stage's settings."""
     return {rule: names for rule, names in rules.items() if stage in STAGES[rule]}

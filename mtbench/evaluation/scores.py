@@ -9,6 +9,7 @@ from os import PathLike
 import numpy as np
 
 from mtbench.evaluation.metrics import MetricArrays, summarise
+from mtbench.records.record import TaskResult
 
 SCORES_FILE = "scores.parquet"
 """The name of the file in the folders of stages that score something."""
@@ -25,6 +26,19 @@ class TaskScores:
     def means(self) -> dict[str, float]:
         """Mean of each metric over the queries for which it is defined."""
         return summarise(self.per_query)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """Over how many queries a metric is the mean, where it is not all: trec_eval's ``num_q`` leaves out queries
+        without judgements, though it counts those that were judged and have nothing relevant."""
+        defined = {name: int((~np.isnan(values)).sum()) for name, values in self.per_query.items()}
+        return {name: count for name, count in defined.items() if count != len(self.ids)}
+
+
+def task_result(scores: TaskScores) -> TaskResult:
+    """What a record has of a task's scores, but its title."""
+    found: TaskResult = {"metrics": scores.means, "num_queries": len(scores.ids)}
+    return {**found, "counted": scores.counted} if scores.counted else found
 
 
 def write_scores(path: str | PathLike[str], tasks: Mapping[str, TaskScores]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mtbench.data.rules import Rules, rules_of_stage
 from mtbench.errors import DataError, UsageError
-from mtbench.evaluation.scores import SCORES_FILE, TaskScores, read_scores, write_scores
+from mtbench.evaluation.scores import SCORES_FILE, TaskScores, read_scores, task_result, write_scores
 from mtbench.pipeline.outside_scores import score_file
 from mtbench.records.environment import scoring_environment
 from mtbench.records.files import as_stored, read_record, write_record
@@ -137,11 +137,7 @@ def enter_system(
 def _results(suite: Suite, scores: Mapping[str, TaskScores]) -> dict[str, TaskResult]:
     """The tasks that were entered, in the suite's order."""
     return {
-        task.name: {
-            "title": task.title,
-            "metrics": scores[task.name].means,
-            "num_queries": len(scores[task.name].ids),
-        }
+        task.name: {"title": task.title, **task_result(scores[task.name])}
         for task in suite.tasks
         if task.name in scores
     }

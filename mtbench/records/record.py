@@ -85,6 +85,9 @@ class TaskResult(TypedDict):
     title: NotRequired[str]
     metrics: Mapping[str, float | None]
     num_queries: int
+    counted: NotRequired[Mapping[str, int]]
+    """Over how many of the queries a metric is the mean, where it is not all of them: the others have no judgements
+    of passages."""
 
 
 class Selection(TypedDict):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtbench.evaluation.scores import TaskScores, read_scores, write_scores
+from mtbench.evaluation.scores import TaskScores, read_scores, task_result, write_scores
 
 
 def test_scores_read_back_equal_with_nan_and_without_foreign_metrics(tmp_path: Path) -> None:
@@ -21,6 +21,13 @@ def test_scores_read_back_equal_with_nan_and_without_foreign_metrics(tmp_path: P
     for name, values in nq.per_query.items():
         assert np.array_equal(back["nq"].per_query[name], values, equal_nan=True)
     assert back["nq"].means == nq.means
+
+
+def test_a_result_says_over_how_many_queries_a_metric_is_the_mean() -> None:
+    nq = TaskScores(["1", "2", "3"], {"rprecision_page": np.array([1, 0, 0.5]), "mrr@10": np.array([0.5, np.nan, 0])})
+    expected = {"metrics": {"rprecision_page": 0.5, "mrr@10": 0.25}, "num_queries": 3, "counted": {"mrr@10": 2}}
+    assert task_result(nq) == expected
+    assert "counted" not in task_result(TaskScores(["x"], {"mrr@10": np.array([1.0])}))
 
 
 def test_files_of_the_first_writer_read_back_as_those_of_this_one(tmp_path: Path) -> None:

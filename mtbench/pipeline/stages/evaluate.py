@@ -9,7 +9,7 @@ import numpy as np
 
 from mtbench.data.prepared import PreparedQueries, PreparedSuite
 from mtbench.evaluation.metrics import evaluate_task
-from mtbench.evaluation.scores import SCORES_FILE, TaskScores, write_scores
+from mtbench.evaluation.scores import SCORES_FILE, TaskScores, task_result, write_scores
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.pipeline.searching import Part, search_parts, split_parts
@@ -85,4 +85,4 @@ def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) ->
 
 
 def _results(scores: Mapping[str, TaskScores]) -> dict[str, TaskResult]:
-    return {name: {"metrics": task.means, "num_queries": len(task.ids)} for name, task in scores.items()}
+    return {name: task_result(task) for name, task in scores.items()}
