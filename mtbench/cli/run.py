@@ -65,7 +65,7 @@ def command(
     from mtbench.execution.options import ExecutionOptions, PlanOptions
     from mtbench.execution.planned import plan_runs
     from mtbench.execution.progress import make_reporter
-    from mtbench.execution.show import plan_summary, print_plan, print_records
+    from mtbench.execution.show import plan_summary, print_plan, print_remarks
     from mtbench.protocols.expand import ProtocolChoice
 
     options = PlanOptions(store, results, rerun, until)
@@ -97,5 +97,13 @@ def command(
             records = make_executor(execution, reporter).run(planned)
     finally:
         reporter.close()
-    common.emit_runs(records, {"runs": records}) if json else print_records(records, common.out_console())
+    if json:
+        common.emit_runs(records, {"runs": records})
+    else:
+        from mtbench.report.finished import print_finished, print_whereabouts
+
+        console = common.out_console()
+        print_finished(records, planned.results, console)
+        print_remarks(records, console)
+        print_whereabouts(records, planned.results, console)
     return common.exit_code(records)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import shared_stages
-from mtbench.protocols.labels import run_label
 from mtbench.records.record import RunRecord, analysis_of
 from mtbench.training.diagnostics import DIGEST_STEPS
 
@@ -128,23 +127,8 @@ def _label(stage: PlannedStage) -> str:
     return stage["name"] if stage["episode"] is None else f"{stage['name']} {stage['episode']}"
 
 
-def print_records(records: list[RunRecord], console: Console) -> None:
-    """One row per run, one column per task, in percent of the suite's metric."""
-    from rich.table import Table
-
-    if not records:
-        return
-    spec, metric = records[0]["spec"], records[0].get("metric", "")
-    tasks = list(dict.fromkeys(name for r in records for name in r["tasks"]))
-    title = f"{spec['suite']}@{spec['suite_version']}, profile {spec['profile']}, {metric} on dev, in percent"
-    table = Table(title=title, title_justify="left")
-    for name in ("run", "seed"):
-        table.add_column(name, no_wrap=True)
-    for name in [*tasks, "average"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(*_row(record, tasks, metric))
-    console.print(table)
+def print_remarks(records: list[RunRecord], console: Console) -> None:
+    """What is to be said of the runs beside their figures: analyses, failures, warnings."""
     for sentence in analysis_sentences(records):
         console.print(sentence, markup=False)
     for record in records:
@@ -207,12 +191,3 @@ def identical_updates(records: list[RunRecord]) -> list[str]:
                 "one of them may not do what its name says."
             )
     return found
-
-
-def _row(record: RunRecord, tasks: list[str], metric: str) -> list[str]:
-    chosen = record["spec"]["optimizer"]
-    found = [record["tasks"][t]["metrics"].get(metric) if t in record["tasks"] else None for t in tasks]
-    average = record.get("average")
-    cells = ["-" if v is None else f"{100 * v:.2f}" for v in found]
-    last = record["status"] if average is None else f"{100 * average:.2f}"
-    return [run_label(record["spec"].get("protocol"), chosen["name"]), str(record["spec"]["seed"]), *cells, last]

@@ -19,6 +19,10 @@ class Column:
     part: str = "scores"
 
 
+_OPTIONAL = ("delta_m", "delta_m_batch", "rank", "worst")
+"""Columns that a board has only where some row fills them; its notes name the command that does."""
+
+
 def columns(board: Board) -> list[Column]:
     """Columns of a printed board after the method's name."""
     scores = [Column(f"task:{name}", name) for name in board.tasks]
@@ -37,10 +41,11 @@ def columns(board: Board) -> list[Column]:
         Column("ratio", f"× {board.baseline}", "costs"),
         Column("memory", "peak memory", "costs"),
         Column("state", "state", "costs"),
-        Column("hours", "hours", "costs"),
+        Column("hours", "time", "costs"),
         Column("trials", "trials", "costs"),
     ]
-    return scores + costs
+    found = [c for c in scores if c.key not in _OPTIONAL or any(cell(row, c) for row in board.rows)]
+    return found + costs
 
 
 def cell(row: Row, column: Column) -> str:
@@ -129,9 +134,19 @@ def cost(row: Row, key: str) -> str:
         value = row.costs.get("step_ratio")
         return "–" if value is None else f"{value:.2f}"
     if key == "hours":
-        value = row.costs.get("hours")
-        return "–" if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
+        return duration(row.costs.get("hours"))
     return size(row.costs.get("peak_memory_bytes" if key == "memory" else "optimizer_state_bytes"))
+
+
+def duration(hours: float | None) -> str:
+    """Hours in the unit that people think in: ``42 s``, ``1.9 min``, ``3.4 h``, ``2.1 days``."""
+    if hours is None:
+        return "–"
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def size(value: float | None) -> str:

@@ -77,11 +77,12 @@ def build_board(
     published: bool = False,
     protocol: str = MULTITASK,
     reference: str | None = None,
+    limited: bool = False,
 ) -> Board:
     """The board of the newest suite version among ``loaded`` (records of one suite and profile).
 
-    ``metric`` defaults to the suite's own; ``protocol`` and ``reference`` as of :func:`load_board`. Raises UsageError
-    for a metric or a reference that no record has.
+    ``metric`` defaults to the suite's own; ``protocol`` and ``reference`` as of :func:`load_board`; ``limited`` keeps
+    runs with ``--limit``, which no leaderboard has. Raises UsageError for a metric or a reference that no record has.
     """
     readable = [i for i in loaded if i.usable]
     problems = [f"{_short_path(i.path)} {i.problem}" for i in loaded if i.problem and i.kind != "incomplete"]
@@ -89,7 +90,7 @@ def build_board(
         raise UsageError("no record can be read:\n  " + "\n  ".join(problems[:10]))
     notes: list[str] = []
     version = max(i.record["spec"].get("suite_version", 1) for i in readable)
-    ranked = _select(readable, version, notes)
+    ranked = _select(readable, version, notes, limited)
     spec = (ranked or readable)[0].record["spec"]
     metric = metric or _suite_metric(ranked or readable)
     tasks, undefined = task_titles(ranked, metric)
@@ -112,16 +113,16 @@ def build_board(
     return board
 
 
-def _select(readable: Sequence[Loaded], version: int, notes: list[str]) -> list[Loaded]:
+def _select(readable: Sequence[Loaded], version: int, notes: list[str], keep_limited: bool) -> list[Loaded]:
     """Records of this version that ran on all queries; what is left out goes to ``notes``."""
     older = sum(i.record["spec"].get("suite_version", 1) != version for i in readable)
     current = [i for i in readable if i.record["spec"].get("suite_version", 1) == version]
-    limited = [i for i in current if i.record["spec"].get("limit") is not None]
+    limited = [i for i in current if i.record["spec"].get("limit") is not None and not keep_limited]
     if older:
         notes.append(f"{_runs(older)} of older suite versions left out.")
     if limited:
         notes.append(f"{_runs(len(limited))} with --limit kept off.")
-    return fold([i for i in current if i.record["spec"].get("limit") is None])
+    return fold([i for i in current if keep_limited or i.record["spec"].get("limit") is None])
 
 
 def _runs(count: int) -> str:

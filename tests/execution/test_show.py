@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mtbench.execution.show import analysis_sentences, identical_updates, print_records
+from mtbench.execution.show import analysis_sentences, identical_updates, print_remarks
 
 
 def record(name: str, digest: str, seed: int = 0, steps: int = 120, start: str = "w") -> dict[str, Any]:
@@ -41,7 +41,7 @@ def test_a_warning_of_several_runs_is_printed_once() -> None:
     for entry in records:
         entry["spec"].update(suite="toy", suite_version=1, profile="mini")
     out = io.StringIO()
-    print_records(records, Console(file=out, width=200))
+    print_remarks(records, Console(file=out, width=200))
     said = [line for line in out.getvalue().splitlines() if line.startswith("Warning")]
     assert said[:2] == ["Warning: 2 of 3 runs: three queries score 0", "Warning: mine-s0: worse than before"]
 
