@@ -250,9 +250,14 @@ class MultitaskStep:
     # -- state and report --------------------------------------------------------------------------------------------
 
     def report(self) -> Report:
-        """The method's plain numbers of the last step; ``weights`` by task name."""
+        """The method's plain numbers of the last step; weights by task name."""
         found = self.optimizer.report()
-        return {**found, "weights": dict(zip(self.tasks, found["weights"], strict=True))}
+        if "weights_by_block" in found:
+            found["weights_by_block"] = {b: self._by_task(w) for b, w in found["weights_by_block"].items()}
+        return {**found, "weights": self._by_task(found["weights"])}
+
+    def _by_task(self, values: Sequence[float]) -> dict[str, float]:
+        return dict(zip(self.tasks, values, strict=True))
 
     def state_dict(self) -> StepState:
         """Everything that a resumed run needs: the method's state and the number of steps."""

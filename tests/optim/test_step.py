@@ -416,3 +416,22 @@ def test_needs_neither_the_harness_nor_its_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *entries("optimizer")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_tasks_have_their_names_in_hyperparameters_and_in_the_report() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
+    batch = torch.randn(8, 4)
+    step = MultitaskStep(
+        "upgrad", model.named_parameters(), ["nq", "fever: dev"], 10, preference={"fever: dev": 3}, groups="module"
+    )
+    with step.step():
+        for sign, task in ((1, "nq"), (-1, "fever: dev")):
+            step.backward(task, (model(batch) - sign).square().mean())
+    report = step.report()
+    assert list(report["weights_by_block"]) == ["0", "2"]
+    for weights in (report["weights"], *report["weights_by_block"].values()):
+        assert list(weights) == ["nq", "fever: dev"]
+        assert weights["fever: dev"] >= 0.75 - 1e-9 and weights["nq"] >= 0.25 - 1e-9
+    with pytest.raises(ConfigError, match=r"static: weights: there is no task 'nqq'\. Did you mean 'nq'"):
+        MultitaskStep("static", model.parameters(), ["nq", "fever"], 10, weights={"nqq": 2})
