@@ -8,6 +8,7 @@ import numpy as np
 
 from mtbench.errors import ConfigError
 from mtbench.optim import GramWeighting, hyper, reset_field
+from mtbench.optim.simplex import bounded_power
 
 NORM_FLOOR = 1e-3
 """Smallest product of two norms in a cosine, as a share of the largest squared norm. The official code has 1e-3 as an
@@ -93,7 +94,7 @@ class CGD(GramWeighting):
             closeness = np.divide(gram, products, out=np.zeros_like(gram), where=products > 0)
         else:
             closeness = gram * self.gram_scale
-        powers = np.maximum(losses, 0.0) ** self.loss_power
+        powers = bounded_power(np.maximum(losses, 0.0), self.loss_power)
         return np.outer(powers, powers) * closeness
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mtbench.optim import GradientCombining, hyper, reset_field
+from mtbench.optim.hooks import extremes
 from mtbench.optim.simplex import positive_losses
 
 
@@ -53,7 +54,7 @@ class DualBalancing(GradientCombining):
 
     def _balance(self, rows: Tensor, factors: np.ndarray) -> Tensor:
         """(max_k |f_k r_k| / n) sum_k r_k / |r_k| of ``rows`` (n, d) and ``factors`` (n,) > 0."""
-        largest = self.reduce_max(rows.abs().amax(dim=1).double()).cpu().numpy()
+        largest = self.reduce_max(torch.stack([extremes(row).abs().max() for row in rows]).double()).cpu().numpy()
         safe = np.where(largest > 0, largest, 1.0)
         squares = torch.stack([(row.double() / float(s)).square().sum() for row, s in zip(rows, safe, strict=True)])
         norms = self.reduce_sum(squares).sqrt().cpu().numpy() * safe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtbench.optim import GramWeighting, hyper, reset_field
-from mtbench.optim.simplex import log_sum_exp, positive_losses, softmax
+from mtbench.optim.simplex import bounded_power, log_sum_exp, positive_losses, softmax
 
 
 class ImplicitDRO(GramWeighting):
@@ -56,6 +56,6 @@ class ImplicitDRO(GramWeighting):
         norms = np.sqrt(np.diag(gram))
         products = np.outer(norms, norms)
         cosines = np.divide(gram, products, out=np.zeros_like(gram), where=products > 0)
-        powers = positive_losses(losses) ** self.loss_power
+        powers = bounded_power(positive_losses(losses), self.loss_power)
         growth: np.ndarray = self.step / len(gram) * (np.outer(powers, powers) * cosines).sum(axis=1)
         return growth

@@ -82,6 +82,7 @@ class MoCo(GradientCombining):
         size = np.trace(gram) / len(gram)
         if size > 0:
             pull = gram / size + self.rho * np.eye(len(gram))
-            within = project_to_simplex(within - self.gamma / self.steps**self.gamma_decay * (pull @ within))
+            rate = self.gamma / np.float64(self.steps) ** self.gamma_decay
+            within = project_to_simplex(within - rate * (pull @ within))
             self.task_shares[self.tasks] = within * mass
         return within * self.step_mass(self.task_shares)

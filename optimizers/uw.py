@@ -24,6 +24,7 @@ class UncertaintyWeighting(LossWeighting):
     summary = "divides each loss by a learned uncertainty"
     paper = "Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018"
     state = ("log_variances",)
+    rescales = True
 
     lr: float = hyper(0.01, gt=0, help="step size of s_k")
     reset_on_episode: bool = reset_field()

@@ -65,3 +65,10 @@ def project_to_simplex(point: np.ndarray) -> np.ndarray:
     excess = np.cumsum(ordered) - 1.0
     last = np.flatnonzero(ordered - excess / np.arange(1, len(point) + 1) > 0)[-1]
     return np.maximum(point - excess[last] / (last + 1), 0.0)
+
+
+def bounded_power(values: np.ndarray, exponent: float) -> np.ndarray:
+    """``values ** exponent`` (n,), at most 1e100, so that products of two stay within the range of float64."""
+    with np.errstate(over="ignore"):
+        powers: np.ndarray = np.minimum(values**exponent, 1e100)
+    return powers
