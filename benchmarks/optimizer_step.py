@@ -165,9 +165,9 @@ def stepper(line: str, theta: Any, gradients: Any) -> tuple[Callable[[], object]
     if form:
         cost += 2 * K
     if "given" in form:
-        medians = [opt._median_of(row) for row in gradients] * 1000  # type: ignore[attr-defined]
+        medians = [opt._normaliser_of(row) for row in gradients] * 1000  # type: ignore[attr-defined]
         upcoming = iter(medians)
-        opt._median_of = lambda gradient: next(upcoming)  # type: ignore[attr-defined]
+        opt._normaliser_of = lambda gradient: next(upcoming)  # type: ignore[attr-defined]
         cost -= 2 * K
     cost = 12 * K + 3 if form == "(stream)" else cost
     return lambda: opt.combine(gradients, losses), cost
