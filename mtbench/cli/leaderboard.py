@@ -75,7 +75,9 @@ def command(
         return
     check_view(view, protocol)
     if view == "matrix":
-        _print_matrix(load_board(folder, suite or "kilt", profile, metric=metric, protocol="per-task"), format)
+        _print_matrix(
+            load_board(folder, suite or "kilt", profile, metric=metric, protocol="per-task"), format, published
+        )
         return
     board = load_board(
         folder,
@@ -118,11 +120,11 @@ def check_view(view: str, protocol: str) -> None:
         raise UnknownNameError("protocol", protocol, [*PROTOCOLS, ALL], "mtbench ls protocols")
 
 
-def _print_matrix(board: Board, format: str) -> None:
+def _print_matrix(board: Board, format: str, published: bool) -> None:
     from mtbench.cli.common import out_console
     from mtbench.report.matrix import matrices, print_matrices, render_matrices
 
-    found = matrices(board)
+    found = matrices(board, published)
     if format == "terminal":
         print_matrices(board, found, out_console())
     else:

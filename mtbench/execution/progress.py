@@ -10,7 +10,7 @@ import time
 from typing import TypedDict
 
 from mtbench.pipeline.plan import Stage
-from mtbench.records.record import RunRecord
+from mtbench.records.record import RunRecord, average, served_tasks
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain progress lines."""
@@ -47,8 +47,10 @@ class Reporter:
 
     def run_finished(self, label: str, record: RunRecord) -> None:
         """A run is complete."""
-        average = record.get("average")
-        score = f"{100 * average:.2f} {record['metric']}" if average is not None else record["status"]
+        value, served = record.get("average"), served_tasks(record["spec"])
+        if served is not None:
+            value = average(record["tasks"], served, record.get("metric", ""))
+        score = f"{100 * value:.2f} {record['metric']}" if value is not None else record["status"]
         self.line(f"      {label}: {score} ({record['cost'].get('computed_seconds', 0):.0f} s computed)")
 
     def run_failed(self, label: str, message: str) -> None:

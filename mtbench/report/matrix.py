@@ -34,8 +34,9 @@ class Matrix:
     notes: list[str] = field(default_factory=list)
 
 
-def matrices(board: Board) -> list[Matrix]:
-    """A matrix for each row ``per-task`` of a board that was read with ``protocol="per-task"``.
+def matrices(board: Board, published: bool = False) -> list[Matrix]:
+    """A matrix for each row ``per-task`` of a board that was read with ``protocol="per-task"``; ``published``: with the
+    paper's figures below.
 
     Tests: paired over seeds, Holm-corrected over a column. UsageError, with the command, where there is none.
     """
@@ -46,10 +47,10 @@ def matrices(board: Board) -> list[Matrix]:
             f"  Make some: mtbench run --suite {board.suite} --profile {board.profile} --optimizer naive "
             "--protocol per-task"
         )
-    return [_matrix(row, board) for row in rows]
+    return [_matrix(row, board, published) for row in rows]
 
 
-def _matrix(row: Row, board: Board) -> Matrix:
+def _matrix(row: Row, board: Board, published: bool) -> Matrix:
     tasks = list(board.tasks)
     scores: dict[str, dict[str, dict[int, float]]] = {t: {u: {} for u in tasks} for t in tasks}
     for seed, record in row.runs.items():
@@ -65,7 +66,10 @@ def _matrix(row: Row, board: Board) -> Matrix:
         correct([test for test in tests.values() if test.p is not None])
         for trained in known:
             cells[trained][task] = estimate(scores[trained][task]), tests.get(trained)
-    matrix = Matrix(row.name, tasks, cells, reported_matrix(board.suite, board.metric, tasks))
+    reported = reported_matrix(board.suite, board.metric, tasks) if published else {}
+    matrix = Matrix(row.name, tasks, cells, reported)
+    if published and not reported:
+        matrix.notes.append(f"No published figures are comparable with {board.label} in {board.metric}.")
     missing = [t for t in tasks if t not in known]
     if missing:
         matrix.notes.append(f"No finished run on {', '.join(missing)}.")

@@ -48,7 +48,8 @@ def missing_references(rows: Sequence[Row], suite: str, profile: str) -> list[st
     seeds = sorted({seed for row in trained for seed in row.seeds_done})
     if not seeds:
         return []
-    span = f"{seeds[0]}-{seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else ",".join(map(str, seeds))
+    is_range = len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    span = f"{seeds[0]}-{seeds[-1]}" if is_range else ",".join(map(str, seeds))
     command = f"mtbench run --optimizer naive --suite {suite} --profile {profile} --seeds {span} --protocol per-task"
     return [
         f"{measure} needs the row per-task{'' if budget == 'steps' else f' ({budget})'}: {command}"
