@@ -34,7 +34,7 @@ class EncoderConfig(Section):
     pooling: Literal["auto", "t5", "cls", "mean", "last"] = Field(
         "auto", description="auto: as the folder's modules.json says; else t5 for T5, last for a decoder, cls"
     )
-    sharing: Literal["shared", "untied", "per-task-query"] = Field(
+    sharing: Literal["shared", "untied", "per-task-query", "per-family-query"] = Field(
         "shared", description="encoders of queries and passages; a folder of several that mtbench wrote has its own"
     )
     split_after: Literal["start", "warmup"] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,25 +24,34 @@ _DPR = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_enco
 """DPR's two encoders, each with what its weights' names begin with."""
 
 
-def backbone_names(sharing: str, num_tasks: int) -> Iterator[str]:
-    """Names of the backbones: one, one for each side, or one for each task's queries and one for passages."""
-    if sharing == "shared":
-        yield "shared"
-    elif sharing == "untied":
-        yield from ("query", "passage")
-    else:
-        yield from (f"query_{k}" for k in range(num_tasks))
-        yield "passage"
+def query_tower(sharing: str, task: int, families: Sequence[str]) -> str:
+    """The backbone that encodes the queries of a task, by its place in the suite. ``families``: those of all tasks."""
+    if sharing in ("shared", "untied"):
+        return "shared" if sharing == "shared" else "query"
+    return f"query_{task}" if sharing == "per-task-query" else f"query_{families[task]}"
+
+
+def backbone_names(sharing: str, num_tasks: int, families: Sequence[str] = ()) -> list[str]:
+    """Names of the backbones: one, one for each side, or one for passages and one for each task's or family's queries.
+
+    ``families``: of each task, needed for ``per-family-query``.
+    """
+    towers = dict.fromkeys(query_tower(sharing, k, families) for k in range(max(1, num_tasks)))
+    return [*towers] if sharing == "shared" else [*towers, "passage"]
 
 
 def make_backbones(
-    settings: EncoderConfig, pooling: str, tokenizer: PreTrainedTokenizerBase, num_tasks: int
+    settings: EncoderConfig,
+    pooling: str,
+    tokenizer: PreTrainedTokenizerBase,
+    num_tasks: int,
+    families: Sequence[str] = (),
 ) -> dict[str, PreTrainedModel]:
     """All backbones before training. Where the folder has one, several start as copies of it.
 
     ConfigError if towers in the folder are not those of ``settings.sharing`` and ``num_tasks``.
     """
-    names = list(backbone_names(settings.sharing, num_tasks))
+    names = backbone_names(settings.sharing, num_tasks, families)
     if settings.path == "tiny":
         return copies(tiny_t5(settings, tokenizer), names)
     folder = Path(settings.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from mtbench.config import EncoderConfig
 from mtbench.errors import DataError
 from mtbench.model.architecture import is_causal, load_configuration, vector_size
-from mtbench.model.backbones import backbone_names, copies, load_backbone, make_backbones
+from mtbench.model.backbones import backbone_names, copies, load_backbone, make_backbones, query_tower
 from mtbench.model.choices import choose, pooling_of
 from mtbench.model.folder import SETTINGS_FILE, any_weights
 from mtbench.model.reparametrise import is_reparametrised
@@ -27,16 +28,24 @@ class DualEncoder(nn.Module):
     """One or several transformer backbones with a pooling; ``encode`` gives float32 vectors ``(B, d)``.
 
     ``sharing``: ``shared`` has one backbone, ``untied`` one for each side (as DPR), ``per-task-query`` a query
-    backbone for each task and one for passages (QSpec). Pooling ``t5`` is the first decoder state of T5's
-    encoder-decoder (Ni et al., "Sentence-T5", 2022), the others act on the last hidden states.
+    backbone for each task and one for passages (QSpec), ``per-family-query`` one for the queries of each family of
+    tasks. Pooling ``t5`` is the first decoder state of T5's encoder-decoder (Ni et al., "Sentence-T5", 2022), the
+    others act on the last hidden states.
     """
 
     def __init__(
-        self, backbones: dict[str, PreTrainedModel], settings: EncoderConfig, pooling: str, num_tasks: int
+        self,
+        backbones: dict[str, PreTrainedModel],
+        settings: EncoderConfig,
+        pooling: str,
+        num_tasks: int,
+        families: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.backbones = nn.ModuleDict(backbones)
         self.settings, self.pooling, self.num_tasks = settings, pooling, num_tasks
+        self.families = tuple(families)
+        """Of each task, by its place in the suite."""
         configuration = self.any_backbone.config
         self._without_cache = {"use_cache": False} if is_causal(configuration) else {}
         # an additive mask is taken as it is; from a plain one the library builds the same in every pass, and asks
@@ -54,20 +63,22 @@ class DualEncoder(nn.Module):
         return next(iter(self.backbones.values()))  # type: ignore[return-value]
 
     @property
-    def owners(self) -> dict[str, int]:
-        """Prefixes of the parameters that only one task uses, and that task."""
-        if self.settings.sharing != "per-task-query":
+    def owners(self) -> dict[str, frozenset[int]]:
+        """Prefixes of the parameters that some tasks alone use, and the places of these tasks."""
+        if self.settings.sharing in ("shared", "untied"):
             return {}
-        return {f"backbones.query_{k}.": k for k in range(self.num_tasks)}
+        users: dict[str, set[int]] = {}
+        for task in range(self.num_tasks):
+            users.setdefault(query_tower(self.settings.sharing, task, self.families), set()).add(task)
+        return {f"backbones.{name}.": frozenset(tasks) for name, tasks in users.items()}
 
     def backbone(self, side: Side, task: int | None) -> nn.Module:
         """The backbone that encodes this side of this task."""
-        if self.settings.sharing == "shared":
-            return self.backbones["shared"]
-        if side == "query" and self.settings.sharing == "per-task-query":
-            assert task is not None, "per-task query encoders need the task"
-            return self.backbones[f"query_{task}"]
-        return self.backbones[side]
+        sharing = self.settings.sharing
+        if side == "passage" and sharing != "shared":
+            return self.backbones["passage"]
+        assert task is not None or sharing in ("shared", "untied"), "query encoders of their own need the task"
+        return self.backbones[query_tower(sharing, task or 0, self.families)]
 
     def encode(self, ids: Tensor, mask: Tensor, side: Side, task: int | None = None) -> Tensor:
         """Vectors ``(B, d)`` float32 of token ids ``(B, L)`` with attention mask ``(B, L)``."""
@@ -120,6 +131,7 @@ class DualEncoder(nn.Module):
             "pooling": self.pooling,
             "normalize": self.settings.normalize,
             "num_tasks": self.num_tasks,
+            **({"families": list(self.families)} if self.settings.sharing == "per-family-query" else {}),
             "prompts": prompts,
             "query_max_lengths": query_max_lengths,
             "tasks": list(query_max_lengths),
@@ -136,16 +148,17 @@ class DualEncoder(nn.Module):
             raise DataError("not a trained mtbench encoder: no mtbench.json", path=folder)
         saved = json.loads(file.read_text(encoding="utf-8"))
         settings = EncoderConfig.model_validate(saved["encoder"])
-        names = list(backbone_names(settings.sharing, saved["num_tasks"]))
+        families = saved.get("families", ())
+        names = backbone_names(settings.sharing, saved["num_tasks"], families)
         backbones = {n: load_backbone(folder if n == "shared" else folder / n, saved["pooling"]) for n in names}
-        model = cls(backbones, settings, saved["pooling"], saved["num_tasks"])
+        model = cls(backbones, settings, saved["pooling"], saved["num_tasks"], families)
         return model.prepare()
 
-    def split(self, settings: EncoderConfig, num_tasks: int) -> DualEncoder:
-        """Several towers by ``settings.sharing``, each a copy of this encoder, which has one."""
-        names = list(backbone_names(settings.sharing, num_tasks))
-        backbones = copies(self.any_backbone, names)
-        return DualEncoder(backbones, settings, self.pooling, num_tasks).prepare()
+    def split(self, settings: EncoderConfig, families: Sequence[str]) -> DualEncoder:
+        """Several towers by ``settings.sharing``, each a copy of this encoder, which has one. ``families``: of each
+        task."""
+        backbones = copies(self.any_backbone, backbone_names(settings.sharing, len(families), families))
+        return DualEncoder(backbones, settings, self.pooling, len(families), families).prepare()
 
     def prepare(self) -> DualEncoder:
         """Set dropout and gradient checkpointing as configured, and evaluation mode."""
@@ -166,9 +179,16 @@ def _additive(mask: Tensor) -> Tensor:
 
 
 def build_encoder(
-    settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase, num_tasks: int, seed: int
+    settings: EncoderConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    num_tasks: int,
+    seed: int,
+    families: Sequence[str] = (),
 ) -> DualEncoder:
-    """The encoder before training: a random tiny T5 (a pure function of ``seed``), or pre-trained weights."""
+    """The encoder before training: a random tiny T5 (a pure function of ``seed``), or pre-trained weights.
+
+    ``families``: of each task, needed for ``per-family-query``.
+    """
     settings = choose(settings).settings
     if settings.path == "tiny":
         pooling = "t5" if settings.pooling == "auto" else str(settings.pooling)
@@ -176,5 +196,5 @@ def build_encoder(
         pooling = pooling_of(settings.pooling, load_configuration(any_weights(Path(settings.path))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbones = make_backbones(settings, pooling, tokenizer, num_tasks)
-    return DualEncoder(backbones, settings, pooling, num_tasks).prepare()
+        backbones = make_backbones(settings, pooling, tokenizer, num_tasks, families)
+    return DualEncoder(backbones, settings, pooling, num_tasks, families).prepare()

@@ -7,13 +7,16 @@ after ``zero_grad`` loses every update on torch 2, where gradients become None.)
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from mtbench.errors import ConfigError
+
+Users = int | Collection[int]
+"""One task, or several, by their places in the suite."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,19 @@ class FlatParameters:
     """``theta`` and ``gradient``: flat ``(d,)`` buffers behind a model's trainable parameters, float32 (float64 for a
     model in float64).
 
-    Parameters shared by all tasks come first, then those that only one task uses, task by task. ``owners`` maps name
-    prefixes to the task that alone uses them; of these ``tasks`` takes part (None: all). ConfigError if a parameter is
-    claimed by two tasks.
+    Parameters shared by tasks come first, then those that only one task uses, task by task. ``owners`` maps name
+    prefixes to the tasks that alone use them; where none of these is among ``tasks`` (None: all), the parameters are
+    left out. ConfigError if a parameter is claimed by two tasks as their own.
     """
 
     def __init__(
-        self, model: nn.Module, owners: dict[str, int] | None = None, tasks: Collection[int] | None = None
+        self, model: nn.Module, owners: Mapping[str, Users] | None = None, tasks: Collection[int] | None = None
     ) -> None:
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        found = [(self._owner(n, owners or {}), i, n, p) for i, (n, p) in enumerate(named)]
-        placed = sorted((f for f in found if tasks is None or f[0] is None or f[0] in tasks), key=_order)
+        users = {prefix: {u} if isinstance(u, int) else {*u} for prefix, u in (owners or {}).items()}
+        idle = tuple(prefix for prefix, own in users.items() if tasks is not None and own.isdisjoint(tasks))
+        alone = {prefix: next(iter(own)) for prefix, own in users.items() if len(own) == 1}
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad and not n.startswith(idle or ("\0",))]
+        placed = sorted(((self._owner(n, alone), i, n, p) for i, (n, p) in enumerate(named)), key=_order)
         total = sum(p.numel() for *_, p in placed)
         device = placed[0][3].device
         double = all(p.dtype == torch.float64 for *_, p in placed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +38,16 @@ def validate_encoder(
     facts: EncoderFolder,
     tokenizer: PreTrainedTokenizerFast,
     longest: list[Longest],
-    num_tasks: int,
+    families: Sequence[str],
 ) -> None:
-    """Load the encoder as the run will, and encode one text of the longest length.
+    """Load the encoder as the run will, and encode one text of the longest length. ``families``: of each task.
 
     ConfigError, naming both sides and the remedy, for weights that are missing or not finite, a tokenizer with more
     tokens than the model has embeddings, texts longer than its positions, and whatever else keeps it from encoding.
     """
     if not facts.towers:  # towers that begin as copies of one need be looked at once
-        settings, num_tasks = settings.model_copy(update={"sharing": "shared"}), 1
-    model = build_encoder(settings, tokenizer, num_tasks, seed=0)
+        settings, families = settings.model_copy(update={"sharing": "shared"}), families[:1]
+    model = build_encoder(settings, tokenizer, len(families), seed=0, families=families)
     for backbone in model.backbones.values():
         _check_embeddings(settings.path, backbone, tokenizer)
         _check_positions(settings.path, backbone, longest)
@@ -103,7 +104,7 @@ def _first_position(table: Any) -> int:
 def _check_vectors(path: str, model: DualEncoder, tokenizer: PreTrainedTokenizerFast, tokens: int) -> None:
     text = PROBE * (1 + tokens // 8)
     ids = torch.tensor([tokenizer(text, truncation=True, max_length=tokens)["input_ids"]])
-    towers = range(model.num_tasks) if model.settings.sharing == "per-task-query" else [0]
+    towers = range(model.num_tasks) if len(model.backbones) > 2 else [0]
     try:
         vectors = [model.encode(ids, torch.ones_like(ids), "query", k) for k in towers]
         vectors.append(model.encode(ids, torch.ones_like(ids), "passage"))

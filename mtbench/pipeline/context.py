@@ -96,9 +96,14 @@ class Context:
 
     def initial_model(self, prepare: Stage, settings: EncoderConfig | None = None) -> DualEncoder:
         """The encoder before training; ``settings``: None for the run's own."""
-        num_tasks = len(self.prepared(prepare).tasks)
+        families = self.families(prepare)
         seed = stream_seed("initial weights", self.run.request.seed)
-        return build_encoder(settings or self.config.encoder, self.tokenizer(prepare), num_tasks, seed).to(self.device)
+        chosen, tokenizer = settings or self.config.encoder, self.tokenizer(prepare)
+        return build_encoder(chosen, tokenizer, len(families), seed, families).to(self.device)
+
+    def families(self, prepare: Stage) -> list[str]:
+        """The family of each task, in the suite's order."""
+        return [task.family for task in self.prepared(prepare).tasks.values()]
 
     def model(self, stage: Stage | None, prepare: Stage) -> DualEncoder:
         """The encoder that a ``warmup`` or ``train`` stage left, or the initial one."""

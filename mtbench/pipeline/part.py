@@ -91,17 +91,21 @@ def _tower_warnings(
     config: Config, tasks: tuple[str, ...], suite: Suite, protocol: ProtocolSpec | None
 ) -> tuple[tuple[str, str], ...]:
     """What is to be said of query towers that nothing trains; ConfigError where the run is about one of them."""
-    if config.encoder.sharing != "per-task-query":
+    sharing = config.encoder.sharing
+    if sharing not in ("per-task-query", "per-family-query"):
         return ()
-    unseen = [task.name for task in suite.tasks if task.name not in tasks]
+    served = {task.family for task in suite.tasks if task.name in tasks} if sharing == "per-family-query" else ()
+    unseen = [task.name for task in suite.tasks if task.name not in tasks and task.family not in served]
     if config.train.start != "encoder" or not unseen:
         return ()
     if protocol is None or protocol["task"] in unseen:
         names = ", ".join(unseen) if protocol is None else str(protocol["task"])
+        whose, other = "task", "shared, untied or per-family-query"
+        if sharing == "per-family-query":
+            whose, other = "family", "shared or untied"
         raise ConfigError(
-            f"encoder.sharing=per-task-query has a query tower for each task, and nothing trains that of {names}: it "
-            "cannot serve a task that it has not seen\n"
-            "  Choose encoder.sharing=shared, untied or per-family-query."
+            f"encoder.sharing={sharing} has a query tower for each {whose}, and nothing trains that of {names}: it "
+            f"cannot serve a task that it has not seen\n  Choose encoder.sharing={other}."
         )
     text = f"the query towers of {', '.join(unseen)} are untrained: figures of these tasks are those of the start"
     return (("untrained-tower", text),)

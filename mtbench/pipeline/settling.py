@@ -150,7 +150,7 @@ def _validate(config: Config, suite: Suite, chosen: ChosenEncoder, tokenizer: Pr
     from mtbench.model.validate import validate_encoder
 
     longest = [_longest_passages(config, suite), _longest_queries(config, suite, tokenizer)]
-    validate_encoder(config.encoder, chosen.facts, tokenizer, longest, len(suite.tasks))
+    validate_encoder(config.encoder, chosen.facts, tokenizer, longest, [task.family for task in suite.tasks])
 
 
 def _longest_passages(config: Config, suite: Suite) -> Longest:

@@ -62,7 +62,7 @@ def _model(context: Context, stage: Stage) -> DualEncoder:
         return context.initial_model(prepare, context.config.encoder.model_copy(update={"sharing": sharing}))
     model = context.model(previous, prepare)
     if "split" in stage.settings:
-        return model.split(context.config.encoder, len(context.prepared(prepare).tasks)).to(context.device)
+        return model.split(context.config.encoder, context.families(prepare)).to(context.device)
     return model
 
 
