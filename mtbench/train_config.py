@@ -105,6 +105,12 @@ class TrainConfig(Section):
         "part of the one batch",
         json_schema_extra={"since": 2},
     )
+    fusion: Literal["none", "uniform", "deviation"] = Field(
+        "none",
+        description="instead of training: merge the models of the runs on one task each, equally or by how far "
+        "each moved a parameter",
+        json_schema_extra={"since": 2},
+    )
     micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
     log_every: int = Field(10, ge=1)
     cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")

@@ -35,13 +35,14 @@ def command(
     ] = None,
     encoder: Encoder = None,
     protocol: Annotated[
-        str, typer.Option(help="multitask, per-task, leave-one-out, few-shot; several with commas.")
+        str, typer.Option(help="multitask, per-task, leave-one-out, few-shot, fused; several with commas.")
     ] = "multitask",
     tasks: Annotated[str | None, typer.Option(help="Of a protocol with a run for each task: only these.")] = None,
     examples: Annotated[str | None, typer.Option(help="few-shot: numbers of examples, as 128,1024.")] = None,
     start: Annotated[
         str | None, typer.Option(help="few-shot: leave-one-out,encoder; per-task: encoder,warmup.")
     ] = None,
+    fusion: Annotated[str | None, typer.Option(help="fused: uniform, deviation.")] = None,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Address = None,
     gpus_per_run: GpusPerRun = None,
@@ -84,6 +85,7 @@ def command(
             common.names(tasks, "--tasks") if tasks is not None else (),
             common.numbers(examples, "--examples") if examples is not None else (),
             common.names(start, "--start") if start is not None else (),
+            common.names(fusion, "--fusion") if fusion is not None else (),
         ),
     )
     with common.only_json(json):

@@ -40,6 +40,7 @@ def run(
     tasks: Sequence[str] = (),
     examples: Sequence[int] | int = (),
     start: str | Sequence[str] = (),
+    fusion: str | Sequence[str] = (),
     reporter: Reporter | None = None,
 ) -> list[RunRecord]:
     """Run the whole pipeline for every combination and return the records, baselines first.
@@ -47,7 +48,7 @@ def run(
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``; a number per task may be a mapping. Raises the errors of ``mtbench.errors`` for a
     user's mistake before any work; a run that fails has ``status`` ``failed`` in its record. Calls from several threads
-    wait for each other. ``protocol``, ``tasks``, ``examples`` and ``start`` are the command's options.
+    wait for each other. ``protocol``, ``tasks``, ``examples``, ``start`` and ``fusion`` are the command's options.
 
     The process stays as it was: threads, rounding, random states, environment, warnings. Only this call knows
     ``plugins``: ``get_optimizer`` and other calls do not know their names unless ``MTBENCH_PLUGINS`` names the files.
@@ -63,7 +64,11 @@ def run(
         tuple(str(file) for file in plugins),
         tuple(baselines),
         ProtocolChoice(
-            _several(protocol), list(tasks), [examples] if isinstance(examples, int) else examples, _several(start)
+            _several(protocol),
+            list(tasks),
+            [examples] if isinstance(examples, int) else examples,
+            _several(start),
+            _several(fusion),
         ),
     )
     options = PlanOptions(store, results, rerun, until)

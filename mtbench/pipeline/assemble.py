@@ -35,7 +35,7 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     stages = [s for s in plan.stages if s.key in built]
     record["stages"] = [_entry(s, built[s.key]) for s in stages]
     record["cost"] = _cost(stages, built)
-    record["training"] = _training([_curves(context, s, built) for s in stages if s.name in ("warmup", "train")])
+    record["training"] = _training(context, plan, built)
     record["negatives"] = {
         s.label: built[s.key].results["negatives"] for s in stages if "negatives" in built[s.key].results
     }
@@ -51,11 +51,14 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     return record
 
 
-def _training(episodes: list[EpisodeCurves]) -> Training:
+def _training(context: Context, plan: Plan, built: Stages) -> Training:
+    """Curves by episode, and queries by task; a run that merges others' models has no curves of its own."""
+    trained = [s for s in plan.stages if s.key in built and s.name in ("warmup", "train")]
     queries: dict[str, int] = {}
-    for episode in episodes:
-        for task, count in episode["summary"]["queries"].items():
+    for stage in trained:
+        for task, count in _summary(built[stage.key])["queries"].items():
             queries[task] = queries.get(task, 0) + count
+    episodes = [] if plan.run.parts else [_curves(context, stage, built) for stage in trained]
     return {"episodes": episodes, "queries": queries}
 
 

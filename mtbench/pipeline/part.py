@@ -23,9 +23,29 @@ class TrainedPart:
     """Code and message."""
 
     @property
+    def is_fused(self) -> bool:
+        """Whether nothing is trained: the models of the runs on one task each are merged."""
+        return self.config.train.fusion != "none"
+
+    @property
     def is_single(self) -> bool:
         """Whether one task out of several is trained on, so that there is nothing for a method to combine."""
         return self.protocol is not None and len(self.tasks) == 1
+
+
+def _check_fusion(config: Config, tasks: tuple[str, ...], suite: Suite) -> None:
+    train, known = config.train, trainable_tasks(suite)
+    if train.fusion == "none":
+        return
+    if tasks != known or train.examples is not None or train.start not in ("encoder", "warmup"):
+        raise ConfigError(
+            f"train.fusion={train.fusion} merges the models of runs on one task each, on all tasks, from the encoder "
+            "or the shared warm-up: leave train.tasks and train.examples out"
+        )
+    if len(known) < 2:
+        raise ConfigError(
+            f"train.fusion={train.fusion}: suite {suite.label} has one task to train on, nothing to merge"
+        )
 
 
 def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool) -> TrainedPart:
@@ -36,15 +56,18 @@ def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool)
     _check_split(config)
     train = config.train
     if baseline:
-        nothing = train.model_copy(update={"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps"})
+        whole = {"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps", "fusion": "none"}
+        nothing = train.model_copy(update=whole)
         tasks = trainable_tasks(suite)
         return TrainedPart(config.model_copy(update={"train": nothing}), tasks, None)
     tasks = trained_tasks(train.tasks, suite)
     text = tasks_text(tasks, suite)
     update: dict[str, str] = {"tasks": text}
-    if text == ALL:
+    _check_fusion(config, tasks, suite)
+    is_whole = text == ALL and train.fusion == "none"
+    if is_whole:
         update["budget"] = "steps"  # all budgets are the same
-    if text == ALL and train.examples is None and train.start == "warmup":
+    if is_whole and train.examples is None and train.start == "warmup":
         update["start"] = "encoder"  # its own warm-up is the shared one
     train = train.model_copy(update=update)
     config = config.model_copy(update={"train": train})

@@ -7,7 +7,7 @@ every optimizer, so that all of them, and every tau and beta, share the warm-up 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,13 +19,23 @@ from mtbench.records.record import OptimizerSpec
 from mtbench.records.values import JsonObject
 from mtbench.storage.store import Store, fingerprint
 
-VERSIONS = {"prepare": 1, "bm25": 1, "warmup": 1, "train": 1, "encode": 1, "mine": 1, "evaluate": 2, "analyze": 2}
+VERSIONS = {
+    "prepare": 1,
+    "bm25": 1,
+    "warmup": 1,
+    "train": 1,
+    "encode": 1,
+    "mine": 1,
+    "evaluate": 2,
+    "analyze": 2,
+    "fuse": 1,
+}
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
 
 
 LENGTHS = frozenset({"warmup_lr", "warmup_epochs", "warmup_steps", "lr", "epochs", "steps"})
-NOT_OF_A_STAGE = LENGTHS | {"episodes", "start_episode", "start"}
+NOT_OF_A_STAGE = LENGTHS | {"episodes", "start_episode", "start", "fusion"}
 """Settings of training that reach a stage in another form: its length, its method, its inputs."""
 PART = frozenset({"tasks", "examples", "budget"})
 """Settings of training that choose a part of the data."""
@@ -91,6 +101,8 @@ def make_plan(run: ResolvedRun) -> Plan:
         return builder.bm25_row()
     if run.optimizer["name"] == "untrained":
         return builder.untrained_row()
+    if run.parts:
+        return builder.fused([make_plan(part) for part in run.parts])
     return builder.full() if run.parent is None else builder.from_parent(make_plan(run.parent))
 
 
@@ -200,6 +212,26 @@ class _Builder:
         trained = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=bm25)
         evaluations = [*parent.evaluations, self._evaluate(episode, self._encode(episode, trained))]
         return self._plan(trained, episode, evaluations)
+
+    def fused(self, parts: Sequence[Plan]) -> Plan:
+        """One model of those of the runs on one task each, scored; their evaluations are their own."""
+        stages = {s.key: s for part in parts for s in part.until(None) if s.name != "evaluate"}
+        models = {
+            f"model_{part.run.trained[0]}": next(s for s in reversed(part.stages) if s.name in ("warmup", "train"))
+            for part in parts
+        }
+        scored = {m.key for m in models.values()}
+        kept = [s for s in stages.values() if s.name != "encode" or s.inputs["model"].key not in scored]
+        self.stages = [self.prepare, *(s for s in kept if s.key != self.prepare.key)]
+        settings: JsonObject = {"fusion": self.config.train.fusion}
+        if self.config.train.start == "warmup":
+            models["start"] = next(s for s in kept if s.name == "warmup")
+        else:
+            settings["initial"] = {"encoder": self._encoder_settings(), "seed": self._initial_seed()}
+        episode = self.config.train.episodes
+        model = self._add("fuse", episode, settings, prepare=self.prepare, **models)
+        final = self._evaluate(episode, self._encode(episode, model))
+        return Plan(self.run, tuple(self.stages), final, (final,))
 
     def _check_parent(self, parent: Plan) -> None:
         """ConfigError where the other run's model is none for this run's texts, or is no trained model at all."""

@@ -105,6 +105,8 @@ class ResolvedRun:
     """What the run is about, where it does not train on all tasks and serve all."""
     parent: ResolvedRun | None = None
     """The run from whose model this one starts, where it starts from one."""
+    parts: tuple[ResolvedRun, ...] = ()
+    """The runs on one task each whose models this one is made of, where it is made of some."""
     choices: tuple[Choice, ...] = ()
     """What mtbench chose because the user did not."""
     warnings: tuple[tuple[str, str], ...] = ()
@@ -113,7 +115,7 @@ class ResolvedRun:
     @property
     def served(self) -> tuple[str, ...]:
         """The tasks whose figures the run is there for."""
-        if self.protocol is None:
+        if self.protocol is None or self.parts:
             return tuple(task.name for task in self.suite.tasks)
         return self.trained if self.protocol["task"] is None else (self.protocol["task"],)
 
@@ -210,7 +212,9 @@ class Resolver:
         if parent is not None and config.train.start == "leave-one-out":
             optimizer = parent.optimizer
         else:
-            optimizer = naive() if part.is_single else _specification_of(request, method, suite, part.tasks)
+            optimizer = (
+                naive() if part.is_single or part.is_fused else _specification_of(request, method, suite, part.tasks)
+            )
         content = encoder.content
         if config.encoder.path == "tiny" and config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own
@@ -225,9 +229,18 @@ class Resolver:
             trained=part.tasks,
             protocol=part.protocol,
             parent=parent,
+            parts=self._parts(request, part) if part.is_fused else (),
             choices=found.choices,
             warnings=(*found.warnings, *part.warnings, *facts.warnings(suite)),
         )
+
+    def _parts(self, request: RunRequest, part: TrainedPart) -> tuple[ResolvedRun, ...]:
+        """The runs on one task each whose models are fused."""
+        found = []
+        for task in part.tasks:
+            settings = merge(request.settings, {"train": {"tasks": task, "fusion": "none"}})
+            found.append(self.resolve(dataclasses.replace(request, settings=settings, protocol="per-task")))
+        return tuple(found)
 
     def _parent(self, request: RunRequest, part: TrainedPart) -> ResolvedRun | None:
         """The run that this one starts from, resolved; ConfigError where it cannot be one."""

@@ -73,5 +73,18 @@ _ALL = (
         "training more, on BM25's negatives and of the warm-up's length and rate; from the encoder it is a whole run "
         "on N examples, for which --optimizer does not multiply.",
     ),
+    Protocol(
+        "fused",
+        "one model merged of the runs on one task each, at no training: the natural rival of multitask training",
+        "1 for each way to merge and seed, beside the runs of per-task that it is made of",
+        ("encoder", "warmup"),
+        "nothing: the models of per-task are merged",
+        "all tasks",
+        "fused (uniform); fused (deviation), from warm-up",
+        "theta = start + sum_k w_k (theta_k - start). --fusion uniform takes w_k = 1/K, deviation weighs each "
+        "parameter by how far each run moved it (after CoDiEmb). All runs must have one start.",
+        by_task=False,
+        alone=True,
+    ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}

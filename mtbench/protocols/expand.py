@@ -12,6 +12,7 @@ from mtbench.protocols.tasks import trainable_tasks
 from mtbench.suite import Suite
 
 MULTITASK = "multitask"
+FUSIONS = ("uniform", "deviation")
 LIST_COMMAND = "mtbench ls protocols"
 
 
@@ -39,6 +40,7 @@ class ProtocolChoice:
     tasks: Sequence[str] = ()
     examples: Sequence[int] = ()
     starts: Sequence[str] = ()
+    fusions: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -50,6 +52,7 @@ class ProtocolChoice:
         if self.tasks and not any(protocol.by_task for protocol in chosen):
             raise UsageError("--tasks chooses among the runs of per-task, leave-one-out and few-shot; name a protocol")
         self._check_examples()
+        self._check_fusions()
         for start in self.starts:
             if not any(start in protocol.starts for protocol in chosen):
                 fitting = ", ".join(dict.fromkeys(s for protocol in chosen for s in protocol.starts))
@@ -68,6 +71,13 @@ class ProtocolChoice:
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise UsageError(f"--examples: a number of examples is a whole number above 0, got {shown(count)}")
 
+    def _check_fusions(self) -> None:
+        if self.fusions and "fused" not in self.names:
+            raise UsageError("--fusion belongs to --protocol fused")
+        unknown = next((kind for kind in self.fusions if kind not in FUSIONS), None)
+        if unknown is not None:
+            raise UsageError(f"--fusion {unknown!r}: choose {', '.join(FUSIONS)}")
+
     @property
     def is_default(self) -> bool:
         """Whether nothing but runs on all tasks is asked for."""
@@ -81,8 +91,10 @@ class ProtocolChoice:
         tasks = self._chosen(suite)
         found: list[Part] = []
         for name in dict.fromkeys(self.names):
-            if name in ("leave-one-out", "few-shot") and len(trainable_tasks(suite)) < 2:
-                raise UsageError(f"--protocol {name}: suite {suite.label} has one task to train on, so none is left")
+            if name in ("leave-one-out", "few-shot", "fused") and len(trainable_tasks(suite)) < 2:
+                raise UsageError(
+                    f"--protocol {name}: suite {suite.label} has one task to train on, so there is no other"
+                )
             found += self._parts_of(name, tasks, start)
         return found
 
@@ -93,6 +105,9 @@ class ProtocolChoice:
             yield Part()
         elif name == "leave-one-out":
             yield from (Part(name, (("tasks", f"-{task}"), ("start", "encoder"))) for task in tasks)
+        elif name == "fused":
+            for chosen in own or [start or "encoder"]:
+                yield from (Part(name, (("fusion", k), ("start", chosen)), True) for k in self.fusions or FUSIONS[:1])
         elif name == "per-task":
             for chosen in own or [start or "encoder"]:
                 yield from (Part(name, (("tasks", task), ("start", chosen)), True) for task in tasks)

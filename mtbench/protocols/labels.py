@@ -16,6 +16,8 @@ def row_label(protocol: ProtocolSpec, method: str) -> str:
         label = f"{method}, leave-one-out + {count}" if start == "leave-one-out" else f"encoder + {count}"
     elif name == "per-task":
         label = name
+    elif name == "fused":
+        label = f"{name} ({protocol.get('fusion')})"
     elif name == "leave-one-out":
         label = f"{method}, {name}"
     else:

@@ -20,10 +20,20 @@ def protocol_spec(train: TrainConfig, tasks: tuple[str, ...], suite: Suite, aske
     what it trains on.
     """
     known = trainable_tasks(suite)
-    name = asked or _by_tasks(train, tasks, known)
+    name = "fused" if train.fusion != "none" else asked or _by_tasks(train, tasks, known)
     if name is None:
         return None
     task = tasks[0] if len(tasks) == 1 else None
+    if train.fusion != "none":
+        return {
+            "name": "fused",
+            "task": None,
+            "tasks": list(tasks),
+            "examples": None,
+            "start": train.start,
+            "budget": train.budget,
+            "fusion": train.fusion,
+        }
     if name == "leave-one-out":
         left_out = [task for task in known if task not in tasks]
         if len(left_out) != 1:

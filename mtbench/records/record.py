@@ -59,6 +59,8 @@ class ProtocolSpec(TypedDict):
     examples: int | None
     start: str
     budget: str
+    fusion: NotRequired[str]
+    """How the models of the runs on one task each were merged; such a run serves all tasks."""
 
 
 class RunSpec(TypedDict):
@@ -230,7 +232,7 @@ def average(tasks: Mapping[str, TaskResult], names: Iterable[str], metric: str) 
 def served_tasks(spec: RunSpec) -> list[str] | None:
     """The tasks whose figures the run is there for; None: all of the suite."""
     protocol = spec.get("protocol")
-    if protocol is None:
+    if protocol is None or "fusion" in protocol:
         return None
     return protocol["tasks"] if protocol["task"] is None else [protocol["task"]]
 

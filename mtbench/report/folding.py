@@ -16,18 +16,23 @@ from mtbench.records.files import Loaded
 from mtbench.records.record import Cost, ProtocolSpec, RunRecord, RunSpec, served_tasks
 
 MULTITASK, ALL = "multitask", "all"
-ON_MAIN = ("per-task",)
+ON_MAIN = ("per-task", "fused")
 """Protocols whose rows stand on the main board too."""
-_PART = ("tasks", "examples", "start", "budget")
+_PART = ("tasks", "examples", "start", "budget", "fusion")
 """Settings of training that the row's name tells."""
 
 
 def fold(loaded: Sequence[Loaded]) -> list[Loaded]:
     """``loaded`` with the usable runs of protocols folded by row and seed, after the others."""
-    plain = [i for i in loaded if not i.usable or "protocol" not in i.record["spec"]]
-    groups: dict[str, list[Loaded]] = {}
+    plain, groups = list[Loaded](), dict[str, list[Loaded]]()
     for item in loaded:
-        if item.usable and "protocol" in item.record["spec"]:
+        if not item.usable or "protocol" not in item.record["spec"]:
+            plain.append(item)
+        elif served_tasks(item.record["spec"]) is None:  # one run that serves all
+            record = copy.copy(item.record)
+            record["spec"] = row_spec(record["spec"])
+            plain.append(replace(item, record=record))
+        else:
             groups.setdefault(json.dumps(row_spec(item.record["spec"]), sort_keys=True), []).append(item)
     return plain + [replace(items[0], record=_folded(items), kind="ok", problem=None) for items in groups.values()]
 

@@ -91,7 +91,7 @@ def test_nothing_is_left_of_one_task() -> None:
 
     single = dataclasses.replace(SUITE, tasks=SUITE.tasks[:1])
     for choice in (ProtocolChoice(["leave-one-out"]), ProtocolChoice(["few-shot"], examples=[3])):
-        with pytest.raises(UsageError, match="none is left"):
+        with pytest.raises(UsageError, match="there is no other"):
             choice.parts(single)
 
 
