@@ -126,14 +126,16 @@ def to_tensor(values: np.ndarray, dtype: torch.dtype) -> Tensor:
 # -- giving a step -------------------------------------------------------------------------------------------------
 
 
-def run(opt: MultitaskOptimizer, stream: Iterable[Step]) -> list[Tensor]:
+def run(opt: MultitaskOptimizer, stream: Iterable[Step], curvature: float = CURVATURE) -> list[Tensor]:
     """The updates of one step after the other, as the training loop makes them.
 
     Each step gets copies: what a method does to its arguments shall show in the check of that, and nowhere else.
     """
     updates = []
     for gradients, losses in stream:
-        updates.append(opt.combine(gradients.clone(), losses.clone(), **hooks(opt, gradients, losses)).clone())
+        updates.append(
+            opt.combine(gradients.clone(), losses.clone(), **hooks(opt, gradients, losses, curvature)).clone()
+        )
         after_step(opt, losses)
     return updates
 
@@ -183,14 +185,14 @@ class Given(TypedDict, total=False):
     gradient_at: GradientAt
 
 
-def hooks(opt: MultitaskOptimizer, gradients: Tensor, losses: Tensor) -> Given:
+def hooks(opt: MultitaskOptimizer, gradients: Tensor, losses: Tensor, curvature: float = CURVATURE) -> Given:
     """Gradients at another point for a method that asks for them, of tasks that are all equally curved, so that neither
     the order of the tasks nor that of the coordinates matters."""
     if not opt.perturbs:
         return {}
 
     def gradient_at(k: int, offset: Tensor, draw: int = 0) -> tuple[Tensor, float]:
-        return gradients[k] + CURVATURE * offset, float(losses[k])
+        return gradients[k] + curvature * offset, float(losses[k])
 
     return {"gradient_at": gradient_at}
 
