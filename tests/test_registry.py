@@ -52,7 +52,7 @@ def package(site: Path, name: str, module: str, source: str, target: str) -> Non
 def test_the_methods_of_the_contract_are_there() -> None:
     contract = (
         "naive pcgrad cgd gradnorm tsage gradvac mgda cagrad imtl_g nash aligned upgrad uw dwa famo "
-        "static rlw fairgrad stch groupdro idro dbmtl excessmtl go4align graddrop gls imtl_l moco"
+        "static rlw fairgrad stch groupdro idro dbmtl excessmtl go4align graddrop gls imtl_l moco sdmgrad fmtl annealed"
     )
     found = {name for name, entry in entries("optimizer").items() if entry.builtin}
     assert found == set(contract.split())

@@ -8,7 +8,7 @@ several independent draws of each task's batch (:attr:`Hooks.draws`), and gradie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,9 @@ class Hooks:
     perturbs: ClassVar[bool] = False
     """Whether the method calls :attr:`gradient_at`."""
 
+    chooses_batches: ClassVar[bool] = False
+    """Whether the method has :meth:`shares` of its own; set by that."""
+
     name: ClassVar[str]
     num_tasks: int
     gradient_at: GradientAt
@@ -49,17 +52,16 @@ class Hooks:
     _by_draw: list[list[int]]
     _extra: list[Tensor]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.chooses_batches = callable(cls.shares) and cls.shares is not Hooks.shares
+
     def shares(self) -> Sequence[float] | None:
         """The K shares of the next step's batch, >= 0, or None for fixed sizes.
 
         Asked before the batch is read, on every rank: a pure function of the state. A task with share 0 is left out.
         """
         return None
-
-    @property
-    def chooses_batches(self) -> bool:
-        """Whether the method has :meth:`shares` of its own."""
-        return type(self).shares is not Hooks.shares
 
     def add_draw(self, k: int, gradient: Tensor, draw: int) -> None:
         """Take task ``k``'s gradient (d,) of a ``draw`` from 1 on; copy what is needed."""

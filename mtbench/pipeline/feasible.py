@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from mtbench.errors import ConfigError
 from mtbench.pipeline.request import ResolvedRun
+from mtbench.pipeline.step_rules import check_steps
 from mtbench.protocols.tasks import trainable_tasks
 from mtbench.records.record import BASELINES
+from mtbench.registry import get_optimizer
 from mtbench.suite import Task
 from mtbench.training.batches import check_contrast
 from mtbench.training.budget import task_budget
@@ -52,3 +54,4 @@ def _check_batches(run: ResolvedRun) -> None:
         counts.append(min(count, train.examples or count))
     budget = task_budget(names, counts, run.trained, train)
     check_contrast(run.trained, [counts[names.index(t)] for t in run.trained], budget.sizes, train.hard_negatives)
+    check_steps(get_optimizer(run.optimizer["name"]), train, run.trained, budget.sizes, len(names))

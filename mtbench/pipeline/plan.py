@@ -17,6 +17,7 @@ from mtbench.errors import ConfigError
 from mtbench.pipeline.request import ResolvedRun, naive_optimizer
 from mtbench.records.record import OptimizerSpec
 from mtbench.records.values import JsonObject
+from mtbench.registry import get_optimizer
 from mtbench.storage.store import Store, fingerprint
 
 VERSIONS = {
@@ -258,6 +259,8 @@ class _Builder:
     def _train_settings(self, episode: int, optimizer: OptimizerSpec, without: Collection[str] = ()) -> JsonObject:
         """``without``: settings that runs have apart which share this stage."""
         train = self.config.train
+        if get_optimizer(optimizer["name"]).draws == 1:  # a setting of methods with more
+            without = {*without, "draws"}
         return {
             "train": train.content(exclude={*NOT_OF_A_STAGE, *without}),
             **episode_length(train, episode),

@@ -22,6 +22,7 @@ from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
 from mtbench.pipeline.part import TrainedPart, settle_part
 from mtbench.pipeline.settling import Settled, settle
+from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
 from mtbench.records.identity import run_id
 from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
@@ -182,6 +183,13 @@ def naive() -> OptimizerSpec:
     return described(get_optimizer("naive")())
 
 
+def _of_steps(optimizer: OptimizerSpec, config: Config, part: TrainedPart) -> list[tuple[str, str]]:
+    """What the settings of a step do to the method."""
+    if optimizer["name"] in BASELINES:
+        return []
+    return step_warnings(get_optimizer(optimizer["name"]), config.train, len(part.tasks))
+
+
 class Resolver:
     """Resolves requests; suites and encoders are read and hashed once, however many runs use them."""
 
@@ -231,7 +239,7 @@ class Resolver:
             parent=parent,
             parts=self._parts(request, part) if part.is_fused else (),
             choices=found.choices,
-            warnings=(*found.warnings, *part.warnings, *facts.warnings(suite)),
+            warnings=(*found.warnings, *part.warnings, *facts.warnings(suite), *_of_steps(optimizer, config, part)),
         )
 
     def _parts(self, request: RunRequest, part: TrainedPart) -> tuple[ResolvedRun, ...]:

@@ -31,7 +31,6 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
             found += _frozen_tasks(stage, built[stage.key])
     found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built)
     found += _acts_as_naive(plan, built)
-    found += _computed_otherwise(record, plan, built)
     if plan.final.key in built:
         found += _below_untrained(record, plan, store)
     return found
@@ -39,7 +38,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
 
 def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     """A warning for each task whose gradient was exactly 0 wherever it was logged in :data:`FROZEN_STEPS` steps."""
-    journal = _journal(built)
+    journal: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
     found: list[RunWarning] = []
     method = stage.settings.get("optimizer", {}).get("name")
     harm = get_optimizer(method).frozen_task if method else ""
@@ -59,41 +58,13 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     return found
 
 
-def _computed_otherwise(record: RunRecord, plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
-    """A warning for stages in the store whose method may have computed otherwise, before it was changed."""
-    chosen, found = plan.run.combining, list[str]()
-    if chosen["name"] in BASELINES:
-        return []
-    method = get_optimizer(chosen["name"])(**chosen["params"])
-    for stage in _acting(plan, built):
-        if any(method.was_otherwise(entry.get("report", {})) for entry in _journal(built[stage.key])):
-            found.append(stage.label)
-    if not found:
-        return []
-    message = (
-        f"{' and '.join(found)} stood in the store from an earlier version, in which {method.name} may have computed "
-        f"another update; to compute it again: mtbench clean {record['run_id']}, and run with --rerun all"
-    )
-    return [{"code": "computed-otherwise", "message": message, "task": None}]
-
-
-def _acting(plan: Plan, built: dict[str, Built]) -> list[Stage]:
-    """The stages, of those that are there, in which the run's method acts."""
-    stages = [s for s in plan.stages if s.name in ("warmup", "train") and s.key in built]
-    return [s for s in stages if s.settings["optimizer"] == plan.run.combining]
-
-
-def _journal(built: Built) -> list[LoggedStep]:
-    entries: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
-    return entries
-
-
 def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
     """A warning where a method's steps are naive's, but for :data:`NAIVE_BELOW`, in every stage in which it acts."""
     method = plan.run.combining
     if method["name"] in (*BASELINES, "naive"):
         return []
-    summaries = [built[s.key].results["summary"] for s in _acting(plan, built)]
+    stages = [s for s in plan.stages if s.name in ("warmup", "train") and s.settings["optimizer"] == method]
+    summaries = [built[s.key].results["summary"] for s in stages if s.key in built]
     found = [d for s in summaries if (d := s.get("step_difference")) is not None]
     if not found or max(found) >= NAIVE_BELOW:
         return []
@@ -105,27 +76,26 @@ def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
 
 
 def _equal_vectors(stages: list[Stage], built: dict[str, Built]) -> list[RunWarning]:
-    """A warning of the corpora whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
-    angles: dict[str, list[tuple[str, float]]] = {}
+    """A warning for each corpus whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
+    angles: dict[str, dict[str, float]] = {}
     for stage in stages:
         for corpus in sorted(f for f in built[stage.key].folder.iterdir() if f.is_dir()):
             angle = mean_angle(open_shards(corpus))
             if angle < LEAST_ANGLE:
-                angles.setdefault(corpus.name, []).append((stage.label, angle))
-    if not angles:
-        return []
-    seen = [pair for found in angles.values() for pair in found]
-    corpora = f"corpus {next(iter(angles))}" if len(angles) == 1 else f"corpora {', '.join(angles)}"
-    stages_seen = ", ".join(dict.fromkeys(label for label, _ in seen))
-    message = (
-        f"all vectors of {corpora} are nearly equal after {stages_seen} (two of a corpus are "
-        f"{min(angle for _, angle in seen):.2g} degrees apart): rankings by them mean little; does encoder.pooling fit?"
-    )
-    return [{"code": "equal-vectors", "message": message, "task": None}]
+                angles.setdefault(corpus.name, {})[stage.label] = angle
+    return [
+        {
+            "code": "equal-vectors",
+            "message": f"all vectors of corpus {corpus} are nearly equal after {', '.join(found)} (two are "
+            f"{min(found.values()):.2g} degrees apart): rankings by them mean little; does encoder.pooling fit?",
+            "task": None,
+        }
+        for corpus, found in angles.items()
+    ]
 
 
 def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWarning]:
-    """A warning where training made the encoder worse than it was, on average or in a task, if the store knows how good
+    """Warnings where training made the encoder worse than it was, on average and by task, if the store knows how good
     it was."""
     suite, run = plan.run.suite, plan.run
     if run.optimizer["name"] in ("untrained", "bm25"):
@@ -136,19 +106,21 @@ def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWar
         return []
     tasks: dict[str, TaskResult] = before.results["tasks"]
     names, metric = list(run.trained), suite.metric
+    found = list[RunWarning]()
     was, now = average(tasks, names, metric), average(record["tasks"], names, metric)
-    worse = fallen(tasks, record["tasks"], names, metric)
-    by_task = ", ".join(f"{name} {100 * now:.2f} (untrained {100 * was:.2f})" for name, (was, now) in worse.items())
-    by_task = f"training made {len(worse)} of {len(names)} tasks worse in {metric}: {by_task}"
+    rate = f"train.lr={run.config.train.lr:g} may be too high for it"
     if was is not None and now is not None and now < was:
         message = (
             f"the trained encoder scores {100 * now:.2f} {metric}, less than untrained ({100 * was:.2f}): training "
-            f"made it worse; train.lr={run.config.train.lr:g} may be too high for it"
+            f"made it worse; {rate}"
         )
-        told = f"{message}. {by_task[0].upper()}{by_task[1:]}" if worse and len(names) > 1 else message
-        return [{"code": "below-untrained", "message": told, "task": None}]
-    alone = next(iter(worse)) if len(worse) == 1 else None
-    return [{"code": "below-untrained", "message": by_task, "task": alone}] if worse else []
+        found.append({"code": "below-untrained", "message": message, "task": None})
+    worse = fallen(tasks, record["tasks"], names, metric)
+    if worse:
+        listing = ", ".join(f"{name} {100 * now:.2f} (untrained {100 * was:.2f})" for name, (was, now) in worse.items())
+        message = f"training made {len(worse)} of {len(names)} tasks worse in {metric}: {listing}"
+        found.append({"code": "below-untrained", "message": message, "task": min(worse) if len(worse) == 1 else None})
+    return found
 
 
 def fallen(

@@ -102,9 +102,11 @@ def step(
 ) -> Tensor | None:
     """One step with the tasks ``given``; the update, or None where the step does not count."""
     out = torch.empty(D, dtype=gradients.dtype)
-    opt.begin_step(number, told, tasks=tasks)
-    for k in given:
-        opt.task(k, gradients[k], losses[k])
+    more = {"gradient_at": lambda k, offset, draw=0: (gradients[k] + offset, 1.0)} if opt.perturbs else {}
+    opt.begin_step(number, told, tasks=tasks, **more)  # type: ignore[arg-type]
+    for draw in [*range(1, opt.draws), 0]:
+        for k in given:
+            opt.task(k, gradients[k], losses[k], draw)
     return out if opt.finish(out) else None
 
 

@@ -142,3 +142,19 @@ def nearest_on_simplex(point: np.ndarray) -> np.ndarray:
         middle = (low + high) / 2
         low, high = (middle, high) if np.maximum(point - middle, 0).sum() > 1 else (low, middle)
     return np.maximum(point - (low + high) / 2, 0)
+
+
+def sdmgrad(draws: np.ndarray, lam: float, inner_lr: float, momentum: float, inner_steps: int) -> list[np.ndarray]:
+    """``draws`` [steps][3][K][d]; the projection by bisection on its threshold."""
+    n = draws.shape[2]
+    w, updates = np.full(n, 1 / n), []
+    for zeta, xi, other in draws:
+        products = np.array([[a @ b for b in other] for a in xi])
+        norms = [np.sqrt(max(products[k, k], 0.0)) for k in range(n)]
+        products = products / np.mean(norms) ** 2
+        v = np.zeros(n)
+        for _ in range(inner_steps):
+            v = momentum * v + products @ (w + lam / n)
+            w = nearest_on_simplex(w - inner_lr * v)
+        updates.append((sum(w[k] * zeta[k] for k in range(n)) + lam * zeta.mean(axis=0)) / (1 + lam))
+    return updates

@@ -31,6 +31,13 @@ OPTIMIZERS = sorted(entries("optimizer"))
 UNEVEN = {"batch_size": 4, "micro_batch": 2}
 """Task batches of 2, 1 and 1 queries: the first of two ranks has no row of the last two tasks."""
 OWN = {"encoder": {"sharing": "per-task-query"}}
+STEPS_OF_THEIR_OWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "one task": ("static", {"tasks_per_step": 1, "task_order": "shuffled", **OWN}),
+    "split draws": ("sdmgrad", {"draws": "split", "batch_size": 18}),
+    "perturbed": ("fmtl", OWN),
+    "sgd": ("pcgrad", {"base": "sgd", "weight_decay": 0.1, **OWN}),
+}
+"""Other tasks, draws, points or base optimizers than most."""
 WIDTH = 16
 
 
@@ -98,6 +105,7 @@ def cases() -> dict[str, tuple[str, dict[str, Any]]]:
     found["uneven"] = ("tsage", UNEVEN)
     found["own"] = ("pcgrad", OWN)
     found["clip"] = ("cagrad", {"clip_norm": "naive"})
+    found.update(STEPS_OF_THEIR_OWN)
     return found
 
 

@@ -133,9 +133,8 @@ def run(opt: MultitaskOptimizer, stream: Iterable[Step], curvature: float = CURV
     """
     updates = []
     for gradients, losses in stream:
-        updates.append(
-            opt.combine(gradients.clone(), losses.clone(), **hooks(opt, gradients, losses, curvature)).clone()
-        )
+        more = hooks(opt, gradients, losses, curvature)
+        updates.append(opt.combine(gradients.clone(), losses.clone(), **more).clone())
         after_step(opt, losses)
     return updates
 
@@ -192,7 +191,7 @@ def hooks(opt: MultitaskOptimizer, gradients: Tensor, losses: Tensor, curvature:
         return {}
 
     def gradient_at(k: int, offset: Tensor, draw: int = 0) -> tuple[Tensor, float]:
-        return gradients[k] + curvature * offset, float(losses[k])
+        return torch.add(gradients[k], offset, alpha=curvature), float(losses[k])
 
     return {"gradient_at": gradient_at}
 
