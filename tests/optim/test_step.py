@@ -398,13 +398,28 @@ def test_equals_the_harness_own_training_loop(name: str, tmp_path: Path) -> None
         torch.testing.assert_close(found, theirs[step], rtol=0, atol=1e-9)
 
 
+def test_methods_that_only_the_harness_can_serve_are_refused() -> None:
+    naive = get_optimizer("naive")
+    kinds: list[tuple[dict[str, Any], str]] = [
+        ({"draws": 3}, "several batches"),
+        ({"perturbs": True}, "other points"),
+        ({"shares": lambda self: [0.5, 0.3, 0.2]}, "sizes of the batches"),
+    ]
+    for members, says in kinds:
+        method = type("Odd", (naive,), {"name": "odd", **members})()
+        with pytest.raises(ConfigError, match=says):
+            MultitaskStep(method, model().parameters(), TASKS, 1)
+
+
 def test_needs_neither_the_harness_nor_its_libraries() -> None:
     """The public names, and every method in a step."""
     code = (
-        "import sys, torch, mtbench.optim\n"
+        "import sys, torch, mtbench.optim; from mtbench.registry import get_optimizer\n"
         "for public in mtbench.optim.__all__: getattr(mtbench.optim, public)\n"
         "K = 3; net = torch.nn.Linear(2, 1); tasks = [str(k) for k in range(K)]\n"
         "for name in sys.argv[1:]:\n"
+        "    cls = get_optimizer(name)\n"
+        "    if cls.draws > 1 or cls.perturbs or cls.shares is not mtbench.optim.MultitaskOptimizer.shares: continue\n"
         "    mt = mtbench.optim.MultitaskStep(name, net.named_parameters(), tasks, 2, task_sizes=[5] * K)\n"
         "    with mt.step():\n"
         "        for k in tasks: mt.backward(k, net(torch.ones(1, 2) * (int(k) - 1.5)).square().sum())\n"
