@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="", help="a folder or the name of a model on the hub")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8, help="queries of a task in a step")
+    parser.add_argument("--length", type=int, default=128, help="tokens of a text at most")
     parser.add_argument("--lr", type=float, default=0.0, help="2e-5 if not given, 5e-3 for the tiny encoder")
     options = parser.parse_args()
     disable_progress_bar()
@@ -59,7 +60,7 @@ def train(
     torch.manual_seed(0)
     model = SentenceTransformer(encoder)
     rate = options.lr or (2e-5 if options.encoder else 5e-3)
-    model.max_seq_length = min(model.max_seq_length or 128, 128)
+    model.max_seq_length = min(model.max_seq_length or options.length, options.length)
     arguments = SentenceTransformerTrainingArguments(
         str(folder / method), max_steps=options.steps, learning_rate=rate, warmup_steps=0.1, logging_steps=1,
         per_device_train_batch_size=options.batch, gradient_accumulation_steps=len(data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,101 @@ def test_naive_is_the_librarys_own_training(folder: Path, tmp_path: Path) -> Non
     assert losses[0] == pytest.approx(losses[1], abs=2e-4)
     norms = [[entry["grad_norm"] for entry in t.state.log_history if "loss" in entry] for t in (ours, theirs)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_weight_decay_leaves_alone_what_no_loss_depends_on(folder: Path, tmp_path: Path) -> None:
+    """As in the library's own training: BERT's pooler, here."""
+    ours = trained(folder, tmp_path / "a", "naive", weight_decay=0.5)
+    theirs = trained(folder, tmp_path / "b", None, weight_decay=0.5)
+    torch.testing.assert_close(flat(ours), flat(theirs), rtol=0, atol=1e-6)
+
+
+def with_classifier(net: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Data and losses of two tasks, of which one has a classifier of its own, the other none."""
+    from datasets import Dataset
+    from sentence_transformers.losses import MultipleNegativesRankingLoss, SoftmaxLoss
+
+    pairs = rows("claim")
+    labelled = Dataset.from_dict({**pairs[:], "label": [i % 3 for i in range(len(pairs))]})
+    torch.manual_seed(7)
+    classifier = SoftmaxLoss(net, sentence_embedding_dimension=16, num_labels=3)
+    return {"ask": rows("ask"), "claim": labelled}, {"ask": MultipleNegativesRankingLoss(net), "claim": classifier}
+
+
+def test_parameters_of_a_loss_train_as_in_the_library(folder: Path, tmp_path: Path) -> None:
+    from datasets import DatasetDict
+    from sentence_transformers import SentenceTransformerTrainer
+
+    from mtbench.integrations.sentence_transformers import MultitaskTrainer
+
+    found = []
+    for kind, more in ((MultitaskTrainer, {"multitask": "naive"}), (SentenceTransformerTrainer, {})):
+        net = model(folder)
+        data, losses = with_classifier(net)
+        before = losses["claim"].classifier.weight.detach().clone()
+        options = {"args": arguments(tmp_path, optim="sgd", learning_rate=0.5, max_grad_norm=0.0), **more}
+        kind(net, train_dataset=DatasetDict(data), loss=losses, **options).train()
+        assert (losses["claim"].classifier.weight - before).abs().max() > 1e-3
+        found.append([*net.parameters(), *losses["claim"].classifier.parameters()])
+    for p, q in zip(*found, strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0**10, 2.0**126])
+def test_under_a_scaler_steps_count_once_its_scale_fits(folder: Path, tmp_path: Path, scale: float) -> None:
+    """What fp16 does on a GPU: accelerate scales the losses and the scaler steps."""
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    from mtbench.integrations.sentence_transformers import MultitaskTrainer
+
+    class Scaled(MultitaskTrainer):
+        def create_accelerator_and_postprocess(self) -> None:
+            super().create_accelerator_and_postprocess()
+            accelerator = self.accelerator
+            accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+            accelerator.unscale_gradients = lambda optimizer=None: [
+                accelerator.scaler.unscale_(wrapped.optimizer) for wrapped in accelerator._optimizers
+            ]
+
+    plain = {"optim": "sgd", "learning_rate": 0.05}
+    net = model(folder)
+    before = torch.cat([p.detach().reshape(-1) for p in net.parameters()])
+    losses = {task: MultipleNegativesRankingLoss(net) for task in TASKS}
+    data = {task: rows(task) for task in TASKS}
+    trainer = Scaled(net, args=arguments(tmp_path / "a", **plain), train_dataset=data, loss=losses, multitask="pcgrad")
+    trainer.train()
+    assert flat(trainer).isfinite().all()
+    assert (flat(trainer) - before).abs().max() > 1e-4
+    if scale == 2.0**10:
+        unscaled = trained(folder, tmp_path / "b", "pcgrad", **plain)
+        torch.testing.assert_close(flat(trainer), flat(unscaled), rtol=0, atol=1e-6)
+    else:
+        assert trainer.multitask.optimizer.skipped_steps > 0
+        assert trainer.accelerator.scaler.get_scale() < scale
+
+
+def test_one_task_alone(folder: Path, tmp_path: Path) -> None:
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    from mtbench.integrations.sentence_transformers import MultitaskTrainer
+
+    net = model(folder)
+    trainer = MultitaskTrainer(
+        net,
+        args=arguments(tmp_path, gradient_accumulation_steps=1),
+        train_dataset={"ask": rows("ask")},
+        loss={"ask": MultipleNegativesRankingLoss(net)},
+        multitask="tsage",
+    )
+    trainer.train()
+    assert trainer.multitask.report()["weights"] == {"ask": 1.0}
+
+
+def test_a_second_training_begins_anew(folder: Path, tmp_path: Path) -> None:
+    trainer = trained(folder, tmp_path, "gradnorm")
+    first = trainer.multitask
+    trainer.train()
+    assert trainer.multitask is not first and trainer.multitask.state_dict()["steps"] == STEPS
 
 
 @pytest.mark.parametrize("method", ["pcgrad", "tsage", "gradnorm"])
@@ -114,16 +210,20 @@ def test_logs_have_losses_and_weights_by_task(folder: Path, tmp_path: Path) -> N
         assert entry["weight/ask"] + entry["weight/claim"] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_resumed_training_is_the_same_training(folder: Path, tmp_path: Path) -> None:
-    saving = {"save_strategy": "steps", "save_steps": 3}
-    whole = trained(folder, tmp_path / "a", "tsage", **saving)
-    part = trained(folder, tmp_path / "b", "tsage", **saving)
-    del part
-    import shutil
-
-    shutil.rmtree(tmp_path / "b" / f"checkpoint-{STEPS}")
-    resumed = trained(folder, tmp_path / "b", "tsage", resume=True, **saving)
+@pytest.mark.parametrize("method", ["tsage", "gradnorm", "pcgrad", "moco"])
+def test_a_resumed_training_is_the_same_training(folder: Path, tmp_path: Path, method: str) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 3, "optim": "sgd", "learning_rate": 0.5}
+    whole = trained(folder, tmp_path, method, **saving)
+    shutil.rmtree(tmp_path / f"checkpoint-{STEPS}")
+    resumed = trained(folder, tmp_path, method, resume=True, **saving)
     torch.testing.assert_close(flat(resumed), flat(whole), rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_without_the_methods_state_is_refused(folder: Path, tmp_path: Path) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 3}
+    trained(folder, tmp_path, None, **saving)
+    with pytest.raises(ConfigError, match="not a checkpoint of this trainer"):
+        trained(folder, tmp_path, "naive", resume=True, **saving)
 
 
 @pytest.mark.parametrize(
