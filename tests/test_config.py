@@ -99,6 +99,12 @@ class TestPreTrained:
         assert load_profile("mini", "tiny")["train"] == random
         assert load_profile("finetune")["train"]["warmup_steps"] == 100  # whoever extends it says more
 
+    def test_finetune_cuts_its_own_encoder_and_takes_another_whole(self) -> None:
+        own = build_config(load_profile("finetune"), "x")
+        assert (own.encoder.keep_layers, own.train.warmup_lr, own.train.lr) == (2, 2e-4, 2e-4)
+        other = build_config({**load_profile("finetune", "some/model"), "encoder": {"path": "some/model"}}, "x")
+        assert (other.encoder.keep_layers, other.train.warmup_lr, other.train.lr) == (None, 2e-5, 2e-5)
+
     def test_a_profile_of_ones_own_may_have_it(self, tmp_path: Path) -> None:
         (tmp_path / "a.toml").write_text('extends = "mini"\n[train]\nsteps = 7\n[pre_trained.train]\nepisodes = 2\n')
         found = load_profile(str(tmp_path / "a.toml"), "some/model")["train"]
