@@ -135,6 +135,27 @@ def test_ray_takes_what_this_process_takes(place: Path, tmp_path: Path, capsys: 
     assert scores[0] == scores[1]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_relative_suite_means_the_same_to_ray_and_to_a_sweep(
+    field: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(field("relative-suite-ray"))
+    tiny = [
+        *("train.steps=3", "train.warmup_steps=3", "train.episodes=1", "train.batch_size=8", "analyze.batches=2"),
+        *("encoder.vocabulary=512", "encoder.hidden=16"),
+    ]
+    words = ["-s", "suite", *(word for setting in tiny for word in ("--set", setting)), "--json"]
+    scores = []
+    for executor in ("local", "ray"):
+        places = ["--results", f"{executor}-results", "--store", f"{executor}-store"]
+        assert main(["run", "-o", "naive", *words, "--executor", executor, *places]) == 0
+        scores.append([(r["run_id"], r["tasks"]) for r in json.loads(capsys.readouterr().out)["runs"]])
+    assert scores[0] == scores[1]
+    assert main(["sweep", "-o", "tsage", *words, "--grid", "tau=1,2", "--results", "out", "--store", "ray-store"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
 def test_the_api_takes_relative_places(place: Path) -> None:
     places: dict[str, Any] = {"results": place / "out", "plugins": [place / "mine.py"]}
     suite, profile = str(place / "suite"), str(place / "mine.toml")

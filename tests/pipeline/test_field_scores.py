@@ -62,6 +62,12 @@ def declare(suite: Path, *lines: str) -> Path:
     return suite
 
 
+def test_a_query_judged_only_below_zero_counts_zero(field: Field, command: Callable[..., Any]) -> None:
+    case = field("negative-only-qrels")
+    found = command("score", "--qrels", case / "qrels.txt", "--run", case / "run.trec")
+    assert found["num_queries"] == 2 and set(found["metrics"].values()) == {0.5}
+
+
 def test_zero_judged_queries_count_zero_everywhere(
     field: Field, run: Callable[..., Any], command: Callable[..., Any], tmp_path: Path
 ) -> None:
