@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,9 +52,11 @@ def hard_inputs() -> dict[str, Tensor]:
 def test_hard_inputs_give_finite_updates(name: str, what: str, dtype: torch.dtype) -> None:
     gradients = hard_inputs()[what].to(dtype)
     opt = get_optimizer(name)()
-    opt.start(torch.linspace(0.5, 2, gradients.shape[1], dtype=dtype), len(gradients), total_steps=10)
+    theta, sizes = torch.linspace(0.5, 2, gradients.shape[1], dtype=dtype), [10] * len(gradients)
+    opt.start(theta, len(gradients), total_steps=10, task_sizes=sizes)
+    more: Any = {"gradient_at": lambda k, offset, draw=0: (gradients[k] + offset, 1.0)} if opt.perturbs else {}
     for step in range(3):
-        update = opt.combine(gradients, torch.linspace(1, 2, len(gradients)) / (1 + step))
+        update = opt.combine(gradients, torch.linspace(1, 2, len(gradients)) / (1 + step), **more)
         assert torch.isfinite(update).all()
         assert update.dtype == dtype
         assert np.isfinite(weights(opt)).all()
