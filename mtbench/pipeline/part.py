@@ -11,6 +11,9 @@ from mtbench.protocols.tasks import ALL, tasks_text, trainable_tasks, trained_ta
 from mtbench.records.record import ProtocolSpec
 from mtbench.suite import Suite
 
+NO_PART = {"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps", "fusion": "none"}
+"""The settings of training that choose a part, at their defaults: all tasks, trained as one run."""
+
 
 @dataclass(frozen=True)
 class TrainedPart:
@@ -56,8 +59,7 @@ def settle_part(config: Config, suite: Suite, asked: str | None, baseline: bool)
     _check_split(config)
     train = config.train
     if baseline:
-        whole = {"tasks": ALL, "examples": None, "start": "encoder", "budget": "steps", "fusion": "none"}
-        nothing = train.model_copy(update=whole)
+        nothing = train.model_copy(update=NO_PART)
         tasks = trainable_tasks(suite)
         return TrainedPart(config.model_copy(update={"train": nothing}), tasks, None)
     tasks = trained_tasks(train.tasks, suite)

@@ -20,7 +20,7 @@ from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
-from mtbench.pipeline.part import TrainedPart, settle_part
+from mtbench.pipeline.part import NO_PART, TrainedPart, settle_part
 from mtbench.pipeline.settling import Settled, settle
 from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
@@ -270,15 +270,20 @@ class Resolver:
         return parent
 
     def _settle(self, config: Config, encoder: EncoderSource, suite: Suite, given: frozenset[str]) -> Settled:
-        """Once for all runs that differ in nothing that an encoder sees."""
+        """Once for all runs that differ in nothing that an encoder sees: the part of the tasks is none of it."""
         settings = config.encoder.model_copy(update={"path": encoder.path})
-        config = config.model_copy(update={"encoder": settings})
+        part = {name: getattr(config.train, name) for name in NO_PART}
+        neutral = config.train.model_copy(update=NO_PART)
+        config = config.model_copy(update={"encoder": settings, "train": neutral})
+        given -= {f"train.{name}" for name in NO_PART}
         kind = fingerprint([config.model_dump(mode="json"), sorted(given), suite.determinants])
         if kind not in self._settled:
             self._settled[kind] = settle(config, suite, given)
         found = self._settled[kind]
-        # the suite's folder is no determinant
-        return found if found.suite.root == suite.root else settle(config, suite, given)
+        if found.suite.root != suite.root:  # the suite's folder is no determinant
+            found = settle(config, suite, given)
+        train = found.config.train.model_copy(update=part)
+        return dataclasses.replace(found, config=found.config.model_copy(update={"train": train}))
 
     def config(self, request: RunRequest) -> Config:
         """The settings of the request's profile with those of the request laid over, checked."""

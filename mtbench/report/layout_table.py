@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from mtbench.config import parse_value, profile_name
 from mtbench.errors import UsageError
 from mtbench.records.files import Loaded, load_records
-from mtbench.records.values import JsonObject
 from mtbench.report.board import Board
 from mtbench.report.comparing import compare_estimates
 from mtbench.report.folding import ALL
@@ -93,7 +91,7 @@ def load_layout(
         board = _board(loaded, metric)
         if board is not None:
             filled.suite = board.label
-        block = Block(metric, [_line(filled, line, metric, board, loaded) for line in layout.lines])
+        block = Block(metric, [_line(filled, line, metric, board) for line in layout.lines])
         _test(block, chosen, columns)
         _ask_for_seeds(block)
         filled.blocks.append(block)
@@ -111,12 +109,10 @@ def _board(loaded: Sequence[Loaded], metric: str) -> Board | None:
         return None
 
 
-def _line(
-    filled: FilledLayout, line: LayoutLine, metric: str, board: Board | None, loaded: Sequence[Loaded]
-) -> FilledLine:
+def _line(filled: FilledLayout, line: LayoutLine, metric: str, board: Board | None) -> FilledLine:
     layout = filled.layout
     reported = published_system(layout.source, layout.table, layout.split, metric, line.system)
-    row = _own_row(line, board, metric, loaded) if board is not None else None
+    row = _own_row(line, board, metric) if board is not None else None
     cells = {column: _cell(column, row, reported) for column in filled.columns}
     result = FilledLine(line.system, cells)
     if row is None:
@@ -140,10 +136,10 @@ def _cell(column: str, row: Row | None, reported: Reported | None) -> LayoutCell
     return cell
 
 
-def _own_row(line: LayoutLine, board: Board, metric: str, loaded: Sequence[Loaded]) -> Row | None:
+def _own_row(line: LayoutLine, board: Board, metric: str) -> Row | None:
     """The finished row that stands for a line; None where there is none."""
     if line.trained:
-        return _trained_row(line.trained, board, metric, loaded)
+        return _trained_row(line.trained, board, metric)
     if line.row:
         return next((r for r in board.measured if r.name == line.row and r.average.mean is not None), None)
     if not line.optimizer:
@@ -180,20 +176,21 @@ def _same(value: object, wanted: object) -> bool:
     return value == wanted or (isinstance(wanted, str) and value == parse_value(wanted))
 
 
-def _trained_row(task: str, board: Board, metric: str, loaded: Sequence[Loaded]) -> Row | None:
-    """The per-task runs trained on ``task`` alone, scored on every task."""
-    runs = {}
-    for record in (item.record for item in loaded if item.usable):
-        spec = record["spec"]
-        protocol = cast(JsonObject, spec).get("protocol") or {}
-        version = spec.get("suite_version", 1) == board.version and spec.get("limit") is None
-        if version and protocol.get("name") == "per-task" and same_task(task, str(protocol.get("task"))):
-            runs[spec["seed"]] = record
-    if not runs:
-        return None
-    row = make_row(Group(("naive", "{}", "", ""), runs), list(board.tasks), metric)
-    row.label = f"per-task: {task}"
-    return row if row.seeds_done else None
+def _trained_row(task: str, board: Board, metric: str) -> Row | None:
+    """The runs on ``task`` alone, scored on every task: those of the row ``per-task``, else of another of its kind."""
+    rows = [r for r in board.measured if r.protocol and r.protocol["name"] == "per-task"]
+    for row in sorted(rows, key=lambda r: r.name != "per-task"):
+        runs = {
+            seed: run
+            for seed, record in row.runs.items()
+            for own, run in record.get("folded", {}).items()
+            if same_task(task, own)
+        }
+        found = make_row(Group(("naive", "{}", "", ""), runs), list(board.tasks), metric) if runs else None
+        if found is not None and found.seeds_done:
+            found.label = f"{row.name}: {task}"
+            return found
+    return None
 
 
 def _test(block: Block, reference: str, columns: Sequence[str]) -> None:

@@ -139,6 +139,22 @@ def test_what_cannot_be_is_said(tiny_suite: Path, tmp_path: Path, items: tuple[s
         plan(tiny_suite, tmp_path, *items)
 
 
+def test_an_encoder_is_looked_at_once_for_all_parts_of_a_suite(
+    tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtbench.pipeline import request
+
+    looked: list[str] = []
+    settled = request.settle
+    monkeypatch.setattr(request, "settle", lambda config, *more: looked.append("") or settled(config, *more))
+    resolver = Resolver(tmp_path)
+    for items in ((), ("train.tasks=ask",), ("train.tasks=-ask", "train.budget=batch"), ("train.fusion=uniform",)):
+        settings = split_assignments([*SETTINGS, *items])[0]
+        run = resolver.resolve(RunRequest("naive", str(tiny_suite), settings=settings))
+        assert run.config.train.fusion == ("uniform" if "train.fusion=uniform" in items else "none")
+    assert len(looked) == 1
+
+
 def test_fewer_examples_lie_inside_more_and_depend_on_the_seed() -> None:
     rows = np.arange(7, 300, 3)
     few, many = first_examples(rows, "nq", 0, 8), first_examples(rows, "nq", 0, 32)
