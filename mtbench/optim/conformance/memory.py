@@ -14,7 +14,7 @@ from mtbench.optim.conformance.bench import Subject, ViolationError, draw_order,
 from mtbench.optim.contract import MultitaskOptimizer
 
 FEW, MANY, LENGTH = 2, 16, 3
-SIZES = {"losses": 1 << 16, "norms": 1 << 16, "gram": 1 << 18, "elementwise": 1 << 16}
+SIZES = {"losses": 1 << 16, "norms": 1 << 16, "gram": 1 << 18, "elementwise": 1 << 15}
 """d: large beside the chunks that a Gram matrix works in."""
 SLACK = 4.0
 """Vectors of d that any method may hold: an accumulator, the update, a temporary."""

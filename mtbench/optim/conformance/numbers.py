@@ -18,6 +18,7 @@ from mtbench.optim.conformance.bench import (
     finite,
     require_finite,
     run,
+    same,
     weights,
 )
 from mtbench.optim.contract import MultitaskOptimizer
@@ -141,6 +142,8 @@ HARD_STEPS = (1, 2)
 
 def losses(subject: Subject) -> str:
     """Losses of 0, below 0, tiny and huge, of one task and of all, and 20 steps after."""
+    if not _reads_losses(subject):
+        return "its updates do not depend on the losses"
     for dtype in (torch.float64, torch.float32):
         ordinary = conflicting_steps(steps=HARD_STEPS[-1] + 21, dtype=dtype)
         plain = subject.start(dtype=dtype)
@@ -156,6 +159,16 @@ def losses(subject: Subject) -> str:
                 )
                 _stays_finite(subject.start(dtype=dtype), stream, what, sound)
     return "losses of 0, -1, 1e-30 and 1e30, of one task or all, leave updates and state finite for 20 steps"
+
+
+def _reads_losses(subject: Subject) -> bool:
+    """Whether updates differ when all losses are others, some of them 0, below 0, tiny and huge."""
+    plain = conflicting_steps(steps=6)
+    hard = torch.tensor([0.0, -1.0, 1e30, 1e-30], dtype=torch.float64)
+    return not same(
+        run(subject.start(), plain),
+        run(subject.start(), [(g, hard if t in HARD_STEPS else v * 3) for t, (g, v) in enumerate(plain)]),
+    )
 
 
 def _with_losses(values: Tensor, who: list[int], value: float) -> Tensor:

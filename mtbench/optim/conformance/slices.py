@@ -34,7 +34,7 @@ from mtbench.optim.states import OptimizerState
 
 CUTS = ([0, 17, SIZE], [0, 9, 9, SIZE], [0, 5, 11, 11, SIZE])
 """Two, three and four ranks: uneven, inside tensors, one of them empty."""
-HALF, LENGTH, BAD = 4, 9, 2
+HALF, LENGTH, BAD = 3, 7, 2
 CLOSE = 1e-8
 CAUSE = "a sum, maximum or norm over all coordinates must go through self.reduce_sum or reduce_max"
 
