@@ -247,13 +247,15 @@ def test_a_tower_of_its_own_is_the_suites_and_the_others_stay(bench: Bench) -> N
     assert [w["code"] for w in record["warnings"]].count("untrained-tower") == 1
 
 
-def test_records_on_a_part_are_kept_off_the_board(bench: Bench) -> None:
+def test_a_record_on_a_part_gives_no_average_to_the_board(bench: Bench) -> None:
     from mtbench.report.leaderboard import load_board
     from mtbench.report.tables import to_dict
 
     bench.run("naive")
     bench.run("naive", "train.tasks=claim")
     board = load_board(bench.results, "tiny", "mini")
-    assert [row.label for row in board.rows] == ["naive"] and board.rows[0].seeds_done == [0]
-    assert any("1 run on a part of the tasks" in note for note in board.notes)
+    assert [row.label for row in board.rows] == ["naive", "per-task"]
+    whole, part = board.rows
+    assert whole.seeds_done == [0] and part.seeds_done == [] and part.average.mean is None
+    assert part.tasks["claim"].mean is not None and part.tasks["ask"].mean is None
     assert json.dumps(to_dict(board))
