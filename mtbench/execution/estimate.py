@@ -1,9 +1,10 @@
 """What a plan will cost, before it runs: work in floating-point operations, and from it GPU hours and memory.
 
 The model counts a transformer's forward pass (twice its multiplying parameters a token) over the tokens that each
-stage reads, three passes for a training step (four with gradient caching) and 30 % more where a multitask optimizer
-acts, and N d multiplications for every searched query. Tokenising and BM25 run on processors and are left out. It is
-an estimate for planning: shares are good to a few percent, hours to a factor of two.
+stage reads, three passes for a training step (four with gradient caching; as many for every further draw, and for
+gradients at other points) and 30 % more where a multitask optimizer acts, and N d multiplications for every searched
+query. Tokenising and BM25 run on processors and are left out. It is an estimate for planning: shares are good to a few
+percent, hours to a factor of two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mtbench.config import Config, TrainConfig, build_config, load_profile, merg
 from mtbench.execution.planned import PlannedRuns
 from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
-from mtbench.registry import get_suite
+from mtbench.registry import get_optimizer, get_suite
 from mtbench.training.budget import task_budget
 
 GPU_FLOPS = 100e12
@@ -232,6 +233,9 @@ def _training(stage: Stage, config: Config, sizes: Sizes, model: Model) -> float
     texts = max(budget.sizes) * (2 + train.hard_negatives)
     passes = 4.0 if 0 < train.micro_batch < texts else 3.0
     acting = ACTING if stage.settings["optimizer"]["name"] != "naive" else 1.0
+    method = get_optimizer(stage.settings["optimizer"]["name"])
+    passes *= 2 if method.perturbs else 1
+    passes *= method.draws if train.draws == "extra" else 1
     return float(steps * tokens * model.operations * passes * acting)
 
 
