@@ -52,8 +52,8 @@ class MultitaskStep:
     over ranks, and ``reduce_loss`` its loss (1,), such as :func:`average_over_ranks`. DistributedDataParallel averages
     gradients itself, in every backward pass outside its ``no_sync()``: give ``reduce_loss`` alone there.
 
-    Raises ConfigError for parameters that cannot be combined, for methods that need several batches of a task,
-    gradients at other points or batches of their own sizes, and what the method raises for bad hyperparameters.
+    Raises ConfigError for parameters that cannot be combined, for methods that need several batches of a task or
+    gradients at other points, and what the method raises for bad hyperparameters.
     """
 
     def __init__(
@@ -300,7 +300,6 @@ def _refuse_what_only_the_harness_gives(method: MultitaskOptimizer) -> None:
     wants = {
         "several batches of each task in a step": method.draws > 1,
         "gradients at other points": method.perturbs,
-        "a say in the sizes of the batches": type(method).shares is not MultitaskOptimizer.shares,
     }
     for what in (what for what, wanted in wants.items() if wanted):
         raise ConfigError(f"{method.name} needs {what}, which only mtbench's own training loop gives: mtbench run")
