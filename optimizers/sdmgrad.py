@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtbench.optim import Cost, GradientCombining, hyper, reset_field
+from mtbench.optim import Cost, GradientCombining, PerTask, hyper, preference_field, reset_field
 from mtbench.optim.chunks import chunk_size
 from mtbench.optim.simplex import project_to_simplex
 
@@ -27,7 +27,8 @@ class SDMGrad(GradientCombining):
         ``inner_steps`` times, from v = 0:   v <- momentum v + A (w + lam / K),   w <- P(w - inner_lr v)
         u = (sum_k w_k z_k + lam mean_k z_k) / (1 + lam)
 
-    with P the Euclidean projection onto the simplex; w is carried from step to step. A product of two independent
+    with P the Euclidean projection onto the simplex; w is carried from step to step. With a ``preference`` p, of sum 1,
+    lam p_k stands for lam / K. A product of two independent
     gradients has no bias, the square of one has. X is kept (K rows), X' is multiplied as it comes, Z streams.
 
     The authors' class puts its three gradient buffers into one list as the same tensor, so that all draws are the last
@@ -49,6 +50,7 @@ class SDMGrad(GradientCombining):
     inner_lr: float = hyper(0.2, gt=0, le=10, help="step size of the weights; from about 1 on they do not converge")
     momentum: float = hyper(0.5, ge=0, lt=1, help="momentum of the weights within a step")
     inner_steps: int = hyper(20, ge=1, help="moves of the weights in each step")
+    preference: PerTask = preference_field()
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:
@@ -96,7 +98,8 @@ class SDMGrad(GradientCombining):
         within = before / mass if mass > 0 else np.full(count, 1.0 / count)
         within = self._move(within, products)
         self._moved = within * mass
-        effective = (within * self.step_mass(self.task_shares) + self.lam / count) / (1 + self.lam)
+        pull = self.lam / count * self.preferences()
+        effective = (within * self.step_mass(self.task_shares) + pull) / (1 + self.lam)
         return dict(zip(self.tasks, effective.tolist(), strict=True))
 
     def _move(self, weights: np.ndarray, products: np.ndarray) -> np.ndarray:
@@ -105,8 +108,9 @@ class SDMGrad(GradientCombining):
         if not (0 < scale < np.inf and np.isfinite(products).all()):
             return weights
         matrix, velocity = products / scale, np.zeros_like(weights)
+        pull = self.lam / len(weights) * self.preferences()
         for _ in range(self.inner_steps):
-            velocity = self.momentum * velocity + matrix @ (weights + self.lam / len(weights))
+            velocity = self.momentum * velocity + matrix @ (weights + pull)
             weights = project_to_simplex(weights - self.inner_lr * velocity)
         return weights
 

@@ -49,6 +49,7 @@ class OptimizerFacts(TypedDict):
     paper: str
     cost: str
     state: str
+    length: NotRequired[str]
     file: str
     description: str
     hyperparameters: list[HyperparameterRow]
@@ -151,6 +152,7 @@ def _optimizer(name: str) -> OptimizerFacts:
         "paper": cls.paper,
         "cost": COSTS.get(cost, cost),
         "state": ", ".join(cls.state) or "none",
+        **_length(cls.rescales),
         "file": entry.place,
         "description": inspect.getdoc(cls) or "",
         "hyperparameters": [
@@ -158,6 +160,16 @@ def _optimizer(name: str) -> OptimizerFacts:
             for h in hyperparameters(cls).values()
         ],
     }
+
+
+class _Length(TypedDict, total=False):
+    length: str
+
+
+def _length(rescales: bool) -> _Length:
+    if not rescales:
+        return {}
+    return {"length": "not that of the mean gradient: with train.base=sgd the method needs a train.lr of its own"}
 
 
 def _registered_suite(name: str) -> SuiteFacts:

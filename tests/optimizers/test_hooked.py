@@ -57,6 +57,15 @@ def test_two_hundred_steps_of_sdmgrad_equal_the_plain_equations(seed: int) -> No
         np.testing.assert_allclose(update, wanted, rtol=0, atol=1e-9 * max(1.0, np.abs(wanted).max()))
 
 
+def test_sdmgrad_is_pulled_towards_its_preference() -> None:
+    draws, preference = torch.randn(3, 3, 4, dtype=torch.float64), [2.0, 0.0, 6.0]
+    opt = started(SDMGrad(lam=1e6, preference=preference), 3, 4)
+    update = opt.combine(draws, torch.ones(3))
+    torch.testing.assert_close(update, 0.25 * draws[0, 0] + 0.75 * draws[0, 2], rtol=0, atol=1e-4)
+    equal = started(SDMGrad(preference="*:3"), 3, 4).combine(draws, torch.ones(3))
+    assert torch.equal(equal, started(SDMGrad(), 3, 4).combine(draws, torch.ones(3)))
+
+
 def test_a_task_that_sdmgrad_misses_keeps_its_weight() -> None:
     rng = np.random.default_rng(3)
     opt, out = started(SDMGrad(), 4, 6), torch.empty(6, dtype=torch.float64)
