@@ -31,6 +31,11 @@ class TrainedPart:
         return self.config.train.fusion != "none"
 
     @property
+    def has_rule(self) -> bool:
+        """Whether the method is naive, whatever was asked for."""
+        return self.is_single or self.is_fused
+
+    @property
     def is_single(self) -> bool:
         """Whether one task out of several is trained on, so that there is nothing for a method to combine."""
         return self.protocol is not None and len(self.tasks) == 1

@@ -220,9 +220,7 @@ class Resolver:
         if parent is not None and config.train.start == "leave-one-out":
             optimizer = parent.optimizer
         else:
-            optimizer = (
-                naive() if part.is_single or part.is_fused else _specification_of(request, method, suite, part.tasks)
-            )
+            optimizer = naive() if part.has_rule else _specification_of(request, method, suite, part.tasks)
         content = encoder.content
         if config.encoder.path == "tiny" and config.encoder.sharing != "shared":
             content = {**content, "towers": "copies"}  # until November 2026 each tower drew weights of its own

@@ -40,7 +40,7 @@ def test_every_verb_of_the_contract_has_help(verb: str, capsys: pytest.CaptureFi
 def test_run_prints_a_table_and_json_prints_one_object(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(run_arguments(suite)) == 0
     table = capsys.readouterr()
-    assert "bm25" in table.out and "untrained" in table.out and "average" in table.out
+    assert "BM25" in table.out and "untrained" in table.out and "average" in table.out
     assert "warmup 0: done" in table.err
     assert main(run_arguments(suite, "--json")) == 0
     again = capsys.readouterr()
