@@ -54,8 +54,8 @@ def layers(subject: Subject) -> str:
     if subject.cls.random and subject.cls.cost == "elementwise":
         return "random by coordinate: the places of the coordinates are part of the draws"
     stream = conflicting_steps(steps=6)
-    _permuted(subject, stream, LAYOUT, laid_out(ORDER)[1])
-    _permuted(subject, stream, None, laid_out(ORDER)[1])
+    for layout in (None, LAYOUT):
+        _permuted(subject, stream, layout, laid_out(ORDER)[1])
     if not subject.cls.random:  # of several blocks each draws in its turn
         for one in layered(subject):
             _permuted(one, stream[:2], LAYOUT, laid_out(ORDER)[1])

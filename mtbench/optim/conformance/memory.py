@@ -57,7 +57,7 @@ def cost_class(subject: Subject) -> str:
     for num_tasks in (FEW, MANY):
         for whole in (False, True):
             held, state = _held(subject, num_tasks, size, whole)
-            rows = {"losses": 0.0, "norms": 0.0, "gram": 0.0 if whole else 1.05, "elementwise": 3.0}[cost]
+            rows = {"losses": 0.0, "norms": 0.0, "gram": 0.0 if whole else 1.05, "elementwise": 8.0}[cost]
             rows *= subject.cls.draws
             limit = SLACK + state + rows * num_tasks
             if held > limit:

@@ -53,7 +53,7 @@ def scales(subject: Subject) -> str:
     for factor in (1e-10, 1e15):
         for dtype in (torch.float32, torch.float64):
             stream = [(g * factor, v) for g, v in conflicting_steps(dtype=dtype)]
-            updates = run(subject.start(dtype=dtype), stream, CURVATURE * factor)  # of losses that are scaled alike
+            updates = run(subject.start(dtype=dtype), stream, CURVATURE * factor)
             for step, (a, b) in enumerate(zip(plain, updates, strict=True)):
                 if not torch.isfinite(b).all():
                     raise ViolationError(f"step {step}: gradients of size {factor:g} in {dtype} give no finite update")
@@ -182,8 +182,8 @@ def _stays_finite(opt: MultitaskOptimizer, stream: list[Step], what: str, sound:
     for step, one in enumerate(stream):
         [update] = run(opt, [one])
         require_finite(opt, update, f"step {step}, {what}", cause)
-    if opt.skipped_steps:
-        raise ViolationError(f"{what}: {opt.skipped_steps} steps are skipped; their numbers are finite")
+        if opt.skipped_steps:
+            raise ViolationError(f"step {step}, {what}: the step is skipped, and its numbers are finite; {cause}")
     if sound and not finite(opt.state_dict()["state"]):
         bad = [name for name in opt.state if not finite(opt.state_dict()["state"][name])]
         raise ViolationError(f"{what}: 20 steps later the state {', '.join(bad)} is not finite; {cause}")
