@@ -98,6 +98,11 @@ class TSage(GradientCombining):
         """
         return 2 if self.tau_schedule == "halving" else 1
 
+    def was_otherwise(self, report: Report) -> bool:
+        """Of before the guard, with a task that had half of its entries other than 0: it may have needed the guard."""
+        unguarded = self.median_over == "all" and "medians" in report and "guarded_medians" not in report
+        return unguarded and report.get("zero_medians", 0) < len(report["medians"])
+
     # -- state -------------------------------------------------------------------------------------------------
 
     def init_state(self) -> None:

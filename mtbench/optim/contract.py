@@ -112,6 +112,11 @@ class MultitaskOptimizer(Stateful, Hooks):
         since does not concern them. Override it so that no run gets a new id without need."""
         return self.version
 
+    def was_otherwise(self, report: Report) -> bool:
+        """Whether a step with this report, of a run that is known to be of the same version, may have been computed
+        otherwise than it would be today: for a change that leaves most runs alone and so had no version of its own."""
+        return False
+
     # -- life cycle --------------------------------------------------------------------------------------------
 
     def start(

@@ -31,6 +31,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
             found += _frozen_tasks(stage, built[stage.key])
     found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built)
     found += _acts_as_naive(plan, built)
+    found += _computed_otherwise(record, plan, built)
     if plan.final.key in built:
         found += _below_untrained(record, plan, store)
     return found
@@ -38,7 +39,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
 
 def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     """A warning for each task whose gradient was exactly 0 wherever it was logged in :data:`FROZEN_STEPS` steps."""
-    journal: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
+    journal = _journal(built)
     found: list[RunWarning] = []
     method = stage.settings.get("optimizer", {}).get("name")
     harm = get_optimizer(method).frozen_task if method else ""
@@ -58,13 +59,41 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     return found
 
 
+def _computed_otherwise(record: RunRecord, plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
+    """A warning for stages in the store whose method may have computed otherwise, before it was changed."""
+    chosen, found = plan.run.combining, list[str]()
+    if chosen["name"] in BASELINES:
+        return []
+    method = get_optimizer(chosen["name"])(**chosen["params"])
+    for stage in _acting(plan, built):
+        if any(method.was_otherwise(entry.get("report", {})) for entry in _journal(built[stage.key])):
+            found.append(stage.label)
+    if not found:
+        return []
+    message = (
+        f"{' and '.join(found)} stood in the store from an earlier version, in which {method.name} may have computed "
+        f"another update; to compute it again: mtbench clean {record['run_id']}, and run with --rerun all"
+    )
+    return [{"code": "computed-otherwise", "message": message, "task": None}]
+
+
+def _acting(plan: Plan, built: dict[str, Built]) -> list[Stage]:
+    """The stages, of those that are there, in which the run's method acts."""
+    stages = [s for s in plan.stages if s.name in ("warmup", "train") and s.key in built]
+    return [s for s in stages if s.settings["optimizer"] == plan.run.combining]
+
+
+def _journal(built: Built) -> list[LoggedStep]:
+    entries: list[LoggedStep] = json.loads((built.folder / "journal.json").read_text(encoding="utf-8"))
+    return entries
+
+
 def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
     """A warning where a method's steps are naive's, but for :data:`NAIVE_BELOW`, in every stage in which it acts."""
     method = plan.run.combining
     if method["name"] in (*BASELINES, "naive"):
         return []
-    stages = [s for s in plan.stages if s.name in ("warmup", "train") and s.settings["optimizer"] == method]
-    summaries = [built[s.key].results["summary"] for s in stages if s.key in built]
+    summaries = [built[s.key].results["summary"] for s in _acting(plan, built)]
     found = [d for s in summaries if (d := s.get("step_difference")) is not None]
     if not found or max(found) >= NAIVE_BELOW:
         return []

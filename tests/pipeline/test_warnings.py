@@ -85,6 +85,32 @@ def test_a_frozen_task_is_named_with_what_it_does_to_the_method(
     assert acting["message"] == f"b had no gradient for 100 steps of train 2: it learned nothing there{harm}"
 
 
+@pytest.mark.parametrize(
+    ("report", "params", "said"),
+    [
+        ({"medians": [1.0, 2.0], "zero_medians": 1}, {}, True),
+        ({"medians": [1.0, 2.0], "zero_medians": 2}, {}, False),
+        ({"medians": [1.0, 2.0], "zero_medians": 1, "guarded_medians": 2}, {}, False),
+        ({"medians": [1.0, 2.0], "zero_medians": 1}, {"median_over": "nonzero"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_a_stage_of_before_the_medians_guard_says_that_it_may_have_needed_it(
+    report: dict[str, Any], params: dict[str, Any], said: bool, tiny_suite: Path, tmp_path: Path
+) -> None:
+    settings = {"train": split_assignments(SETTINGS)[0]["train"]}
+    plan = make_plan(Resolver(tmp_path).resolve(RunRequest("tsage", str(tiny_suite), params=params, settings=settings)))
+    stage = next(s for s in plan.stages if (s.name, s.episode) == ("train", 2))
+    (tmp_path / "journal.json").write_text(json.dumps([{"step": 0}, {"step": 1, "report": report}]))
+    built: Any = SimpleNamespace(folder=tmp_path, results={"summary": {"task_batch_sizes": {}}})
+    record: Any = {"tasks": {}, "run_id": "tsage-s0-0123456789ab"}
+    found = run_warnings(record, plan, {stage.key: built}, Store(tmp_path / "store"))
+    assert [w["code"] for w in found] == (["computed-otherwise"] if said else [])
+    if said:
+        assert found[0]["message"].startswith("train 2 stood in the store from an earlier version, in which tsage may")
+        assert "mtbench clean tsage-s0-0123456789ab" in found[0]["message"]
+
+
 def test_a_stage_of_an_earlier_version_says_nothing_of_naive(tiny_suite: Path, tmp_path: Path) -> None:
     plan = planned(tiny_suite, tmp_path, "dwa")
     stage: Stage = next(s for s in plan.stages if (s.name, s.episode) == ("train", 2))
