@@ -105,26 +105,27 @@ def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
 
 
 def _equal_vectors(stages: list[Stage], built: dict[str, Built]) -> list[RunWarning]:
-    """A warning for each corpus whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
-    angles: dict[str, dict[str, float]] = {}
+    """A warning of the corpora whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
+    angles: dict[str, list[tuple[str, float]]] = {}
     for stage in stages:
         for corpus in sorted(f for f in built[stage.key].folder.iterdir() if f.is_dir()):
             angle = mean_angle(open_shards(corpus))
             if angle < LEAST_ANGLE:
-                angles.setdefault(corpus.name, {})[stage.label] = angle
-    return [
-        {
-            "code": "equal-vectors",
-            "message": f"all vectors of corpus {corpus} are nearly equal after {', '.join(found)} (two are "
-            f"{min(found.values()):.2g} degrees apart): rankings by them mean little; does encoder.pooling fit?",
-            "task": None,
-        }
-        for corpus, found in angles.items()
-    ]
+                angles.setdefault(corpus.name, []).append((stage.label, angle))
+    if not angles:
+        return []
+    seen = [pair for found in angles.values() for pair in found]
+    corpora = f"corpus {next(iter(angles))}" if len(angles) == 1 else f"corpora {', '.join(angles)}"
+    stages_seen = ", ".join(dict.fromkeys(label for label, _ in seen))
+    message = (
+        f"all vectors of {corpora} are nearly equal after {stages_seen} (two of a corpus are "
+        f"{min(angle for _, angle in seen):.2g} degrees apart): rankings by them mean little; does encoder.pooling fit?"
+    )
+    return [{"code": "equal-vectors", "message": message, "task": None}]
 
 
 def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWarning]:
-    """Warnings where training made the encoder worse than it was, on average and by task, if the store knows how good
+    """A warning where training made the encoder worse than it was, on average or in a task, if the store knows how good
     it was."""
     suite, run = plan.run.suite, plan.run
     if run.optimizer["name"] in ("untrained", "bm25"):
@@ -135,21 +136,19 @@ def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWar
         return []
     tasks: dict[str, TaskResult] = before.results["tasks"]
     names, metric = list(run.trained), suite.metric
-    found = list[RunWarning]()
     was, now = average(tasks, names, metric), average(record["tasks"], names, metric)
-    rate = f"train.lr={run.config.train.lr:g} may be too high for it"
+    worse = fallen(tasks, record["tasks"], names, metric)
+    by_task = ", ".join(f"{name} {100 * now:.2f} (untrained {100 * was:.2f})" for name, (was, now) in worse.items())
+    by_task = f"training made {len(worse)} of {len(names)} tasks worse in {metric}: {by_task}"
     if was is not None and now is not None and now < was:
         message = (
             f"the trained encoder scores {100 * now:.2f} {metric}, less than untrained ({100 * was:.2f}): training "
-            f"made it worse; {rate}"
+            f"made it worse; train.lr={run.config.train.lr:g} may be too high for it"
         )
-        found.append({"code": "below-untrained", "message": message, "task": None})
-    worse = fallen(tasks, record["tasks"], names, metric)
-    if worse:
-        listing = ", ".join(f"{name} {100 * now:.2f} (untrained {100 * was:.2f})" for name, (was, now) in worse.items())
-        message = f"training made {len(worse)} of {len(names)} tasks worse in {metric}: {listing}"
-        found.append({"code": "below-untrained", "message": message, "task": min(worse) if len(worse) == 1 else None})
-    return found
+        told = f"{message}. {by_task[0].upper()}{by_task[1:]}" if worse and len(names) > 1 else message
+        return [{"code": "below-untrained", "message": told, "task": None}]
+    alone = next(iter(worse)) if len(worse) == 1 else None
+    return [{"code": "below-untrained", "message": by_task, "task": alone}] if worse else []
 
 
 def fallen(
