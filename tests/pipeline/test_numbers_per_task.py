@@ -120,3 +120,14 @@ def test_groups_of_parameters_and_preferences_in_a_run(bench: Bench, tiny_suite:
     weights = [series[-1] for series in record["training"]["episodes"][-1]["weights"].values()]
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert planned(bench, tiny_suite, optimizers=("upgrad",))[0].run_id != record["run_id"]
+
+
+def test_states_of_groups_go_from_episode_to_episode(bench: Bench) -> None:
+    chosen = ("train.start_episode=1", "step=2.0", "groups=module")
+    kept, reset = (bench.run("cgd", *chosen, f"reset_on_episode={reset}")[0] for reset in ("false", "true"))
+    assert kept["status"] == reset["status"] == "complete"
+    first, second = ([e["weights"] for e in r["training"]["episodes"][1:]] for r in (kept, reset))
+    assert first[0] == second[0] and first[1] != second[1]
+    ends = [series[-1] for series in first[0].values()]
+    begins = [series[0] for series in first[1].values()]
+    assert ends == pytest.approx(begins, abs=0.15) != [series[0] for series in second[1].values()]
