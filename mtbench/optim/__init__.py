@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtbench.hyperparameters import hyper
-    from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, preference_field, reset_field
+    from mtbench.optim.contract import Cost, Layout, MultitaskOptimizer, reset_field
     from mtbench.optim.gram_weighting import GramWeighting
     from mtbench.optim.step import MultitaskStep, average_over_ranks
+    from mtbench.optim.task_numbers import preference_field
     from mtbench.optim.weighting import GradientCombining, LossWeighting
     from mtbench.per_task import PerTask
     from mtbench.records.values import Report
@@ -28,7 +29,7 @@ _HOMES = {
     "Report": "mtbench.records.values",
     "average_over_ranks": "mtbench.optim.step",
     "hyper": "mtbench.hyperparameters",
-    "preference_field": "mtbench.optim.contract",
+    "preference_field": "mtbench.optim.task_numbers",
     "reset_field": "mtbench.optim.contract",
 }
 

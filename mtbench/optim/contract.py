@@ -30,7 +30,7 @@ from mtbench.hyperparameters import hyper, hyperparameters
 from mtbench.optim.hooks import GradientAt, Hooks, by_draw, extremes
 from mtbench.optim.simplex import normalised
 from mtbench.optim.states import Stateful
-from mtbench.per_task import read_per_task
+from mtbench.optim.task_numbers import TaskHyperparameters
 from mtbench.records.values import Params, Report
 
 Layout = Sequence[tuple[str, int, int]]
@@ -50,7 +50,7 @@ passes, no row is kept. ``gram``: K rows once and K x K mathematics. ``elementwi
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(hyper,))
 @dataclasses.dataclass(kw_only=True, eq=False)
-class MultitaskOptimizer(Stateful, Hooks):
+class MultitaskOptimizer(Stateful, Hooks, TaskHyperparameters):
     """Base of all methods: one whole step by :meth:`combine`, or task by task by ``begin_step, task, finish``."""
 
     summary: ClassVar[str]
@@ -170,37 +170,6 @@ class MultitaskOptimizer(Stateful, Hooks):
         if task_sizes is not None and (len(task_sizes) != num_tasks or min(task_sizes) < 1):
             needed = f"task_sizes must be >= 1, one for each of {num_tasks} tasks"
             raise ConfigError(f"{self.name}: {needed}, got {list(task_sizes)}")
-
-    def _name_tasks(self, names: Sequence[str] | None) -> None:
-        """Keep the tasks' names, and turn every hyperparameter that holds a number per task into K numbers."""
-        if names is not None and (len(names) != self.num_tasks or len(set(names)) != len(names)):
-            raise ConfigError(f"{self.name}: task_names must be {self.num_tasks} distinct names, got {list(names)}")
-        self.task_names = None if names is None else list(names)
-        self._per_task = {
-            field: read_per_task(getattr(self, field), f"{self.name}: {field}:").numbers(
-                self.num_tasks, self.task_names, f"{self.name}: {field}:"
-            )
-            for field, declared in hyperparameters(type(self)).items()
-            if declared.per_task
-        }
-
-    def per_task(self, name: str) -> np.ndarray:
-        """The K numbers (float64) of the hyperparameter ``name``, declared with ``per_task=True``."""
-        if not hasattr(self, "_per_task"):
-            self._require_started()
-        return np.asarray(self._per_task[name], dtype=np.float64)
-
-    def preferences(self) -> np.ndarray:
-        """How much the user prefers each of the present tasks (n,), with mean 1: all 1 by default.
-
-        Of the hyperparameter ``preference``, see :func:`preference_field`. Where all the present ones have 0: all 1.
-        """
-        own = self.per_task("preference")[self.tasks]
-        if not own.any():
-            return np.ones(len(own))
-        own = own / own.max()
-        found: np.ndarray = own / own.mean()
-        return found
 
     def begin_episode(self) -> None:
         """Called at the end of every :meth:`start`, whether the state was reset or kept."""
@@ -426,13 +395,6 @@ def _refuse_unknown_fields(cls: type[MultitaskOptimizer]) -> None:
 def reset_field() -> Any:
     """The hyperparameter ``reset_on_episode`` that every method with state has."""
     return hyper(True, help="reset the state at the beginning of each episode in which the method acts")
-
-
-def preference_field(*, gt: float | None = None) -> Any:
-    """The hyperparameter ``preference`` of methods that can prefer some tasks: a number per task, of which only the
-    ratios count; :meth:`MultitaskOptimizer.preferences` gives them. Above ``gt``, or else at least 0."""
-    ge = 0 if gt is None else None
-    return hyper("", per_task=True, ge=ge, gt=gt, since=2, help="how much each task is preferred; only ratios count")
 
 
 def _identity(value: Tensor) -> Tensor:

@@ -31,8 +31,10 @@ class GramWeighting(RowKeeping):
     shardable = True
     weighted_sum = True
 
-    groups: Groups = hyper(
-        "whole", since=2, help="weights for all parameters together, for each numbered module, or for each tensor"
+    groups: Groups = hyper(  # type checkers see a default that has its name
+        default="whole",
+        since=2,
+        help="weights for all parameters together, for each numbered module, or for each tensor",
     )
 
     block = 0

@@ -130,4 +130,5 @@ def test_states_of_groups_go_from_episode_to_episode(bench: Bench) -> None:
     assert first[0] == second[0] and first[1] != second[1]
     ends = [series[-1] for series in first[0].values()]
     begins = [series[0] for series in first[1].values()]
-    assert ends == pytest.approx(begins, abs=0.15) != [series[0] for series in second[1].values()]
+    assert ends == pytest.approx(begins, abs=0.15)
+    assert begins != [series[0] for series in second[1].values()]
