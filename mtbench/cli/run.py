@@ -67,6 +67,7 @@ def command(
     from mtbench.execution.planned import plan_runs
     from mtbench.execution.progress import make_reporter
     from mtbench.execution.show import plan_summary, print_plan, print_remarks
+    from mtbench.execution.show_estimate import estimate_summary, print_estimate
     from mtbench.protocols.expand import ProtocolChoice
 
     options = PlanOptions(store, results, rerun, until)
@@ -91,7 +92,11 @@ def command(
     with common.only_json(json):
         planned = plan_runs(matrix, options)
     if dry_run:
-        common.emit_json(plan_summary(planned)) if json else print_plan(planned, common.out_console())
+        if json:
+            common.emit_json({**plan_summary(planned), **estimate_summary(planned)})
+        else:
+            print_plan(planned, common.out_console())
+            print_estimate(planned, common.out_console())
         return 0
     reporter = make_reporter()
     try:

@@ -85,6 +85,8 @@ class EstimateRow(TypedDict):
     gpu_hours_one_run: float
     memory_bytes: dict[str, int]
     store_bytes_per_model: int
+    stages_total: int
+    stages_distinct: int
     basis: str
 
 
@@ -97,6 +99,9 @@ class Estimate:
     one_run: float
     memory: dict[str, float]
     disk: float
+    stages: int = 0
+    """Of all runs by themselves."""
+    distinct: int = 0
 
     @property
     def share(self) -> float:
@@ -113,6 +118,8 @@ class Estimate:
             "gpu_hours_one_run": _three(self.one_run * hours),
             "memory_bytes": {name: int(value) for name, value in self.memory.items()},
             "store_bytes_per_model": int(self.disk),
+            "stages_total": self.stages,
+            "stages_distinct": self.distinct,
             "basis": "operations: forward passes over tokens, 3 (4 with gradient caching) a training step, "
             f"{ACTING} where the optimizer acts, search; A100 at {GPU_FLOPS / 1e12:.0f} TFLOP/s effective; "
             "without tokenising and BM25",
@@ -146,17 +153,20 @@ def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
     for values in swept.values():
         for name in ("steps", "warmup_steps"):
             values.pop(name, None)
-    part = {name: getattr(run.config.train, name) for name in (*PART, "start")}  # as resolved: names, not -names
+    part = {
+        name: getattr(run.config.train, name) for name in (*PART, "start", "fusion")
+    }  # as resolved: names, not -names
     config = build_config(merge(merge(profile, swept), {"train": part}), "profile paper")
     request = dataclasses.replace(run.request, limit=None)
     parent = None if run.parent is None else _as_in_paper(run.parent)
+    parts = tuple(_as_in_paper(part) for part in run.parts)
     return dataclasses.replace(
-        run, config=config, request=request, encoder={"name": config.encoder.path}, parent=parent
+        run, config=config, request=request, encoder={"name": config.encoder.path}, parent=parent, parts=parts
     )
 
 
 def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estimate:
-    independent, one_run, cost = 0.0, 0.0, dict[str, float]()
+    independent, one_run, total, cost = 0.0, 0.0, 0, dict[str, float]()
     memory: dict[str, float] = {}
     disk = 0.0
     known: dict[tuple[str, str, int | None], Sizes] = {}
@@ -171,11 +181,13 @@ def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estima
                 owner = stage.owner.config if stage.owner is not None else config
                 cost[stage.key] = stage_operations(stage, owner, sizes, model)
             by_itself += cost[stage.key]
+            total += 1
         independent += by_itself
         one_run = max(one_run, by_itself)
         memory = memory or training_memory(config, sizes, model)
         disk = max(disk, sizes.passages * model.hidden * 2 + model.parameters * 4)
-    return Estimate(independent, sum(v for k, v in cost.items() if k not in cached), one_run, memory, disk)
+    left = sum(v for k, v in cost.items() if k not in cached)
+    return Estimate(independent, left, one_run, memory, disk, total, len(cost))
 
 
 def sizes_of(run: ResolvedRun) -> Sizes:

@@ -105,3 +105,27 @@ def test_the_command_line_knows_the_protocols(capsys: pytest.CaptureFixture[str]
     assert facts["kind"] == "protocol" and facts["starts"] == ["leave-one-out", "encoder"]
     assert main(["info", "few-shots"]) == 2
     assert "few-shot" in capsys.readouterr().err
+
+
+def test_the_dry_run_tells_what_protocols_cost_at_the_papers_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
+
+    def told(*words: str) -> dict[str, Any]:
+        assert main(["run", "-o", "naive", "-s", "kilt", *places, *words, "--dry-run", "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)["estimate_paper"]
+        return found
+
+    whole, alone = told(), told("--protocol", "per-task")
+    batch = told("--protocol", "per-task", "--set", "train.budget=batch")
+    few = told("--protocol", "leave-one-out,few-shot", "--examples", "128,1024")
+    fused = told("--protocol", "per-task,fused")
+    # prepare, bm25 and evaluate of BM25, then two of the untrained encoder, then a run of warm-up and eight episodes
+    run = 2 + 3 + 8 * 4
+    assert whole["stages_total"] == 3 + 3 + run and whole["stages_distinct"] == run + 1 + 2
+    assert alone["stages_distinct"] == 2 + 1 + 2 + 8 * (run - 2)
+    assert few["stages_distinct"] == 2 + 1 + 2 + 8 * (run - 2) + 8 * 2 * 3
+    assert fused["stages_distinct"] == alone["stages_distinct"] + 3
+    assert whole["gpu_hours"] < alone["gpu_hours"] < batch["gpu_hours"]
+    assert 0 < fused["gpu_hours"] - alone["gpu_hours"] < whole["gpu_hours"] / 8
