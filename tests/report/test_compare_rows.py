@@ -86,6 +86,20 @@ def test_rows_are_found_by_what_users_write(board: Board) -> None:
             find_row(board, unknown)
 
 
+def test_rows_with_numbers_per_task_are_found_and_named_whole(tmp_path: Path) -> None:
+    numbers = "eli5:0.25,fever:0.5,hotpotqa:3,nq:2"
+    params = [{"weights": ""}, {"weights": numbers}, {"weights": numbers.replace("nq:2", "nq:4")}]
+    records = [*family(3), *(make_record("static", seed, params=own) for own in params for seed in range(3))]
+    board = load_board(write_all(tmp_path / "results", records), "toy", "mini", summary=False)
+    assert find_row(board, "static").name == "static"
+    for written in (numbers, "nq:2,eli5:.25,hotpotqa:3.0,fever:5e-1"):
+        assert find_row(board, f"static:weights={written}").name == f"static (weights={numbers})"
+    assert find_row(board, f"static:weights={numbers},scale=mean").name == f"static (weights={numbers})"
+    assert find_row(board, f"static:scale=mean,weights={numbers}").name == f"static (weights={numbers})"
+    with pytest.raises(UsageError, match=r"static \(weights=eli5"):
+        find_row(board, "static:weights=nq:3")
+
+
 def test_both_kinds_of_evidence_and_what_moved(board: Board, store: Store) -> None:
     found = compare(board, find_row(board, "tsage"), find_row(board, "naive"), store)
     average = found.average
