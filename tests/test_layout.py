@@ -19,6 +19,7 @@ FLOORS = [
         "train_config",
         "errors",
         "hyperparameters",
+        "interrupts",
         "optim",
         "per_task",
         "processes",

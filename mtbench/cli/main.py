@@ -7,15 +7,14 @@ import errno
 import io
 import os
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 
 import mtbench
+from mtbench import interrupts
 from mtbench.errors import DataError, MtbenchError, StoreError
 
 VERBS = (
@@ -81,21 +80,6 @@ def _as_rank(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _told_to_end() -> Iterator[None]:
-    """A scheduler's SIGTERM, and a closed terminal's SIGHUP, end a command as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-@contextlib.contextmanager
 def _any_name_printed() -> Iterator[None]:
     """The name of a file may have bytes that are no UTF-8: they are printed as escapes."""
     strict = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper) and s.errors == "strict"]
@@ -110,7 +94,7 @@ def _any_name_printed() -> Iterator[None]:
 
 
 def _run(arguments: list[str]) -> int:
-    with _told_to_end(), _any_name_printed():
+    with interrupts.told_to_end(), _any_name_printed():
         return _run_command(arguments)
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from mtbench import interrupts
 from mtbench.errors import MtbenchError, RunError, is_mistake
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import Stages, begin, complete
@@ -74,6 +75,7 @@ def build_stage(context: Context, stage: Stage) -> Built:
         leader = current_leader()
         return leader.compute(context, stage, work) if leader else stages.compute(context, stage, work)
 
+    interrupts.check()
     began = time.monotonic()
     built = context.store.build(stage.name, stage.key, stage.content, compute)
     context.listener.stage_finished(stage, built.reused, time.monotonic() - began)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from mtbench import interrupts
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder, Side
 from mtbench.model.padding import pad
@@ -108,6 +109,7 @@ def encode_corpus(
     folder.mkdir(parents=True, exist_ok=True)
     total = len(corpus)
     for number, start in enumerate(range(0, total, shard_size)):
+        interrupts.check()
         target = folder / f"shard-{number:05d}.npy"
         rows = np.arange(start, min(start + shard_size, total))
         if not mine(number):

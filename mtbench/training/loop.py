@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from mtbench import interrupts
 from mtbench.config import Config
 from mtbench.errors import RunError
 from mtbench.model.encoder import DualEncoder
@@ -106,6 +107,7 @@ class Trainer:
         forget_peak(self.device)
         self.shard.check_equal(self.optimizer, first, self.episode.number)
         for step in range(first, self.episode.steps):
+            interrupts.check()
             self._step(step)
             done = step + 1
             if done % self.config.train.check_ranks_every == 0 or done == self.episode.steps:

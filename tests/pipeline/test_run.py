@@ -285,11 +285,50 @@ def test_unknown_names(bench: Bench) -> None:
         bench.run("naive", until="cook")
 
 
-def start(bench: Bench, *extra: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(
+    bench: Bench, *extra: str, stderr: int = subprocess.DEVNULL, optimizer: str = "tsage", **environment: str
+) -> subprocess.Popen[bytes]:
     settings = [item for s in (*SETTINGS, *extra) for item in ("--set", s)]
-    command = [sys.executable, "-m", "mtbench", "run", "--optimizer", "tsage", "--suite", str(bench.suite), *settings]
+    command = [sys.executable, "-m", "mtbench", "run", "--optimizer", optimizer, "--suite", str(bench.suite), *settings]
     command += ["--store", str(bench.store), "--results", str(bench.results)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ})
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ, **environment})
+
+
+DEAF = '''
+import time
+from mtbench import LossWeighting
+
+class Deaf(LossWeighting):
+    """Swallows one interrupt, as a library's bare except does."""
+    name = "deaf"
+    summary = "uniform"
+    waited = False
+
+    def weights_from_losses(self, losses):
+        if not Deaf.waited:
+            Deaf.waited = True
+            open({mark!r}, "w").close()
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                pass
+        return [1 / len(losses)] * len(losses)
+'''
+
+
+@pytest.mark.slow
+def test_a_run_ends_though_something_swallowed_the_signal(bench: Bench, tmp_path: Path) -> None:
+    mark, plugin = tmp_path / "asleep", tmp_path / "deaf.py"
+    plugin.write_text(DEAF.format(mark=str(mark)))
+    environment = {"MTBENCH_PLUGINS": str(plugin)}
+    process = start(bench, "train.start_episode=warmup", "train.warmup_steps=100000", optimizer="deaf", **environment)
+    deadline = time.monotonic() + 60
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    (file,) = bench.results.glob("runs/*/*/deaf/*.json")
+    assert json.loads(file.read_text())["status"] == "interrupted"
 
 
 @pytest.mark.slow
