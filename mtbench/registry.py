@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["optimizer", "suite"]
 _FOLDERS = {"optimizer": "optimizers", "suite": "tasks"}
+_COSTS = {"LossWeighting": "losses", "GramWeighting": "gram", "GradientCombining": "elementwise"}
+"""Cost classes of the ways to write a method, cheapest first among them; ``mtbench.optim`` declares the same."""
 _GROUPS = {"optimizer": "mtbench.optimizers", "suite": "mtbench.suites"}
 _COMMANDS = {"optimizer": "mtbench ls optimizers", "suite": "mtbench ls suites"}
 _BASES = {
@@ -69,6 +71,9 @@ class Entry:
     """Set for entry points, which are imported by their module's name."""
     defaults: Params = field(default_factory=dict, compare=False)
     """Of an optimizer: the hyperparameters whose defaults are literals, as every table needs them without torch."""
+
+    cost: str = field(default="", compare=False)
+    """Of an optimizer: its cost class, as it or its base class declares; empty where neither does."""
 
     @property
     def place(self) -> str:
@@ -234,7 +239,10 @@ def _parse(file: Path, state: tuple[int, ...], kind: Kind, builtin: bool) -> tup
         if "name" in constants and bases & _BASES[kind]:
             summary = constants.get("summary") or (ast.get_docstring(node) or "").split("\n")[0]
             entry = Entry(kind, constants["name"], summary, file.resolve(), node.name, builtin)
-            found.append(replace(entry, defaults=_literal_defaults(node, bases)) if kind == "optimizer" else entry)
+            if kind == "optimizer":
+                cost = constants.get("cost") or next((_COSTS[base] for base in bases if base in _COSTS), "")
+                entry = replace(entry, defaults=_literal_defaults(node, bases), cost=cost)
+            found.append(entry)
     return tuple(found)
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 KINDS = ("optimizers", "suites", "runs", "profiles", "protocols", "settings")
 
+_COST_CLASSES = ("losses", "norms", "gram", "elementwise")
+"""What a method asks of a step, cheapest first."""
+
 
 def command(
     what: Annotated[
@@ -34,7 +37,8 @@ def command(
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {row['summary']}")
+        cost = f"{row['cost'] or '?':<{len('elementwise')}}  " if "cost" in row else ""
+        typer.echo(f"{row['name']:<{width}}  {cost}{row['summary']}")
     if not rows:
         typer.echo(f"no {what}", err=True)
 
@@ -52,7 +56,11 @@ def _static(what: str, plugin: list[str]) -> list[dict[str, str]]:
     kind: Kind = "optimizer" if what == "optimizers" else "suite"
     found = entries(kind)
     rows = [{"name": name, "summary": found[name].summary, "file": found[name].place} for name in sorted(found)]
-    return rows + (_folder_suites(set(found)) if kind == "suite" else [])
+    if kind == "suite":
+        return rows + _folder_suites(set(found))
+    costed = [{**row, "cost": found[row["name"]].cost} for row in rows]
+    places = {name: place for place, name in enumerate(_COST_CLASSES)}
+    return sorted(costed, key=lambda row: places.get(row["cost"], len(places)))
 
 
 def _folder_suites(taken: set[str]) -> list[dict[str, str]]:

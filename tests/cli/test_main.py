@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_suite import SETTINGS, write_suite
 
+from mtbench import get_optimizer
 from mtbench.cli.main import GROUPS, VERBS, main
 from mtbench.storage.lease import Lease
 
@@ -185,6 +186,16 @@ def test_ls_settings_tells_what_each_may_be(capsys: pytest.CaptureFixture[str]) 
     assert told["train.start_episode"].startswith("default 'last'; a whole number | last | warmup;")
     assert told["train.clip_norm"].startswith("default 1.0; a number | naive;")
     assert told["bm25.b"] == "default 0.4; >= 0, <= 1"
+
+
+def test_ls_lists_the_methods_by_their_cost_class(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "optimizers", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["optimizers"]
+    assert {row["name"]: row["cost"] for row in rows} == {row["name"]: get_optimizer(row["name"]).cost for row in rows}
+    order = ["losses", "norms", "gram", "elementwise"]
+    assert [row["cost"] for row in rows] == sorted((row["cost"] for row in rows), key=order.index)
+    assert main(["ls", "optimizers"]) == 0
+    assert "pcgrad     gram         removes" in capsys.readouterr().out
 
 
 def test_ls_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> None:
