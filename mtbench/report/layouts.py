@@ -41,9 +41,7 @@ class LayoutLine:
         """The command that makes the run which is missing; empty where none can."""
         if not self.has_own:
             return ""
-        words = ["mtbench", "run", "--suite", suite, "--profile", profile]
-        if self.optimizer and self.optimizer != "bm25":
-            words[2:2] = ["--optimizer", self.optimizer]
+        words = ["mtbench", "run", "--optimizer", self.optimizer or "naive", "--suite", suite, "--profile", profile]
         if self.trained:
             words += ["--protocol", "per-task"]
         words += shlex.split(self.run)

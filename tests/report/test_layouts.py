@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,19 @@ def test_the_command_prints_a_layout_and_refuses_what_does_not_belong(
     for extra in (["--layout", "taco-table3", "--metric", "recall@100"], ["--reference", "TACO"]):
         assert main(["leaderboard", "--results", str(results), *extra]) == 2
         assert "--layout" in capsys.readouterr().err or "--metric" in extra
+
+
+@pytest.mark.slow
+def test_every_command_that_fills_a_line_can_be_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MTBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    commands = {
+        one.command(table.suite, "mini") for table in layouts().values() if table.split == "dev" for one in table.lines
+    }
+    assert len(commands - {""}) > 30
+    for command in sorted(commands - {""}):
+        code = main([*shlex.split(command)[1:], "--dry-run", "--json"])
+        out = capsys.readouterr().out
+        assert code == 0 and json.loads(out)["runs"], (command, out[:500])
