@@ -5,6 +5,7 @@ The table is made of the runs of this command alone; the leaderboard has all tha
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from mtbench.report.cells import Column, caption, cell, fit_columns
 from mtbench.report.folding import ALL
 from mtbench.report.leaderboard import build_board
 from mtbench.report.rows import Row
+from mtbench.storage.places import committed_results, default_results
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,10 +48,10 @@ def print_whereabouts(records: Sequence[RunRecord], results: Path, console: Cons
     places = [record_path(results, record["spec"], record["run_id"]) for record in records]
     own = [p for p, r in zip(places, records, strict=True) if r["spec"]["optimizer"]["name"] not in BASELINES]
     if len(own) == 1:
-        console.print(f"Record: {own[0]}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Record: {_short(own[0])}", markup=False, highlight=False, soft_wrap=True)
     else:
         folder = results / "runs" / places[0].relative_to(results / "runs").parts[0]
-        console.print(f"Records: {len(places)} below {folder}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Records: {len(places)} below {_short(folder)}", markup=False, highlight=False, soft_wrap=True)
     following = _next_command(records, results)
     if following:
         console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
@@ -60,16 +62,20 @@ def _next_command(records: Sequence[RunRecord], results: Path) -> str:
     if any(record["spec"].get("limit") for record in records) or not _any_complete(records):
         return ""
     where = f" --suite {spec['suite']}" + (f" --profile {spec['profile']}" if spec["profile"] != "mini" else "")
-    from mtbench.storage.places import committed_results, default_results
-
-    if results not in (committed_results(), default_results()):
-        where += f" --results {results}"
+    if results.absolute() not in (committed_results().absolute(), default_results().absolute()):
+        where += f" --results {shlex.quote(str(_short(results)))}"
     names = dict.fromkeys(r["spec"]["optimizer"]["name"] for r in records if r["status"] == "complete")
     trained = [name for name in names if name not in BASELINES]
     if len(trained) == 2 and not any("protocol" in record["spec"] for record in records):
         first, second = sorted(trained, key=lambda name: name == "naive")
         return f"mtbench compare {first} {second}{where}"
     return f"mtbench leaderboard{where}"
+
+
+def _short(path: Path) -> Path:
+    """The path from the working directory on, where it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path
 
 
 def _any_complete(records: Sequence[RunRecord]) -> bool:

@@ -13,6 +13,7 @@ from synthetic_records import TASKS, family, make_record
 
 from mtbench.report.cells import duration
 from mtbench.report.finished import print_finished, print_whereabouts
+from mtbench.storage.places import default_results
 
 
 def printed(records: list[Any], width: int, results: Path = Path("results")) -> str:
@@ -57,6 +58,8 @@ def test_where_it_is_and_what_next() -> None:
     two = family(2, tsage=0.01)
     assert "Next: mtbench compare tsage naive --suite toy" in printed(two, 80)
     assert "--results elsewhere" in printed(two, 80, Path("elsewhere"))
+    absolute = printed(one, 80, default_results().absolute())  # as a plan has it
+    assert f"Record: {default_results()}/runs/toy@1" in absolute and "--results" not in absolute
     limited = [make_record("tsage", 0, limit=5)]
     text = printed(limited, 80)
     assert "Next" not in text and f"{100 * limited[0]['average']:.2f}" in text
