@@ -63,10 +63,11 @@ def _bars(axes: Axes, runs: Sequence[Analysed], styles: Styles, sheet: Sheet) ->
                 textcoords="offset points",
                 ha="center",
                 fontsize=6 if len(runs) > 2 else sheet.small,
+                rotation=90 if sheet.narrow and len(runs) > 4 else 0,
             )
     axes.set_xticks(range(3), ["Unused", "Not Activated", "Task Specific"], fontsize=8)
     axes.grid(visible=False, axis="x")
-    axes.margins(y=0.12)
+    axes.margins(y=0.2 if sheet.narrow else 0.12)
     axes.set_ylabel("parameters, %")
 
 

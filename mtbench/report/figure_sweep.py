@@ -15,7 +15,7 @@ from mtbench.report.board import Board
 from mtbench.report.figure_board import compared
 from mtbench.report.figures import PALETTE, SCREEN, Sheet, styled, title_above
 from mtbench.report.rows import Row
-from mtbench.report.settings import default_params, show_value
+from mtbench.report.settings import default_params, describe_params, show_value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,27 +39,35 @@ def sweep_figure(board: Board, optimizer: str, rows: Sequence[Row] | None = None
             f"  Make a sweep: mtbench sweep --optimizer {optimizer} --suite {board.suite} --grid KEY=VALUE,VALUE"
         )
     centre = _centre(settings, varied, defaults)
-    lines = [(p, _line(settings, p, varied, centre)) for p in varied]
+    through = {p: _through(settings, p, varied, centre) for p in varied}
+    lines = [(p, _line(settings, p, varied, through[p])) for p in varied]
     lines = [(p, line) for p, line in lines if len(line) > 1]
     pairs = [(a, b) for i, a in enumerate(varied) for b in varied[i + 1 :] if _is_grid(settings, a, b, varied, centre)]
     if not lines and not pairs:
         raise UsageError(f"the settings of {optimizer!r} share no line and no grid: vary one hyperparameter at a time")
     scored = [(name, line, label) for name, line in lines]
-    specific = [(p, _line(_task_specific(rows, defaults), p, varied, centre), SPECIFIC) for p in varied]
+    specific = [(p, _line(_task_specific(rows, defaults), p, varied, through[p]), SPECIFIC) for p in varied]
     scored += [curve for curve in specific if len(curve[1]) > 1]
     scored.sort(key=lambda curve: varied.index(curve[0]))  # the two panels of a hyperparameter side by side
     panels = len(scored) + len(pairs)
-    figure = sheet.figure(3.4 * panels + 0.4, 2.2 * panels + 0.4 if sheet.narrow else 3.3)
+    paired = len(scored) > len(lines)
+    columns = 1 if sheet.narrow else panels if sheet.width is None else min(panels, 2 if paired else 3)
+    lines_of_panels = -(-panels // columns)
+    height = (2.2 if sheet.narrow else 2.9) * lines_of_panels + 0.4
+    figure = sheet.figure(3.4 * panels + 0.4, height)
     with styled():
-        grid = figure.subplots(panels, 1, squeeze=False) if sheet.narrow else figure.subplots(1, panels, squeeze=False)
-        axes = list(grid.flat)
+        axes = list(figure.subplots(lines_of_panels, columns, squeeze=False).flat)
+        for panel in axes[panels:]:
+            panel.set_visible(False)
         for panel, (name, line, what) in zip(axes, scored, strict=False):
             _draw_line(panel, name, line, centre, what)
+            elsewhere = describe_params({p: v for p, v in through[name].items() if p != name and v != centre[p]})
+            panel.set_xlabel(f"{name}{f' at {elsewhere}' if elsewhere else ''}")
             if what == SPECIFIC:
-                panel.set_ylim(0, None)  # small shares differ little, and look it
-        for panel, (a, b) in zip(axes[len(scored) :], pairs, strict=True):
+                panel.set_ylim(0, 1.08 * max(max(values) for _, values in line) or 1)  # small shares differ little
+        for panel, (a, b) in zip(axes[len(scored) : panels], pairs, strict=True):
             _draw_grid(figure, panel, a, b, _grid(settings, a, b, varied, centre), label)
-        title_above(figure, f"{optimizer} on {board.label}, profile {board.profile}")
+        title_above(figure, f"{optimizer} on {board.label}, profile {board.profile} (ring: default; grey: seeds)")
     return figure
 
 
@@ -110,6 +118,14 @@ def _centre(settings: list[Setting], varied: list[str], defaults: Params) -> Par
     return shared
 
 
+def _through(settings: list[Setting], name: str, varied: list[str], centre: Params) -> Params:
+    """The setting that the line of ``name`` goes through: the centre, or where only one run lies on that line, the
+    setting on whose line most runs lie."""
+    places = [centre, *({p: s[p] for p in varied} for s, _ in settings)]
+    lengths = [len(_line(settings, name, varied, place)) for place in places]
+    return centre if lengths[0] > 1 else places[lengths.index(max(lengths))]
+
+
 def _line(settings: list[Setting], name: str, varied: list[str], centre: Params) -> list[tuple[Any, list[float]]]:
     others = [p for p in varied if p != name]
     found = [(s[name], v) for s, v in settings if all(s.get(p) == centre[p] for p in others)]
@@ -144,7 +160,7 @@ def _draw_line(axes: Axes, name: str, line: list[tuple[Any, list[float]]], centr
         axes.set_xscale("log", base=2)
     axes.set_xticks(x, [show_value(v) for v in values])
     axes.minorticks_off()
-    axes.set(xlabel=f"{name} (ring: default; grey: seeds)", ylabel=label)
+    axes.set_ylabel(label)
 
 
 def _draw_grid(figure: Figure, axes: Axes, a: str, b: str, points: dict[tuple[Any, Any], float], label: str) -> None:

@@ -165,6 +165,15 @@ def test_a_sweep_shows_a_line_for_tau_and_a_grid_with_beta(board: Board) -> None
     assert "dev" in figure.axes[0].get_ylabel()
 
 
+def test_a_line_that_does_not_pass_the_defaults_is_drawn_where_it_is(tmp_path: Path) -> None:
+    points = [(2.0, 0.0), (2.0, 0.89), (2.0, 0.999), (0.5, 0.89), (8.0, 0.89)]
+    records = [make_record("tsage", 0, params={"tau": tau, "beta": beta}) for tau, beta in points]
+    found = load_board(write_all(tmp_path, records), "toy", "mini", summary=False)
+    lines = {axes.get_xlabel(): axes for axes in sweep_figure(found, "tsage").axes}
+    assert [t.get_text() for t in lines["beta"].get_xticklabels()][:3] == ["0", "0.89", "0.999"]
+    assert list(lines["tau at beta=0.89"].lines[0].get_xdata()) == [0.5, 2, 8]
+
+
 def test_a_sweep_prefers_the_slice_of_train(board: Board) -> None:
     for row in board.rows:
         for record in row.runs.values():
@@ -243,7 +252,7 @@ def test_a_sweep_with_analyses_shows_the_task_specific_share(board: Board) -> No
             analysis: Any = copy.deepcopy(ANALYSIS)
             analysis["entropy"]["task_specific"] = 100 * row.params.get("tau", 2.0)
             record["analysis"] = analysis
-    score, specific = sweep_figure(board, "tsage").axes[:2]
+    score, specific = [axes for axes in sweep_figure(board, "tsage").axes if axes.get_xlabel() == "tau"]
     assert score.get_xlabel() == specific.get_xlabel() and "task-specific" in specific.get_ylabel()
     assert list(specific.lines[0].get_xdata()) == [1, 2, 8]
     assert list(specific.lines[0].get_ydata()) == pytest.approx([10, 20, 80])
