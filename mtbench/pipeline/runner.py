@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +34,18 @@ class Outcome(NamedTuple):
     error: MtbenchError | None = None
 
 
+Write = Callable[[Path, RunRecord], Path]
+"""Puts a record into its file below a folder of results."""
+
+
 def run_plan(
-    plan: Plan, store: Store, results: Path, *, until: str | None = None, listener: Listener | None = None
+    plan: Plan,
+    store: Store,
+    results: Path,
+    *,
+    until: str | None = None,
+    listener: Listener | None = None,
+    write: Write = write_record,
 ) -> Outcome:
     """Compute what is missing of a run and write its record below ``results``: when it begins and when it ends.
 
@@ -45,14 +56,14 @@ def run_plan(
     record = begin(plan)
     place = record_path(results, record["spec"], record["run_id"])
     earlier = place.read_text(encoding="utf-8") if place.is_file() else None
-    write_record(results, record)
+    write(results, record)
     built: Stages = {}
     try:
         for stage in plan.until(until):
             built[stage.key] = build_stage(context, stage)
         complete(record, plan, context, built)
     except KeyboardInterrupt:
-        _end(results, _stopped(record, plan, context, built), "interrupted")
+        _end(write, results, _stopped(record, plan, context, built), "interrupted")
         raise
     except (Exception, SystemExit) as error:
         if is_mistake(error):
@@ -60,11 +71,11 @@ def run_plan(
             raise
         record = _stopped(record, plan, context, built)
         record["error"] = describe_error(error, _places(plan, store))
-        return Outcome(_end(results, record, "failed"), _named(error, record["run_id"]))
+        return Outcome(_end(write, results, record, "failed"), _named(error, record["run_id"]))
     whole = plan.final.key in built
     if not whole:
         record["error"] = {"type": "Until", "message": f"stopped after {until} as asked", "traceback": []}
-    return Outcome(_end(results, record, "complete" if whole else "interrupted"))
+    return Outcome(_end(write, results, record, "complete" if whole else "interrupted"))
 
 
 def build_stage(context: Context, stage: Stage) -> Built:
@@ -99,10 +110,10 @@ def _put_back(place: Path, earlier: str | None) -> None:
         write_text(place, earlier)
 
 
-def _end(results: Path, record: RunRecord, status: Status) -> RunRecord:
+def _end(write: Write, results: Path, record: RunRecord, status: Status) -> RunRecord:
     record["status"], record["finished"] = status, timestamp()
     record = as_stored(results, record)
-    write_record(results, record)
+    write(results, record)
     return record
 
 

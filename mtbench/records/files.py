@@ -65,6 +65,15 @@ def write_record(results: Path, record: RunRecord) -> Path:
     return path
 
 
+def write_record_below(results: Path, record: RunRecord) -> Path:
+    """:func:`write_record`, but FileNotFoundError where ``results`` itself is gone: who took it away wants no more."""
+    folder = results
+    for name in record_path(results, record["spec"], record["run_id"]).parent.relative_to(results).parts:
+        folder /= name
+        folder.mkdir(exist_ok=True)
+    return write_record(results, record)
+
+
 LOCAL = "local"
 """Below the results of a clone: the user's own records, beside those that came with it."""
 

@@ -97,6 +97,17 @@ def test_a_server_that_dies_in_its_fork_is_asked_for_again(monkeypatch: pytest.M
     asked = init_that_fails(monkeypatch, [lost, lost])
     ray_connect.join_cluster("ray://here:1")
     assert asked == ["ray://here:1"] * 3
+    watched = ConnectionAbortedError(
+        "Initialization failure from server:\nTraceback (most recent call last):\n"
+        '  File "proxier.py", line 765, in Datapath\n    if not self.proxy_manager.start_specific_server(\n'
+        "psutil.NoSuchProcess: process no longer exists (pid=7)\n"
+    )
+    asked = init_that_fails(monkeypatch, [watched])
+    ray_connect.join_cluster("ray://here:1")
+    assert asked == ["ray://here:1"] * 2
+    init_that_fails(monkeypatch, [watched] * 100)
+    with pytest.raises(UsageError, match=r"at --address ray://here:1: psutil.NoSuchProcess: process no longer"):
+        ray_connect.join_cluster("ray://here:1")
     asked = init_that_fails(monkeypatch, [lost] * 100)
     with pytest.raises(UsageError, match=r"no Ray cluster at --address ray://here:1.*server failed"):
         ray_connect.join_cluster("ray://here:1")

@@ -17,7 +17,7 @@ from mtbench.execution.planned import PlannedRuns, plan_runs
 from mtbench.execution.progress import Reporter
 from mtbench.execution.ray.driver import Driver
 from mtbench.execution.ray.executor import RayExecutor
-from mtbench.execution.ray.experiment import make_scheduler
+from mtbench.execution.ray.experiment import make_scheduler, take_away
 from mtbench.execution.ray.messages import UnitReport
 from mtbench.execution.ray.selection import selection_score
 from mtbench.execution.ray.share import Share
@@ -58,6 +58,7 @@ def worker_reports(driver: Driver) -> list[UnitReport]:
     reports: list[UnitReport] = []
     config = driver.next_config()
     assert config is not None
+    driver.outbox.mkdir(parents=True, exist_ok=True)
     run_unit(config, reports.append)
     return reports
 
@@ -87,6 +88,22 @@ def test_without_the_suites_metric_the_scheduler_does_not_start(tmp_path: Path) 
     assert driver.exhausted and driver.next_config() is None
     with pytest.raises(ConfigError, match=r"--scheduler asha compares settings by ndcg@10"):
         make_scheduler("asha", planned)  # with a scored model in the store it is known before the start
+
+
+def test_a_worker_that_outlives_its_experiment_leaves_nothing(tmp_path: Path) -> None:
+    driver = driver_of(plan(suite_with_metric(tmp_path, "ndcg@10")))
+    driver.outbox.mkdir(parents=True)
+    config = driver.next_config()
+    assert config is not None
+
+    def over(report: UnitReport) -> None:
+        if report.get("finished") and driver.outbox.exists():
+            assert records_in(driver.outbox)
+            take_away(driver.outbox)
+
+    with pytest.raises(FileNotFoundError):
+        run_unit(config, over)
+    assert not list(driver.outbox.parent.iterdir())
 
 
 @pytest.mark.ray

@@ -36,7 +36,8 @@ OBJECT_STORE = 150 * 2**20
 TRIES = 5
 PAUSE = 1.0
 """Seconds between tries."""
-LOST = "Starting Ray client server failed"
+LOST = ("Starting Ray client server failed", "start_specific_server")
+"""In what a head says whose new server has died: by itself, or in the traceback of whoever watched it start."""
 
 
 @contextmanager
@@ -86,12 +87,20 @@ def join_cluster(address: str) -> None:
             return
         except (ConnectionError, RuntimeError, ValueError) as error:
             # About one in fourteen servers that a head forks for ray:// clients dies in the fork: ray issue 63202.
-            if LOST in str(error) and left:
+            if left and any(words in str(error) for words in LOST):
                 ray.shutdown()
                 time.sleep(PAUSE)
                 continue
             raise UsageError(
-                f"no Ray cluster at --address {address}: {' '.join(str(error).split())[:300]}\n"
+                f"no Ray cluster at --address {address}: {_said(error)}\n"
                 "  Start one with `ray start --head` (and `ray start --address=HEAD:6379` on the other nodes), "
                 "or leave --address out for a local Ray."
             ) from None
+
+
+def _said(error: Exception) -> str:
+    """What it says, in one line; of another machine's traceback its last line, which is the error."""
+    text = str(error).strip()
+    if "Traceback (most recent call last)" in text:
+        text = text.splitlines()[-1]
+    return " ".join(text.split())[:300]

@@ -4,6 +4,7 @@ what died.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import cast
@@ -144,7 +145,7 @@ class Refusal(tune.Stopper):
 def run_units(driver: Driver, scheduler: TrialScheduler | None) -> None:
     """Run all units of an experiment; errors as of :func:`run_experiment`."""
     storage = driver.store / "ray"
-    storage.mkdir(parents=True, exist_ok=True)
+    driver.outbox.mkdir(parents=True, exist_ok=True)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, driver.share.placement()),
         tune_config=tune.TuneConfig(
@@ -178,7 +179,15 @@ def run_units(driver: Driver, scheduler: TrialScheduler | None) -> None:
         raise RunError(f"Ray Tune stopped: {str(error).splitlines()[0]}") from error
     finally:
         shutil.rmtree(storage / driver.name, ignore_errors=True)
-        shutil.rmtree(driver.outbox, ignore_errors=True)
+        take_away(driver.outbox)
+
+
+def take_away(outbox: Path) -> None:
+    """Under another name first: a worker that Tune has stopped may live long enough to write once more."""
+    gone = outbox.with_name(f"{outbox.name}-gone")
+    with contextlib.suppress(OSError):
+        outbox.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def make_scheduler(name: str, planned: PlannedRuns) -> TrialScheduler | None:

@@ -22,6 +22,7 @@ from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
 from mtbench.pipeline.runner import build_stage, run_plan
 from mtbench.records.errors import describe_error
+from mtbench.records.files import write_record_below
 from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files
 from mtbench.storage.store import Store
@@ -57,7 +58,8 @@ def run_unit(config: UnitConfig, report: Report) -> None:
         if config["stages"]:
             _build_stages(plan, set(config["stages"]), store, listener)
         else:
-            ended = run_plan(plan, store, Path(config["records"]), until=config["until"], listener=listener)
+            outbox = Path(config["records"])
+            ended = run_plan(plan, store, outbox, until=config["until"], listener=listener, write=write_record_below)
             if ended.error is not None:
                 raise ended.error
     except MtbenchError as error:
