@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.records.values import Settings
 from mtbench.sections import Section, is_late
 from mtbench.storage.places import expanded
 from mtbench.train_config import LOGIT_SCALE as LOGIT_SCALE
@@ -190,6 +191,8 @@ class Config(Section):
         return self.train.episodes if start == "last" else int(start)
 
 
+CARRYING = "mini"
+"""The profile over which a suite may carry settings of its own."""
 OWN_ENCODER, PRE_TRAINED = "own_encoder", "pre_trained"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 
@@ -211,18 +214,23 @@ def profile_name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def load_profile(name: str, encoder: str | None = None) -> dict[str, Any]:
+def load_profile(name: str, encoder: str | None = None, carried: Settings | None = None) -> dict[str, Any]:
     """The settings of a profile by name or of a TOML file, as nested plain values; ConfigError if it is unknown.
 
+    ``carried`` are the settings that a suite carries for the profile ``mini`` and its tiny encoder (lengths, rates):
+    they lie right above that profile's own, below those of a file that extends it.
     A profile's table ``own_encoder`` belongs to the section ``encoder`` as long as the encoder is the one that the
     same profile names: to cut a model to two layers says nothing about another, which may be given as ``encoder``.
     The sections below ``pre_trained`` hold wherever the encoder is not the tiny one of random weights.
     """
-    lineage = [dict(own) for _, own in profile_lineage(name)]
+    named = profile_lineage(name)
+    lineage = [dict(own) for _, own in named]
     paths = [own.get("encoder", {}).get("path") for own in lineage]
     path = encoder or next((path for path in paths if path), None)
     values: dict[str, Any] = {}
-    for own, its in zip(lineage, paths, strict=True):
+    for (base, _), own, its in zip(named, lineage, paths, strict=True):
+        if base == CARRYING and path in (None, "tiny"):
+            values = merge(carried or {}, values)
         belongings, fine = own.pop(OWN_ENCODER, {}), own.pop(PRE_TRAINED, {})
         if not isinstance(fine, dict):
             raise ConfigError(

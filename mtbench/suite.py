@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from mtbench.records.values import Settings
+
 METRICS = ("rprecision_page", "rprecision_passage", "recall@20", "recall@100", "mrr@10", "ndcg@10")
 FAMILIES = ("qa", "fact_checking", "slot_filling", "entity_linking", "dialogue", "ad_hoc")
 
@@ -71,6 +73,8 @@ class Suite:
     sources: dict[str, str] = field(default_factory=dict)
     weights: dict[str, dict[str, float]] = field(default_factory=dict)
     """Sets of numbers per task that have a name: ``--set static.weights=@NAME``. A task that is not named has 1."""
+    settings: Settings = field(default_factory=dict)
+    """Settings of the pipeline (section -> key -> value) over those of the profile ``mini``, for its tiny encoder."""
 
     @property
     def label(self) -> str:
@@ -82,10 +86,10 @@ class Suite:
         """The declaration as plain values, without the folder and without what only people read.
 
         A licence or a title may be corrected without making all that was computed before void. Sets of weights are
-        hyperparameters: a run's specification has their numbers.
+        hyperparameters: a run's specification has their numbers, as it has the values of all settings.
         """
         values = asdict(self)
-        for shown in ("root", "title", "licences", "sources", "weights"):
+        for shown in ("root", "title", "licences", "sources", "weights", "settings"):
             del values[shown]
         for task in values["tasks"]:
             del task["title"]
@@ -120,6 +124,8 @@ class SuiteDefinition:
     downloads: ClassVar[tuple[Download, ...]] = ()
     licences: ClassVar[dict[str, str]] = {}
     sources: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[Settings] = {}
+    """As :attr:`Suite.settings`, for who asks before there are data."""
     published_counts: ClassVar[dict[str, tuple[int, int]]] = {}
     """Train and dev queries of each task as the papers count them, for the profile ``paper``."""
     published_counts_note: ClassVar[str] = ""

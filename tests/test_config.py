@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from mtbench.config import build_config, load_profile, parse_value, profile_lineage, split_assignments
 from mtbench.errors import ConfigError
+from mtbench.records.values import Settings
 
 
 def build(*assignments: str) -> None:
@@ -87,6 +89,26 @@ class TestExtends:
         (tmp_path / "a.toml").write_text('extends = "pape"\n')
         with pytest.raises(ConfigError, match=r"a\.toml: extends: no profile 'pape'. Did you mean 'paper'"):
             load_profile(str(tmp_path / "a.toml"))
+
+
+class TestCarried:
+    """What a suite carries for the profile mini."""
+
+    SETTINGS: ClassVar[Settings] = {"train": {"steps": 7, "lr": 1e-3}, "search": {"depth": 50}}
+
+    def test_it_lies_over_the_profile_and_below_those_that_extend_it(self, tmp_path: Path) -> None:
+        found, plain = load_profile("mini", carried=self.SETTINGS), load_profile("mini")
+        assert (found["train"]["steps"], found["train"]["lr"], found["search"]["depth"]) == (7, 1e-3, 50)
+        assert found["train"]["batch_size"] == plain["train"]["batch_size"]
+        (tmp_path / "a.toml").write_text('extends = "mini"\n[train]\nsteps = 9\n')
+        mine = load_profile(str(tmp_path / "a.toml"), carried=self.SETTINGS)["train"]
+        assert (mine["steps"], mine["lr"]) == (9, 1e-3)
+        assert self.SETTINGS == {"train": {"steps": 7, "lr": 1e-3}, "search": {"depth": 50}}
+
+    def test_it_is_for_no_other_profile_or_encoder(self) -> None:
+        assert load_profile("mini", "some/model", self.SETTINGS) == load_profile("mini", "some/model")
+        assert load_profile("finetune", None, self.SETTINGS) == load_profile("finetune")
+        assert load_profile("paper", None, self.SETTINGS) == load_profile("paper")
 
 
 class TestPreTrained:

@@ -10,6 +10,7 @@ from mtbench.cli import common
 from mtbench.cli.options import Json, Plugins
 
 if TYPE_CHECKING:
+    from mtbench.records.values import Settings
     from mtbench.suite import Suite
 
 
@@ -56,7 +57,8 @@ class OptimizerFacts(TypedDict):
 
 
 class SuiteFacts(TypedDict):
-    """What a suite declares about itself. ``profiles`` and ``downloads``: of a registered one."""
+    """What a suite declares about itself. ``profiles`` and ``downloads``: of a registered one;
+    ``settings``: what it carries for the profile mini."""
 
     name: str
     kind: str
@@ -69,6 +71,7 @@ class SuiteFacts(TypedDict):
     profiles: NotRequired[str]
     file: str
     weights: NotRequired[list[str]]
+    settings: NotRequired[list[str]]
     downloads: NotRequired[list[str]]
 
 
@@ -179,6 +182,7 @@ def _registered_suite(name: str) -> SuiteFacts:
 
     definition = get_suite(name)
     facts = _suite(definition().suite(Path("raw"), definition.profiles[-1]), lookup("suite", name).place)
+    _add_settings(facts, definition.settings)
     facts["profiles"] = ", ".join(definition.profiles)
     facts["downloads"] = [
         f"{d.path} ({d.size or '?'} bytes): {d.urls[0] if d.urls else d.manual}" for d in definition.downloads
@@ -206,7 +210,15 @@ def _suite(suite: Suite, place: str) -> SuiteFacts:
     if suite.weights:
         place = f"suite {suite.name}: weights:"
         facts["weights"] = [f"@{name} = {read_per_task(found, place).text}" for name, found in suite.weights.items()]
+    _add_settings(facts, suite.settings)
     return facts
+
+
+def _add_settings(facts: SuiteFacts, settings: Settings) -> None:
+    """What the suite carries for the profile mini, as ``--set`` takes it."""
+    if settings:
+        flat = [f"{section}.{key} = {value}" for section, its in settings.items() for key, value in its.items()]
+        facts["settings"] = flat
 
 
 def _print(key: str, value: object) -> None:

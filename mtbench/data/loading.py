@@ -11,8 +11,9 @@ from pathlib import Path
 
 from mtbench.config import profile_lineage
 from mtbench.data.reading import suite_files
-from mtbench.data.suite_file import FILE_NAME, read_suite_folder
+from mtbench.data.suite_file import FILE_NAME, check_settings, read_suite_folder
 from mtbench.errors import DataError
+from mtbench.records.values import Settings
 from mtbench.registry import entries, get_suite
 from mtbench.storage.atomic import move_folder, write_json
 from mtbench.storage.disk import file_digest
@@ -44,6 +45,19 @@ def load_suite(name_or_path: str | Path, profile: str, raw: Path | None = None, 
     suite = definition().suite(root, kind)
     suite_files(suite)
     return suite
+
+
+def carried_settings(name_or_path: str | Path) -> Settings:
+    """The settings of the pipeline that the suite carries for the profile ``mini``, checked; no data are read.
+
+    Raises UnknownNameError, DataError for a folder's file that is wrong, ConfigError for settings that are.
+    """
+    folder = suite_folder(name_or_path)
+    if folder is not None:
+        return read_suite_folder(folder).settings
+    definition = get_suite(str(name_or_path))
+    check_settings(definition.settings, f"settings of suite {definition.name}")
+    return definition.settings
 
 
 def suite_folder(name_or_path: str | Path) -> Path | None:

@@ -10,14 +10,16 @@ import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from mtbench.errors import DataError, shown
+from mtbench.config import build_config
+from mtbench.errors import ConfigError, DataError, shown
+from mtbench.records.values import Settings
 from mtbench.suite import FAMILIES, METRICS, Corpus, Suite, Task
 
 FILE_NAME = "suite.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SUITE_KEYS: dict[str, type] = {
     "name": str, "version": int, "metric": str, "title": str, "corpus": dict, "task": list,
-    "licences": dict, "sources": dict, "weights": dict,
+    "licences": dict, "sources": dict, "weights": dict, "settings": dict,
 }  # fmt: skip
 _CORPUS_KEYS: dict[str, type] = {"path": str, "format": str, "passage_max_length": int, "options": dict}
 _TASK_KEYS: dict[str, type] = {
@@ -90,7 +92,9 @@ def read_suite_folder(folder: Path) -> Suite:
     suite = Suite(
         table["name"], table["version"], table["metric"], corpora, tasks, folder,
         table.get("title", ""), table.get("licences", {}), table.get("sources", {}), table.get("weights", {}),
+        table.get("settings", {}),
     )  # fmt: skip
+    check_settings(suite.settings, f"{path}: settings")
     _check_weights(source, suite)
     _check_references(source, suite)
     return suite
@@ -198,6 +202,16 @@ def _task(source: _Source, number: int, table: Any) -> Task:
         )  # fmt: skip
     _check_files(source, section, number, table, ("queries", "train_qrels", "dev_qrels", "kilt_dev"))
     return Task(**{"title": table["name"], "prompt": table["name"].upper(), "train_qrels": "", **table})
+
+
+def check_settings(settings: Settings, place: str) -> None:
+    """ConfigError unless these are settings of the pipeline that a suite may carry; ``place`` says whose they are."""
+    for section, values in settings.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{place}: {section} = {shown(values)}: expected a section, as [settings.train]")
+    if "path" in settings.get("encoder", {}):
+        raise ConfigError(f"{place}: encoder.path: a suite does not choose the encoder\n  Leave it out.")
+    build_config(settings, place)
 
 
 CORPUS_FORMATS = ("beir", "psgs_w100", "kilt_knowledge", "msmarco", "zeshel")

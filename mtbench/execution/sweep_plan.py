@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.data.loading import carried_settings
 from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
 from mtbench.execution.matrix import RunMatrix
@@ -77,7 +78,8 @@ class Setting:
         run = self.jobs[0].plan.run
         usual = {n: h.default for n, h in hyperparameters(get_optimizer(self.optimizer)).items()}
         path = run.config.encoder.path
-        profile = build_config(merge(load_profile(run.request.profile, path), {"encoder": {"path": path}}), "profile")
+        own = load_profile(run.request.profile, path, carried_settings(run.request.suite))
+        profile = build_config(merge(own, {"encoder": {"path": path}}), "profile")
         for section in Config.model_fields:
             usual |= {f"{section}.{k}": v for k, v in getattr(profile, section)}
         names = {key: key if key in usual else key.rpartition(".")[2] for key in self.values}

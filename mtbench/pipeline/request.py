@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtbench.config import Config, build_config, load_profile, merge, profile_file, profile_name
-from mtbench.data.loading import load_suite, suite_fingerprint, suite_folder
+from mtbench.data.loading import carried_settings, load_suite, suite_fingerprint, suite_folder
 from mtbench.data.rules import Rules, SuiteFacts, suite_facts
 from mtbench.errors import ConfigError
 from mtbench.hyperparameters import hyperparameters
@@ -296,10 +296,11 @@ class Resolver:
         over = dict(request.settings)
         if request.encoder is not None:
             over = merge(over, {"encoder": {"path": request.encoder}})
-        cache_key = json.dumps([request.profile, over], sort_keys=True)
+        cache_key = json.dumps([request.suite, request.profile, over], sort_keys=True)
         if cache_key not in self._configs:
             path = over.get("encoder", {}).get("path")
-            profile = load_profile(request.profile, path if isinstance(path, str) else None)
+            carried = carried_settings(request.suite)
+            profile = load_profile(request.profile, path if isinstance(path, str) else None, carried)
             values = merge(profile, over)
             try:
                 config = build_config(values, "--set")

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from mtbench.config import LOGIT_SCALE, Config, build_config, late_defaults, load_profile, merge
+from mtbench.data.loading import carried_settings
 from mtbench.errors import MtbenchError
 from mtbench.records.record import BASELINES, RunSpec, RunSummary, optimizer_params
-from mtbench.records.values import JsonObject, Params
+from mtbench.records.values import JsonObject, Params, Settings
 
 Flat: TypeAlias = JsonObject
 """Settings by dotted keys: ``train.lr``."""
@@ -110,7 +111,7 @@ def rerun_command(spec: RunSpec) -> str:
     try:
         if path != load_profile(spec["profile"]).get("encoder", {}).get("path", "tiny"):
             words += ["--encoder", path]
-        profile = merge(load_profile(spec["profile"], path), {"encoder": {"path": path}})
+        profile = merge(load_profile(spec["profile"], path, _carried(spec["suite"])), {"encoder": {"path": path}})
         settings = _told_apart(settings, build_config(profile, "profile"))
     except MtbenchError:  # a file that is not here
         words += [] if path == "tiny" else ["--encoder", path]
@@ -120,6 +121,13 @@ def rerun_command(spec: RunSpec) -> str:
     if spec.get("limit") is not None:
         words += ["--limit", str(spec["limit"])]
     return shlex.join(words)
+
+
+def _carried(suite: str) -> Settings:
+    """What a registered suite carries; a folder is not known by its suite's name."""
+    from mtbench.registry import entries
+
+    return carried_settings(suite) if suite in entries("suite") else {}
 
 
 def _told_apart(settings: Flat, usual: Config) -> Flat:

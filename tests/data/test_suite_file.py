@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from small_suites import SUITE_TOML
 
-from mtbench.data.loading import load_suite, suite_folder
+from mtbench.data.loading import carried_settings, load_suite, suite_folder
 from mtbench.data.suite_file import read_suite_folder
-from mtbench.errors import DataError
+from mtbench.errors import ConfigError, DataError
 
 SECOND = SUITE_TOML[SUITE_TOML.index("[[task]]") :]
 
@@ -130,6 +130,32 @@ def test_sets_of_weights_have_names_and_decide_nothing(small_suite: Path) -> Non
     suite = read_suite_folder(small_suite)
     assert suite.weights == {"tuned": {"first": 2}} and not plain.weights
     assert suite.determinants == plain.determinants
+
+
+def test_settings_that_a_suite_carries_decide_nothing_about_its_data(small_suite: Path) -> None:
+    plain = read_suite_folder(small_suite)
+    path = small_suite / "suite.toml"
+    path.write_text(path.read_text() + "\n[settings.train]\nsteps = 7\n")
+    suite = read_suite_folder(small_suite)
+    assert suite.settings == carried_settings(small_suite) == {"train": {"steps": 7}} and not plain.settings
+    assert suite.determinants == plain.determinants
+    assert carried_settings("mixed") == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("[settings.train]\nstesp = 7", "suite.toml: settings: unknown setting 'train.stesp' (did you mean"),
+        ("[settings.train]\nsteps = 0", "train.steps: Input should be greater than or equal to 1, got 0"),
+        ("[settings]\ntrain = 7", "train = 7: expected a section, as [settings.train]"),
+        ('[settings.encoder]\npath = "x"', "a suite does not choose the encoder"),
+    ],
+)
+def test_settings_that_a_suite_carries_are_checked(small_suite: Path, lines: str, says: str) -> None:
+    path = small_suite / "suite.toml"
+    path.write_text(path.read_text() + f"\n{lines}\n")
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read_suite_folder(small_suite)
 
 
 @pytest.mark.parametrize(

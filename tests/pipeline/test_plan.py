@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import Field
-from tiny_suite import SETTINGS
+from tiny_suite import SETTINGS, write_suite
 
 from mtbench.config import Config, TrainConfig, split_assignments
 from mtbench.hyperparameters import hyper
@@ -113,6 +113,22 @@ def test_a_late_setting_is_absent_at_its_default_and_where_it_means_the_old_beha
         assert same.specification == run.specification and keys(same) == keys(run)
     for other in (later(shuffles=2), later(strength=0.5)):
         assert run_id(other.specification) != run_id(run.specification) and keys(other)[2] != keys(run)[2]
+
+
+def test_settings_that_a_suite_carries_are_those_of_a_run_that_names_them(tmp_path: Path) -> None:
+    plain, carrying = write_suite(tmp_path / "plain"), write_suite(tmp_path / "carrying")
+    with (carrying / "suite.toml").open("a") as file:
+        file.write("\n[settings.train]\nsteps = 5\nwarmup_steps = 9\n")
+    resolver = Resolver(tmp_path / "home")
+
+    def planned(suite: Path, **train: int) -> ResolvedRun:
+        return resolver.resolve(RunRequest("naive", str(suite), settings={"train": train} if train else {}))
+
+    run, named = planned(carrying), planned(plain, steps=5, warmup_steps=9)
+    assert (run.config.train.steps, run.config.train.warmup_steps) == (5, 9)
+    assert run.specification == named.specification and keys(run) == keys(named)
+    assert planned(carrying, steps=6).config.train.steps == 6  # --set has the last word
+    assert planned(plain).config.train.steps == 160
 
 
 def test_a_late_section_is_absent_while_all_of_it_has_its_defaults() -> None:
