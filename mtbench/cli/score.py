@@ -35,6 +35,9 @@ def command(
         Path | None, typer.Option(help="With --as: where records are written; default: results.")
     ] = None,
     store: Annotated[Path | None, typer.Option(help="With --as: where per-query scores are kept.")] = None,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="With --gold and --guess: KILT's figures of the answers.")
+    ] = False,
     plugin: Plugins = None,
     json_: Json = False,
 ) -> None:
@@ -43,7 +46,11 @@ def command(
     The files of an outside system are one file with --task, or a folder of TASK.trec (passage ids) and TASK.jsonl
     (KILT predictions).
     """
-    if name is not None or suite is not None:
+    if downstream:
+        if not (gold and guess) or qrels or run or name or suite:
+            raise UsageError("--downstream goes with --gold and --guess, two KILT files, and with nothing else")
+        _score_downstream(gold, guess, json_)
+    elif name is not None or suite is not None:
         if name is None or suite is None:
             raise UsageError("--as NAME and --suite S go together")
         if plugin:
@@ -71,6 +78,14 @@ def _score_kilt(gold: Path, guess: Path, ks: str, rank_keys: str, json_: bool) -
     if not keys:
         raise UsageError("--rank-keys needs at least one key, for instance wikipedia_id")
     scores = score_files(gold, guess, parse_ks(ks), keys)
+    _note(scores.unused, f"predictions have ids that {gold} does not have and were left out")
+    _show(scores.metrics, len(scores.ids), json_)
+
+
+def _score_downstream(gold: Path, guess: Path, json_: bool) -> None:
+    from mtbench.evaluation.downstream_scores import score_answers
+
+    scores = score_answers(gold, guess)
     _note(scores.unused, f"predictions have ids that {gold} does not have and were left out")
     _show(scores.metrics, len(scores.ids), json_)
 

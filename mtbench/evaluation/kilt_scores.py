@@ -47,8 +47,22 @@ def score_files(
     Raises :class:`DataError` (file and line) for what the official script refuses: a gold query without prediction, a
     repeated id, a gold line without outputs, a prediction with no or several outputs that carry provenance.
     """
-    references = read_records(gold, _check_gold)
-    predictions = read_predictions(guess)
+    references, predictions, unused = matched_records(gold, guess, lambda record, *_: record, _check_guess)
+    scores = [query_metrics(predictions[key], record, ks, rank_keys) for key, record in references.items()]
+    per_query = {name: [one[name] for one in scores] for name in metric_names(ks)}
+    means = {name: sum(values) / len(values) for name, values in per_query.items()}
+    return KiltScores(means, list(references), per_query, unused)
+
+
+def matched_records(
+    gold: str | PathLike[str], guess: str | PathLike[str], check_gold: Check, check_guess: Check
+) -> tuple[dict[str, Record], dict[str, Record], int]:
+    """Gold records and predictions by id, each checked further by what is given, and how many are not used.
+
+    Raises :class:`DataError` for a gold file without lines and a gold query without prediction.
+    """
+    references = read_records(gold, _checked(check_gold))
+    predictions = read_records(guess, _checked(check_guess))
     if not references:
         raise DataError("the gold file has no lines", path=gold, remedy="Give a KILT file with one query per line.")
     missing = [key for key in references if key not in predictions]
@@ -58,11 +72,17 @@ def score_files(
             path=guess,
             remedy=f"Every id of {gold} needs a line; a query without results has an empty provenance list.",
         )
-    unused = len(predictions) - len(references)
-    scores = [query_metrics(predictions[key], record, ks, rank_keys) for key, record in references.items()]
-    per_query = {name: [one[name] for one in scores] for name in metric_names(ks)}
-    means = {name: sum(values) / len(values) for name, values in per_query.items()}
-    return KiltScores(means, list(references), per_query, unused)
+    return references, predictions, len(predictions) - len(references)
+
+
+def _checked(further: Check) -> Check:
+    """The check of what every KILT line has, and then another."""
+
+    def check(record: Record, path: str | PathLike[str], line: int) -> Record:
+        _outputs(record, path, line)
+        return further(record, path, line)
+
+    return check
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
@@ -183,11 +203,6 @@ def _outputs(record: Record, path: str | PathLike[str], line: int) -> list[Recor
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise DataError('an output must be an object and its "provenance" a list of objects', path=path, line=line)
     return outputs
-
-
-def _check_gold(record: Record, path: str | PathLike[str], line: int) -> Record:
-    _outputs(record, path, line)
-    return record
 
 
 def _check_guess(record: Record, path: str | PathLike[str], line: int) -> Record:

@@ -77,6 +77,16 @@ def test_kilts_own_files_give_the_official_figures(shared_data: Path) -> None:
     assert "Rprec            0.5000" in [line.rstrip() for line in lines]
 
 
+def test_downstream_gives_the_official_figures_of_answers(shared_data: Path) -> None:
+    folder = shared_data / "formats" / "kilt_eval_tests"
+    files = ("--gold", folder / "gold1.jsonl", "--guess", folder / "guess1_1.jsonl", "--downstream")
+    found = output(*files)
+    assert found["num_queries"] == 3
+    assert found["metrics"]["rougel"] == 0.7222222178240741
+    assert found["metrics"]["KILT-rougel"] == 0.3333333316666667
+    assert "KILT-em        0.3333" in [line.rstrip() for line in call(*files).stdout.splitlines()]
+
+
 def test_trec_files_give_trec_evals_figures(tmp_path: Path) -> None:
     (tmp_path / "q").write_text("1 0 a 1\n2 0 b 1\n")
     (tmp_path / "r").write_text("1 Q0 a 1 2.0 t\n9 Q0 a 1 2.0 t\n")
@@ -120,6 +130,8 @@ WRONG = {
     ("--as", "x", "--suite", "kilt"): "--run or --guess (one of them)",
     ("--as", "x", "--suite", "kilt", "--run", "a", "--guess", "b"): "--run or --guess (one of them)",
     ("--as", "bm25", "--suite", "kilt", "--run", "a"): "an optimizer or baseline of mtbench has this name",
+    ("--downstream", "--gold", "g"): "--downstream goes with --gold and --guess",
+    ("--downstream", "--gold", "g", "--guess", "p", "--run", "r"): "--downstream goes with --gold and --guess",
     ("--gold", "g", "--guess", "p", "--ks", "0"): "--ks takes positive whole numbers",
     ("--gold", "g", "--guess", "p", "--rank-keys", ","): "--rank-keys needs at least one key",
 }
