@@ -216,10 +216,10 @@ def _of_ranks(values: Tensor, ranks: Sequence[int]) -> Tensor:
     """The numbers of these ranks (0-based) among ``values`` (n,) >= 0, float32 or float64, which are reordered."""
     if values.device.type != "cpu":
         return values.sort().values[list(ranks)]  # kthvalue is slower there, and not deterministic
-    # numpy selects, and even sorts, several times faster than kthvalue; numbers >= 0 are ordered as their bits are,
-    # and integers are selected twice as fast
+    # numpy selects several times faster than kthvalue, and three times faster than it sorts; numbers >= 0 are ordered
+    # as their bits are, and integers are selected twice as fast
     bits = _as_integers(values)
-    bits.partition(ranks[0]) if len(ranks) == 1 else bits.sort()
+    bits.partition(list(ranks))
     return torch.from_numpy(bits[list(ranks)]).view(values.dtype)
 
 
