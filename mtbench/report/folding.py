@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from mtbench.records.files import Loaded
-from mtbench.records.record import Cost, ProtocolSpec, RunRecord, RunSpec, served_tasks
+from mtbench.records.files import Loaded, read_record
+from mtbench.records.record import Cost, ProtocolSpec, RunRecord, RunSpec, StageEntry, served_tasks
 
 MULTITASK, ALL = "multitask", "all"
 ON_MAIN = ("per-task", "fused")
@@ -75,7 +75,9 @@ def _folded(items: Sequence[Loaded]) -> RunRecord:
         if chosen[task]["status"] == "complete" and task in chosen[task]["tasks"]
     }
     record["folded"] = chosen
-    record["cost"] = _cost(finished)
+    paths = {item.record["run_id"]: item.path for item in items}
+    stages = [r.get("stages") or read_record(paths[r["run_id"]]).record["stages"] for r in finished]
+    record["cost"] = _cost(finished, stages)  # a summary has no stages
     warnings = [w for r in chosen.values() for w in r.get("warnings", [])]
     warnings += [_unfinished(task, r) for task, r in chosen.items() if r["status"] != "complete"]
     if warnings:
@@ -110,24 +112,38 @@ def _unfinished(task: str, record: RunRecord) -> Any:
     return {"code": "unfinished", "message": f"the run for {task} is {record['status']}{why}", "task": task}
 
 
-def _cost(records: Sequence[RunRecord]) -> Cost:
-    """Seconds add up, and so do the steps of all runs, side by side one step on all tasks; memory is the largest."""
+def _cost(records: Sequence[RunRecord], stages: Sequence[Sequence[StageEntry]]) -> Cost:
+    """Seconds add up, those of a stage that several runs share once; and so do the steps of all runs, side by side one
+    step on all tasks. Memory is the largest."""
     found: Cost = {}
     seconds: dict[str, float] = {}
     for record in records:
         for stage, spent in record["cost"].get("seconds", {}).items():
-            seconds[stage] = round(seconds.get(stage, 0.0) + spent, 3)
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+    again = _shared_seconds(stages)
     if seconds:
-        found["seconds"] = seconds
+        found["seconds"] = {stage: round(spent - again.get(stage, 0.0), 3) for stage, spent in seconds.items()}
     for name in ("total_seconds", "computed_seconds", "step_ms"):
         values = _known(records, name)
         if values and len(values) == len(records):
-            found[name] = round(sum(values), 3)
+            spared = sum(again.values()) if name == "total_seconds" else 0.0
+            found[name] = round(sum(values) - spared, 3)
     for name in ("peak_memory_bytes", "optimizer_state_bytes", "num_parameters"):
         values = _known(records, name)
         if values:
             found[name] = int(max(values))  # type: ignore[literal-required]
     return found
+
+
+def _shared_seconds(runs: Sequence[Sequence[StageEntry]]) -> dict[str, float]:
+    """Stage -> the seconds that stand in a run's record although another run before it has the very same stage."""
+    seen: set[str] = set()
+    again: dict[str, float] = {}
+    for stage in (stage for stages in runs for stage in stages):
+        if stage["fingerprint"] in seen:
+            again[stage["name"]] = again.get(stage["name"], 0.0) + stage["seconds"]
+        seen.add(stage["fingerprint"])
+    return again
 
 
 def _known(records: Sequence[RunRecord], name: str) -> list[float]:
