@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from mtbench.errors import ConfigError, UsageError, shown
+from mtbench.reader_config import ReaderConfig as ReaderConfig
 from mtbench.records.values import Settings
 from mtbench.sections import Section, is_late
 from mtbench.storage.places import expanded
@@ -157,6 +158,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     search: SearchConfig = SearchConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
+    reader: ReaderConfig = ReaderConfig()
 
     @model_validator(mode="after")
     def _follow_the_start(self) -> Config:

@@ -58,6 +58,9 @@ def command(
         bool, typer.Option("--dry-run", help="Print the plan: stages, what is cached, what is shared.")
     ] = False,
     limit: Limit = None,
+    reader: Annotated[
+        bool, typer.Option("--reader", help="Answer from what is retrieved; rows: closed book, gold passages, BM25.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Run the whole pipeline and print the scores."""
@@ -88,6 +91,7 @@ def command(
             common.names(start, "--start") if start is not None else (),
             common.names(fusion, "--fusion") if fusion is not None else (),
         ),
+        reader=reader,
     )
     with common.only_json(json):
         planned = plan_runs(matrix, options)

@@ -152,8 +152,13 @@ def trec_lines(ranking: _Ranking, query_ids: Sequence[str], corpus: _Corpus, tag
             yield f"{query}\tQ0\t{encode_id(corpus.id(int(row)))}\t{rank}\t{score:.9g}\t{tag}\n"
 
 
-def kilt_lines(ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Iterator[str]:
-    """Lines of a KILT prediction file: each page once, best first, with the title of its best passage."""
+def kilt_lines(
+    ranking: _Ranking, queries: _Queries, corpus: _Corpus, answers: Sequence[str] | None = None
+) -> Iterator[str]:
+    """Lines of a KILT prediction file: each page once, best first, with the title of its best passage.
+
+    ``answers``: of each query; None where nothing answered.
+    """
     for i, rows in enumerate(ranking.indices):
         best: dict[int, int] = {}
         for row in rows[rows >= 0]:
@@ -164,7 +169,7 @@ def kilt_lines(ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Iterato
         record = {
             "id": queries.ids[i],
             "input": queries.text(i),
-            "output": [{"answer": "", "provenance": provenance}],
+            "output": [{"answer": answers[i] if answers else "", "provenance": provenance}],
         }
         yield json.dumps(record, ensure_ascii=False) + "\n"
 
@@ -187,9 +192,11 @@ def write_trec_run(
     return write_lines(path, trec_lines(ranking, query_ids, corpus, tag))
 
 
-def write_kilt_predictions(path: StrPath, ranking: _Ranking, queries: _Queries, corpus: _Corpus) -> Path:
-    """Write a ranking as a KILT prediction file (see :func:`kilt_lines`)."""
-    return write_lines(path, kilt_lines(ranking, queries, corpus))
+def write_kilt_predictions(
+    path: StrPath, ranking: _Ranking, queries: _Queries, corpus: _Corpus, answers: Sequence[str] | None = None
+) -> Path:
+    """Write a ranking, with answers or without, as a KILT prediction file (see :func:`kilt_lines`)."""
+    return write_lines(path, kilt_lines(ranking, queries, corpus, answers))
 
 
 def _finite(text: str, path: StrPath, line: int) -> float:

@@ -14,7 +14,7 @@ from mtbench.execution.options import PlanOptions, Rerun
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.progress import Reporter
 from mtbench.protocols.expand import MULTITASK, ProtocolChoice
-from mtbench.records.record import BASELINES, RunRecord
+from mtbench.records.record import RETRIEVERS, RunRecord
 from mtbench.storage.places import expanded
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -35,12 +35,13 @@ def run(
     results: str | Path | None = None,
     rerun: Rerun = "missing",
     until: str | None = None,
-    baselines: Sequence[str] = tuple(BASELINES),
+    baselines: Sequence[str] = RETRIEVERS,
     protocol: str | Sequence[str] = MULTITASK,
     tasks: Sequence[str] = (),
     examples: Sequence[int] | int = (),
     start: str | Sequence[str] = (),
     fusion: str | Sequence[str] = (),
+    reader: bool = False,
     reporter: Reporter | None = None,
 ) -> list[RunRecord]:
     """Run the whole pipeline for every combination and return the records, baselines first.
@@ -48,7 +49,8 @@ def run(
     A Path names a folder or file where a string may also be a registered name. ``set`` has the items of ``--set``,
     as ``"tau=2"`` or ``{"tau": 2}``; a number per task may be a mapping. Raises the errors of ``mtbench.errors`` for a
     user's mistake before any work; a run that fails has ``status`` ``failed`` in its record. Calls from several threads
-    wait for each other. ``protocol``, ``tasks``, ``examples``, ``start`` and ``fusion`` are the command's options.
+    wait for each other. ``protocol``, ``tasks``, ``examples``, ``start``, ``fusion`` and ``reader`` are the command's
+    options.
 
     The process stays as it was: threads, rounding, random states, environment, warnings. Only this call knows
     ``plugins``: ``get_optimizer`` and other calls do not know their names unless ``MTBENCH_PLUGINS`` names the files.
@@ -70,6 +72,7 @@ def run(
             _several(start),
             _several(fusion),
         ),
+        reader,
     )
     options = PlanOptions(store, results, rerun, until)
     with _ONE_AT_A_TIME, caller_as_it_was():

@@ -11,7 +11,7 @@ from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.request import RunRequest
 from mtbench.protocols.expand import WHOLE, Part, ProtocolChoice
-from mtbench.records.record import BASELINES
+from mtbench.records.record import BASELINES, READERS, RETRIEVERS
 from mtbench.records.values import Params
 from mtbench.registry import add_plugin_files, get_optimizer
 from mtbench.suite import Suite
@@ -22,6 +22,8 @@ class RunMatrix:
     """Optimizers times seeds on one suite, before anything is looked up. UsageError for what no run can be.
 
     ``assignments``: the items of ``--set``. ``baselines``: rows to compare with, each once, with the first seed.
+    ``reader``: answers behind every retriever but the untrained one, and the rows that only answer; a reader depends on
+    its seed, so that each of these rows has all seeds then.
     """
 
     optimizers: Sequence[str]
@@ -32,8 +34,9 @@ class RunMatrix:
     encoder: str | None = None
     limit: int | None = None
     plugins: tuple[str, ...] = ()
-    baselines: Sequence[str] = tuple(BASELINES)
+    baselines: Sequence[str] = RETRIEVERS
     protocol: ProtocolChoice = field(default_factory=ProtocolChoice)
+    reader: bool = False
 
     def __post_init__(self) -> None:
         if not self.optimizers:
@@ -82,11 +85,11 @@ class RunMatrix:
         parts: Sequence[Part] = WHOLE
         if suite is not None and not self.protocol.is_default:
             parts = self.protocol.parts(suite(common), settings.get("train", {}).get("start"))
-        runs = [(name, self.seeds[0], WHOLE[0]) for name in self.baselines]
+        runs = self._baseline_runs()
         for part in parts:
             names = ["naive"] if part.alone else list(dict.fromkeys(self.optimizers))
             runs += [(name, seed, part) for name in names for seed in self.seeds]
-        return [
+        requests = [
             dataclasses.replace(
                 common,
                 optimizer=name,
@@ -94,9 +97,19 @@ class RunMatrix:
                 params={} if part.alone else params.get(name, {}),
                 settings=merge(settings, {"train": dict(part.train)}) if part.train else settings,
                 protocol=part.protocol,
+                reader=self.reader,
             )
             for name, seed, part in runs
         ]
+        return [r.without_reader() if self.reader and r.optimizer == "untrained" else r for r in requests]
+
+    def _baseline_runs(self) -> list[tuple[str, int, Part]]:
+        """What stands beside the runs, by name, seed and part."""
+        if not self.reader or not self.baselines:
+            return [(name, self.seeds[0], WHOLE[0]) for name in self.baselines]
+        names = [name for name in dict.fromkeys((*self.baselines, *READERS)) if name != "untrained"]
+        kept = [("untrained", self.seeds[0], WHOLE[0])] if "untrained" in self.baselines else []
+        return [*kept, *((name, seed, WHOLE[0]) for name in names for seed in self.seeds)]
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

@@ -136,6 +136,6 @@ def plan_runs(matrix: RunMatrix, options: PlanOptions) -> PlannedRuns:
     for job in planned.jobs:
         # a clone comes with records; only what this store has scored stands in for a run here
         is_complete = job.finished is not None and job.finished["status"] == "complete"
-        if is_complete and not planner.store.has("evaluate", job.plan.final.key):
+        if is_complete and not all(planner.store.has(stage.name, stage.key) for stage in job.plan.ends):
             job.finished = None
     return planned

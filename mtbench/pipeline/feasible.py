@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mtbench.data.answers import has_answers
 from mtbench.errors import ConfigError
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.pipeline.step_rules import check_steps
 from mtbench.protocols.tasks import trainable_tasks
-from mtbench.records.record import BASELINES
+from mtbench.records.record import BASELINES, READERS
 from mtbench.registry import get_optimizer
 from mtbench.suite import Task
 from mtbench.training.batches import check_contrast
@@ -15,6 +16,10 @@ from mtbench.training.budget import task_budget
 
 def check_feasible(run: ResolvedRun) -> None:
     """ConfigError if the run's settings cannot give what is asked for on this suite's data."""
+    if run.reader is not None:
+        _check_reader(run)
+    if run.optimizer["name"] in READERS:
+        return
     _check_depth(run)
     if run.optimizer["name"] not in BASELINES:
         _check_batches(run)
@@ -28,6 +33,24 @@ def _check_depth(run: ResolvedRun) -> None:
         raise ConfigError(
             f"{setting}={depth} is too few passages per query for {run.suite.metric}, which takes {needed} for task "
             f"{task} of suite {run.suite.label}\n  Set {setting}={needed} or more."
+        )
+
+
+def _check_reader(run: ResolvedRun) -> None:
+    answered = [task.name for task in run.suite.tasks if has_answers(task)]
+    if not set(answered) & set(run.served):
+        about = "has no task with answers" if not answered else f"has answers of {', '.join(answered)} alone"
+        raise ConfigError(
+            f"--reader: suite {run.suite.label} {about}, and the run serves {', '.join(run.served)}\n"
+            "  Leave --reader out, or use a suite in KILT's format."
+        )
+    depth, setting = run.config.search.depth, "search.depth"
+    if run.optimizer["name"] == "bm25":
+        depth, setting = run.config.bm25.depth, "bm25.depth"
+    if run.config.reader.passages > depth and run.optimizer["name"] not in READERS:
+        raise ConfigError(
+            f"reader.passages={run.config.reader.passages} is more than the {depth} passages of {setting}\n"
+            f"  Raise {setting}, or set fewer passages."
         )
 
 

@@ -14,8 +14,8 @@ from functools import cached_property
 from mtbench.config import TrainConfig
 from mtbench.data.rules import rules_of_stage
 from mtbench.errors import ConfigError
-from mtbench.pipeline.request import ResolvedRun, naive_optimizer
-from mtbench.records.record import OptimizerSpec
+from mtbench.pipeline.request import ResolvedRun, naive_optimizer, reader_content
+from mtbench.records.record import READERS, OptimizerSpec
 from mtbench.records.values import JsonObject
 from mtbench.registry import get_optimizer
 from mtbench.storage.store import Store, fingerprint
@@ -30,6 +30,9 @@ VERSIONS = {
     "evaluate": 2,
     "analyze": 2,
     "fuse": 1,
+    "answers": 1,
+    "retrieve": 1,
+    "read": 1,
 }
 """Raised when a stage computes something else from the same inputs."""
 STAGES = tuple(VERSIONS)
@@ -86,6 +89,13 @@ class Plan:
     final: Stage
     evaluations: tuple[Stage, ...]
     """After the warm-up and after each episode."""
+    reading: Stage | None = None
+    """Answers from what ``final`` ranks, where the run has a reader."""
+
+    @property
+    def ends(self) -> tuple[Stage, ...]:
+        """The stages without which the run is not whole."""
+        return (self.final,) if self.reading is None else (self.final, self.reading)
 
     def until(self, name: str | None) -> tuple[Stage, ...]:
         """The stages up to and including the last one called ``name`` (all for None)."""
@@ -98,6 +108,8 @@ class Plan:
 def make_plan(run: ResolvedRun) -> Plan:
     """The plan of one run, or of a baseline row (``bm25``, ``untrained``)."""
     builder = _Builder(run)
+    if run.optimizer["name"] in READERS:
+        return builder.reader_row()
     if run.optimizer["name"] == "bm25":
         return builder.bm25_row()
     if run.optimizer["name"] == "untrained":
@@ -166,8 +178,35 @@ class _Builder:
         return self._add("evaluate", episode, settings, prepare=self.prepare, source=source)
 
     def bm25_row(self) -> Plan:
-        final = self._evaluate(None, self._bm25())
-        return Plan(self.run, tuple(self.stages), final, ())
+        source = self._bm25()
+        final = self._evaluate(None, source)
+        reading = None if self.run.reader is None else self._read(source, final)
+        return Plan(self.run, tuple(self.stages), final, (), reading)
+
+    def reader_row(self) -> Plan:
+        """Answers from the relevant passages, or from none."""
+        reading = self._read(None, None)
+        return Plan(self.run, tuple(self.stages), reading, (), reading)
+
+    def _read(self, source: Stage | None, evaluated: Stage | None) -> Stage:
+        """The reader behind ``source``, a ranking of BM25 or vectors of a model, whose dev rankings are ``evaluated``;
+        without it the reader of a row that retrieves nothing."""
+        reader, seed = self.config.reader, self.run.request.seed
+        inputs = {"prepare": self.prepare, "answers": self._add("answers", None, {}, prepare=self.prepare)}
+        settings: JsonObject = {
+            "reader": reader_content(self.run),
+            "seed": seed,
+            "selection_queries": self.config.data.selection_queries,
+        }
+        if len(self.run.served) != len(self.run.suite.tasks):
+            settings["tasks"] = list(self.run.served)
+        if source is not None and evaluated is not None:
+            chosen = {"depth": reader.passages, "search": self.config.search.content(include={"backend"})}
+            inputs["passages"] = self._add("retrieve", None, chosen, prepare=self.prepare, source=source)
+            inputs["ranked"] = evaluated
+        else:
+            settings["passages_of"] = self.run.optimizer["name"]
+        return self._add("read", None, settings, **inputs)
 
     def untrained_row(self) -> Plan:
         initial = {"encoder": self._encoder_settings(), "seed": self._initial_seed()}
@@ -231,8 +270,10 @@ class _Builder:
             settings["initial"] = {"encoder": self._encoder_settings(), "seed": self._initial_seed()}
         episode = self.config.train.episodes
         model = self._add("fuse", episode, settings, prepare=self.prepare, **models)
-        final = self._evaluate(episode, self._encode(episode, model))
-        return Plan(self.run, tuple(self.stages), final, (final,))
+        encoded = self._encode(episode, model)
+        final = self._evaluate(episode, encoded)
+        reading = None if self.run.reader is None else self._read(encoded, final)
+        return Plan(self.run, tuple(self.stages), final, (final,), reading)
 
     def _check_parent(self, parent: Plan) -> None:
         """ConfigError where the other run's model is none for this run's texts, or is no trained model at all."""
@@ -248,8 +289,10 @@ class _Builder:
 
     def _plan(self, model: Stage, episode: int, evaluations: list[Stage]) -> Plan:
         """The plan that ends with this model; its analysis is one stage further."""
+        final = evaluations[-1]
+        reading = None if self.run.reader is None else self._read(final.inputs["source"], final)
         self._add("analyze", episode, self.config.analyze.content(), prepare=self.prepare, model=model)
-        return Plan(self.run, tuple(self.stages), evaluations[-1], tuple(evaluations))
+        return Plan(self.run, tuple(self.stages), final, tuple(evaluations), reading)
 
     def _mine_settings(self) -> JsonObject:
         negatives = self.config.negatives.content(exclude={"sampling"})

@@ -24,8 +24,9 @@ from mtbench.pipeline.part import NO_PART, TrainedPart, settle_part
 from mtbench.pipeline.settling import Settled, settle
 from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
+from mtbench.reader_config import TINY_SIZES, ReaderConfig
 from mtbench.records.identity import run_id
-from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
+from mtbench.records.record import BASELINES, READERS, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
 from mtbench.records.values import JsonObject, Params, Settings
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
@@ -54,6 +55,13 @@ class RunRequest:
     """The protocol that the run was made for; None: what ``train.tasks`` says."""
     parent: RunRequest | None = None
     """The run whose id is ``train.start``, as whoever plans the run has found it among the records."""
+    reader: bool = False
+    """Whether a reader answers from what is retrieved."""
+
+    def without_reader(self) -> RunRequest:
+        """The same for a run behind or beside one with a reader."""
+        kept = {section: values for section, values in self.settings.items() if section != "reader"}
+        return dataclasses.replace(self, settings=kept, reader=False)
 
     def settled(self) -> RunRequest:
         """The same with absolute places, for a process that works in another folder."""
@@ -106,6 +114,8 @@ class ResolvedRun:
     """What the run is about, where it does not train on all tasks and serve all."""
     parent: ResolvedRun | None = None
     """The run from whose model this one starts, where it starts from one."""
+    reader: EncoderSpec | None = None
+    """The reader by content, where the run has one."""
     parts: tuple[ResolvedRun, ...] = ()
     """The runs on one task each whose models this one is made of, where it is made of some."""
     choices: tuple[Choice, ...] = ()
@@ -139,7 +149,7 @@ class ResolvedRun:
     @property
     def specification(self) -> RunSpec:
         """Everything that determines the run, without a place."""
-        config = self.config.content(exclude={"analyze"})
+        config = self.config.content(exclude={"analyze", "reader"})
         config["encoder"]["path"] = self.encoder["name"]
         found: RunSpec = {
             "optimizer": self.specified_optimizer,
@@ -154,7 +164,20 @@ class ResolvedRun:
         }
         if self.protocol is not None:
             found["protocol"] = self.protocol
+        if self.reader is not None:
+            found["reader"] = reader_content(self)
         return {**found, "rules": self.rules} if self.rules else found
+
+
+def reader_content(run: ResolvedRun) -> JsonObject:
+    """The settings of a run's reader that matter, as specifications and fingerprints have them."""
+    settings, unused = run.config.reader, {"path"}
+    if settings.path != "tiny":
+        unused |= TINY_SIZES
+    if run.optimizer["name"] == "closed-book":
+        unused |= {"passages", "passage_length", "growth"}
+    unused |= {"epochs"} if settings.steps is not None else {"steps"}
+    return {"model": run.reader, **settings.content(exclude=unused)}
 
 
 def described(method: NamedOptimizer) -> OptimizerSpec:
@@ -214,6 +237,7 @@ class Resolver:
                 f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
+        config, reader = self._reader(request, config)
         found = self._settle(config, encoder, suite, given)
         part = settle_part(found.config, suite, request.protocol, method is None)
         config, parent = part.config, self._parent(request, part)
@@ -235,17 +259,39 @@ class Resolver:
             trained=part.tasks,
             protocol=part.protocol,
             parent=parent,
+            reader=reader,
             parts=self._parts(request, part) if part.is_fused else (),
             choices=found.choices,
             warnings=(*found.warnings, *part.warnings, *facts.warnings(suite), *_of_steps(optimizer, config, part)),
         )
+
+    def _reader(self, request: RunRequest, config: Config) -> tuple[Config, EncoderSpec | None]:
+        """The reader, and the settings with its folder; without one nothing is said of it. ConfigError for settings of
+        a reader that nobody asked for."""
+        if not request.reader:
+            if request.optimizer in READERS:
+                raise ConfigError(f"the row {request.optimizer} only answers: it needs --reader")
+            if "reader" in request.settings:
+                key = f"reader.{next(iter(request.settings['reader']), 'path')}"
+                raise ConfigError(f"--set {key}: the run has no reader\n  Add --reader, or leave the setting out.")
+            return config.model_copy(update={"reader": ReaderConfig()}), None
+        source = self._encoder(config.reader.path, "reader.path")
+        if not source.is_here:
+            raise ConfigError(
+                f"reader.path={source.path!r}: no such folder, and not fetched from the hub\n"
+                f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile} --reader"
+            )
+        return config.model_copy(
+            update={"reader": config.reader.model_copy(update={"path": source.path})}
+        ), source.content
 
     def _parts(self, request: RunRequest, part: TrainedPart) -> tuple[ResolvedRun, ...]:
         """The runs on one task each whose models are fused."""
         found = []
         for task in part.tasks:
             settings = merge(request.settings, {"train": {"tasks": task, "fusion": "none"}})
-            found.append(self.resolve(dataclasses.replace(request, settings=settings, protocol="per-task")))
+            part_request = dataclasses.replace(request, settings=settings, protocol="per-task")
+            found.append(self.resolve(part_request.without_reader()))
         return tuple(found)
 
     def _parent(self, request: RunRequest, part: TrainedPart) -> ResolvedRun | None:
@@ -256,7 +302,8 @@ class Resolver:
         if start == "leave-one-out":
             over = {"train": {"tasks": f"-{part.tasks[0]}", "examples": None, "start": "encoder"}}
             settings = merge(request.settings, over)
-            return self.resolve(dataclasses.replace(request, settings=settings, protocol="leave-one-out", parent=None))
+            without = dataclasses.replace(request, settings=settings, protocol="leave-one-out", parent=None)
+            return self.resolve(without.without_reader())
         if request.parent is None:
             raise ConfigError(f"train.start={start!r}: not {', '.join(STARTS)}, and no run of this id is known")
         parent = self.resolve(request.parent)
@@ -314,9 +361,9 @@ class Resolver:
             self._configs[cache_key] = config, given
         return self._configs[cache_key]
 
-    def _encoder(self, path: str) -> EncoderSource:
+    def _encoder(self, path: str, setting: str = "encoder.path") -> EncoderSource:
         if path not in self._encoders:
-            self._encoders[path] = find_encoder(path)
+            self._encoders[path] = find_encoder(path, setting)
         return self._encoders[path]
 
     def _suite(self, request: RunRequest) -> tuple[Suite, str, SuiteFacts]:

@@ -72,7 +72,7 @@ def run_plan(
         record = _stopped(record, plan, context, built)
         record["error"] = describe_error(error, _places(plan, store))
         return Outcome(_end(write, results, record, "failed"), _named(error, record["run_id"]))
-    whole = plan.final.key in built
+    whole = all(stage.key in built for stage in plan.ends)
     if not whole:
         record["error"] = {"type": "Until", "message": f"stopped after {until} as asked", "traceback": []}
     return Outcome(_end(write, results, record, "complete" if whole else "interrupted"))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NotRequired, TypedDict, get_args
 
 from mtbench.records.curves import Analysis, HistoryEntry, Training
-from mtbench.records.values import Params, Settings
+from mtbench.records.values import JsonObject, Params, Settings
 
 SCHEMA = 1
 """The version this program writes. Files of older versions are upgraded when they are read."""
@@ -19,8 +19,17 @@ SCHEMA = 1
 Status = Literal["running", "complete", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-BASELINES = {"bm25": "BM25", "untrained": "untrained encoder"}
+BASELINES = {
+    "bm25": "BM25",
+    "untrained": "untrained encoder",
+    "closed-book": "closed book",
+    "gold": "gold passages",
+}
 """Rows that no optimizer makes, which have records like those of optimizers: name, which nobody else has -> label."""
+RETRIEVERS = ("bm25", "untrained")
+"""Those that find passages, and stand beside every run."""
+READERS = ("closed-book", "gold")
+"""Those that only answer (``--reader``): from no passages, and from the relevant ones."""
 
 
 class OptimizerSpec(TypedDict):
@@ -78,6 +87,8 @@ class RunSpec(TypedDict):
     rules: NotRequired[dict[str, list[str]]]
     """Rules that the suite's data call for -> the tasks or corpora that they hold for."""
     protocol: NotRequired[ProtocolSpec]
+    reader: NotRequired[JsonObject]
+    """The settings of the reader and, as ``model``, its content (an :class:`EncoderSpec`); absent without one."""
     external: NotRequired[bool]
 
 
@@ -90,6 +101,23 @@ class TaskResult(TypedDict):
     counted: NotRequired[Mapping[str, int]]
     """Over how many of the queries a metric is the mean, where it is not all of them: the others have no judgements
     of passages."""
+    downstream: NotRequired[Mapping[str, float]]
+    """Scores of the reader's answers, as KILT counts them: metric -> value."""
+
+
+class Downstream(TypedDict):
+    """What the reader's answers are worth over all tasks that have any.
+
+    ``average`` is over each task's own metric (``metrics``), ``kilt_average`` over the same where only answers count
+    whose pages were found; both are absent unless every such task is there.
+    """
+
+    metrics: dict[str, str]
+    average: NotRequired[float]
+    kilt_average: NotRequired[float]
+    per_query: PerQuery
+    reader: JsonObject
+    """How it was trained: steps, last loss, seconds of training and of answering."""
 
 
 class Selection(TypedDict):
@@ -197,6 +225,7 @@ class RunSummary(TypedDict):
     cost: Cost
     environment: Environment
     per_query: NotRequired[PerQuery]
+    downstream: NotRequired[Downstream]
     tuning: NotRequired[Tuning]
     warnings: NotRequired[list[RunWarning]]
     started: NotRequired[str]
