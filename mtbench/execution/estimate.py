@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from mtbench.config import Config, TrainConfig, build_config, load_profile, merge
 from mtbench.execution.planned import PlannedRuns
+from mtbench.execution.reader_estimate import reading_operations
 from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import get_optimizer, get_suite
@@ -156,12 +157,20 @@ def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
     part = {
         name: getattr(run.config.train, name) for name in (*PART, "start", "fusion")
     }  # as resolved: names, not -names
+    if run.reader is None:
+        profile.pop("reader", None)
     config = build_config(merge(merge(profile, swept), {"train": part}), "profile paper")
     request = dataclasses.replace(run.request, limit=None)
     parent = None if run.parent is None else _as_in_paper(run.parent)
     parts = tuple(_as_in_paper(part) for part in run.parts)
     return dataclasses.replace(
-        run, config=config, request=request, encoder={"name": config.encoder.path}, parent=parent, parts=parts
+        run,
+        config=config,
+        request=request,
+        encoder={"name": config.encoder.path},
+        parent=parent,
+        parts=parts,
+        reader=None if run.reader is None else {"name": config.reader.path},
     )
 
 
@@ -220,10 +229,13 @@ def stage_operations(stage: Stage, config: Config, sizes: Sizes, model: Model) -
         return sizes.passages * sizes.passage_tokens * model.operations
     if stage.name in ("warmup", "train"):
         return _training(stage, config, sizes, model)
-    if stage.name in ("mine", "evaluate") and stage.inputs["source"].name == "encode":
+    if stage.name == "read":
+        return reading_operations(stage, config.reader, sizes.train, sizes.dev, sizes.query_tokens)
+    if stage.name in ("mine", "evaluate", "retrieve") and stage.inputs["source"].name == "encode":
         mined = sizes.trained(stage.settings.get("tasks"))
         counts = [n if i in mined else 0 for i, n in enumerate(sizes.train)] if stage.name == "mine" else sizes.dev
-        reading = sum(n * t for n, t in zip(counts, sizes.query_tokens, strict=True)) * model.operations
+        counts = [*sizes.train, *sizes.dev] if stage.name == "retrieve" else counts
+        reading = sum(n * t for n, t in zip(counts, 2 * sizes.query_tokens, strict=False)) * model.operations
         return reading + 2.0 * sum(counts) * sizes.passages * model.hidden
     return 0.0
 

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, TypedDict
 
 from mtbench.execution.planned import PlannedRuns
-from mtbench.pipeline.plan import shared_stages
+from mtbench.pipeline.sharing import shared_stages
 from mtbench.records.record import RunRecord, analysis_of
 from mtbench.training.diagnostics import DIGEST_STEPS
 

@@ -24,7 +24,7 @@ def from_pretrained(
     """
     import transformers
 
-    with _quiet():
+    with quiet():
         try:
             return getattr(transformers, loader).from_pretrained(str(path), local_files_only=True, **options)
         except Exception as error:  # noqa: BLE001 (what a foreign file can cause has no common class)
@@ -33,7 +33,7 @@ def from_pretrained(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's progress bars and reports: what they would say is checked and said here."""
     from transformers.utils import logging
 

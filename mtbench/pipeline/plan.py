@@ -7,18 +7,18 @@ every optimizer, so that all of them, and every tau and beta, share the warm-up 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from mtbench.config import TrainConfig
 from mtbench.data.rules import rules_of_stage
 from mtbench.errors import ConfigError
-from mtbench.pipeline.request import ResolvedRun, naive_optimizer, reader_content
+from mtbench.pipeline.request import ResolvedRun, naive_optimizer
 from mtbench.records.record import READERS, OptimizerSpec
 from mtbench.records.values import JsonObject
 from mtbench.registry import get_optimizer
-from mtbench.storage.store import Store, fingerprint
+from mtbench.storage.store import fingerprint
 
 VERSIONS = {
     "prepare": 1,
@@ -194,7 +194,7 @@ class _Builder:
         reader, seed = self.config.reader, self.run.request.seed
         inputs = {"prepare": self.prepare, "answers": self._add("answers", None, {}, prepare=self.prepare)}
         settings: JsonObject = {
-            "reader": reader_content(self.run),
+            "reader": self.run.reader_content,
             "seed": seed,
             "selection_queries": self.config.data.selection_queries,
         }
@@ -322,27 +322,3 @@ def episode_length(train: TrainConfig, episode: int) -> JsonObject:
     else:
         rate, steps, epochs = train.lr, train.steps, train.epochs
     return {"lr": rate, "steps": steps} if steps is not None else {"lr": rate, "epochs": epochs}
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """What several plans have in common: stages in all, distinct ones, and those that stand in the store."""
-
-    total: int
-    distinct: tuple[Stage, ...]
-    users: dict[str, int]
-    cached: frozenset[str]
-
-
-def shared_stages(plans: Iterable[tuple[Stage, ...]], store: Store) -> Sharing:
-    """Count stages over runs; distinct ones in an order in which they can be computed."""
-    seen: dict[str, Stage] = {}
-    users: dict[str, int] = {}
-    total = 0
-    for stages in plans:
-        for stage in stages:
-            total += 1
-            seen.setdefault(stage.key, stage)
-            users[stage.key] = users.get(stage.key, 0) + 1
-    cached = frozenset(key for key, stage in seen.items() if store.has(stage.name, key))
-    return Sharing(total, tuple(seen.values()), users, cached)

@@ -21,12 +21,12 @@ from mtbench.hyperparameters import hyperparameters
 from mtbench.model.choices import Choice
 from mtbench.model.source import EncoderSource, find_encoder
 from mtbench.pipeline.part import NO_PART, TrainedPart, settle_part
+from mtbench.pipeline.reader_spec import reader_content, settle_reader
 from mtbench.pipeline.settling import Settled, settle
 from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
-from mtbench.reader_config import TINY_SIZES, ReaderConfig
 from mtbench.records.identity import run_id
-from mtbench.records.record import BASELINES, READERS, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
+from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
 from mtbench.records.values import JsonObject, Params, Settings
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.places import expanded, for_libraries, settled
@@ -147,6 +147,11 @@ class ResolvedRun:
         return naive_optimizer() if alone else self.specified_optimizer
 
     @property
+    def reader_content(self) -> JsonObject:
+        """What of the reader matters to its answers."""
+        return reader_content(self.config.reader, self.reader, self.optimizer["name"])
+
+    @property
     def specification(self) -> RunSpec:
         """Everything that determines the run, without a place."""
         config = self.config.content(exclude={"analyze", "reader"})
@@ -165,19 +170,8 @@ class ResolvedRun:
         if self.protocol is not None:
             found["protocol"] = self.protocol
         if self.reader is not None:
-            found["reader"] = reader_content(self)
+            found["reader"] = self.reader_content
         return {**found, "rules": self.rules} if self.rules else found
-
-
-def reader_content(run: ResolvedRun) -> JsonObject:
-    """The settings of a run's reader that matter, as specifications and fingerprints have them."""
-    settings, unused = run.config.reader, {"path"}
-    if settings.path != "tiny":
-        unused |= TINY_SIZES
-    if run.optimizer["name"] == "closed-book":
-        unused |= {"passages", "passage_length", "growth"}
-    unused |= {"epochs"} if settings.steps is not None else {"steps"}
-    return {"model": run.reader, **settings.content(exclude=unused)}
 
 
 def described(method: NamedOptimizer) -> OptimizerSpec:
@@ -237,7 +231,10 @@ class Resolver:
                 f"encoder.path={encoder.path!r}: no such folder, and not fetched from the hub\n"
                 f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile}{named}"
             )
-        config, reader = self._reader(request, config)
+        settings, reader = settle_reader(
+            config.reader, request.reader, request.optimizer, request.settings, self._encoder
+        )
+        config = config.model_copy(update={"reader": settings})
         found = self._settle(config, encoder, suite, given)
         part = settle_part(found.config, suite, request.protocol, method is None)
         config, parent = part.config, self._parent(request, part)
@@ -264,26 +261,6 @@ class Resolver:
             choices=found.choices,
             warnings=(*found.warnings, *part.warnings, *facts.warnings(suite), *_of_steps(optimizer, config, part)),
         )
-
-    def _reader(self, request: RunRequest, config: Config) -> tuple[Config, EncoderSpec | None]:
-        """The reader, and the settings with its folder; without one nothing is said of it. ConfigError for settings of
-        a reader that nobody asked for."""
-        if not request.reader:
-            if request.optimizer in READERS:
-                raise ConfigError(f"the row {request.optimizer} only answers: it needs --reader")
-            if "reader" in request.settings:
-                key = f"reader.{next(iter(request.settings['reader']), 'path')}"
-                raise ConfigError(f"--set {key}: the run has no reader\n  Add --reader, or leave the setting out.")
-            return config.model_copy(update={"reader": ReaderConfig()}), None
-        source = self._encoder(config.reader.path, "reader.path")
-        if not source.is_here:
-            raise ConfigError(
-                f"reader.path={source.path!r}: no such folder, and not fetched from the hub\n"
-                f"  Fetch it: mtbench prepare {request.suite} --profile {request.profile} --reader"
-            )
-        return config.model_copy(
-            update={"reader": config.reader.model_copy(update={"path": source.path})}
-        ), source.content
 
     def _parts(self, request: RunRequest, part: TrainedPart) -> tuple[ResolvedRun, ...]:
         """The runs on one task each whose models are fused."""

@@ -16,7 +16,7 @@ import torch
 
 from mtbench.config import ReaderConfig
 from mtbench.errors import ConfigError
-from mtbench.model.loading import from_pretrained
+from mtbench.model.loading import from_pretrained, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -119,5 +119,6 @@ def load_reader_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
 
 def save_reader(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """A folder that :func:`load_reader` and transformers load."""
-    model.save_pretrained(str(folder), safe_serialization=True)
-    tokenizer.save_pretrained(str(folder))
+    with quiet():
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))

@@ -1,0 +1,49 @@
+"""The reader of a run before any work: whether there is one, which model it is, and what of it determines results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mtbench.errors import ConfigError
+from mtbench.model.source import EncoderSource
+from mtbench.reader_config import TINY_SIZES, ReaderConfig
+from mtbench.records.record import READERS, EncoderSpec
+from mtbench.records.values import JsonObject, Settings
+
+
+def settle_reader(
+    settings: ReaderConfig,
+    wanted: bool,
+    optimizer: str,
+    given: Settings,
+    find: Callable[[str, str], EncoderSource],
+) -> tuple[ReaderConfig, EncoderSpec | None]:
+    """The reader's settings with its folder, and its content; defaults and None for a run that is to have none.
+
+    ``given``: the settings that the user laid over the profile. ``find``: the model of a path. ConfigError for settings
+    or a row of a reader that nobody asked for, and for a model that is not here.
+    """
+    if not wanted:
+        if optimizer in READERS:
+            raise ConfigError(f"the row {optimizer} only answers: it needs --reader")
+        if "reader" in given:
+            key = f"reader.{next(iter(given['reader']), 'path')}"
+            raise ConfigError(f"--set {key}: the run has no reader\n  Add --reader, or leave the setting out.")
+        return ReaderConfig(), None
+    source = find(settings.path, "reader.path")
+    if not source.is_here:
+        raise ConfigError(
+            f"reader.path={source.path!r}: no such folder, and not fetched from the hub\n"
+            f"  Fetch it: mtbench prepare SUITE --reader {source.path}"
+        )
+    return settings.model_copy(update={"path": source.path}), source.content
+
+
+def reader_content(settings: ReaderConfig, model: EncoderSpec | None, optimizer: str) -> JsonObject:
+    """What of a reader matters to its answers, as specifications and fingerprints have it."""
+    unused = {"path", "epochs" if settings.steps is not None else "steps"}
+    if settings.path != "tiny":
+        unused |= TINY_SIZES
+    if optimizer == "closed-book":
+        unused |= {"passages", "passage_length", "growth"}
+    return {"model": model, **settings.content(exclude=unused)}
