@@ -148,8 +148,16 @@ class AnalyzeConfig(Section):
     committed: float = Field(0.95, gt=0, lt=1, description="share of one task in a committed parameter")
 
 
+class StoreConfig(Section):
+    """What the store keeps. It changes no result, and so no id."""
+
+    keep_vectors: bool = Field(True, description="false: a model's vectors go when no planned stage will read them")
+
+
 class Config(Section):
     """All settings of the pipeline."""
+
+    without_effect = frozenset({"store"})
 
     encoder: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
@@ -159,6 +167,7 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
     reader: ReaderConfig = ReaderConfig()
+    store: StoreConfig = StoreConfig()
 
     @model_validator(mode="after")
     def _follow_the_start(self) -> Config:

@@ -243,7 +243,7 @@ def test_a_mistake_puts_an_earlier_record_back(tmp_path: Path) -> None:
         def refuse(*_: object) -> None:
             raise ConfigError("no")
 
-        patch.setattr("mtbench.pipeline.runner.build_stage", refuse)
+        patch.setattr("mtbench.pipeline.runner.build_demanded", refuse)
         mtbench.run("naive", suite, set=list(SETTINGS), rerun="all", **places)
     assert file.read_bytes() == before
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from mtbench.errors import StoreError, UnknownNameError, UsageError
+from mtbench.pipeline.freeing import free_vectors
 from mtbench.pipeline.plan import STAGES
 from mtbench.records.files import load_records
 from mtbench.storage.lease import holder_lives
@@ -63,13 +64,22 @@ def clean(request: CleanRequest, results: Path, store: str | None, dry_run: bool
         chosen, kept = _stages_of(request.runs, results)
     freed: Freed = {"stages": [], "bytes": 0, "kept": kept}
     for name, key in sorted(chosen):
-        if request.stage in (None, name) and target.folder(name, key).is_dir():
+        alone = request.stage is not None  # the rest of the run stays, and with it what is known of its vectors
+        if request.stage in (None, name) and _is_there(target, name, key, alone):
             freed["stages"].append(f"{name}/{key}")
             freed["bytes"] += _size(target.folder(name, key))
             if not dry_run:
-                target.remove(name, key)
-                _check_gone(target.folder(name, key))
+                if name == "encode" and alone:
+                    free_vectors(target, key)
+                else:
+                    target.remove(name, key)
+                    _check_gone(target.folder(name, key))
     return freed
+
+
+def _is_there(store: Store, name: str, key: str, alone: bool) -> bool:
+    """Whether there is something to free; of vectors that were freed, what is known goes with the whole run."""
+    return store.folder(name, key).is_dir() and not (alone and store.freed(name, key) is not None)
 
 
 def _check_gone(folder: Path) -> None:

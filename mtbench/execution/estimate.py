@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
 from mtbench.config import Config, TrainConfig, build_config, load_profile, merge
 from mtbench.execution.planned import PlannedRuns
 from mtbench.execution.reader_estimate import reading_operations
+from mtbench.pipeline.demand import all_demanded
 from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import get_optimizer, get_suite
@@ -130,8 +131,8 @@ class Estimate:
 def estimate(planned: PlannedRuns) -> Estimate:
     """The cost of what is planned; finished runs and stages in the store cost nothing."""
     waiting = [job.plan for job in planned.waiting]
-    cached = {s.key for plan in waiting for s in plan.stages if planned.store.has(s.name, s.key)}
-    return _total(waiting, cached, planned.until)
+    needed = all_demanded([plan.until(planned.until) for plan in waiting], planned.store.has)
+    return _total(waiting, needed, planned.until)
 
 
 def paper_projection(planned: PlannedRuns) -> Estimate | None:
@@ -140,7 +141,7 @@ def paper_projection(planned: PlannedRuns) -> Estimate | None:
     if not runs or any(run.suite.name not in PASSAGES for run in runs):
         return None
     plans = [make_plan(_as_in_paper(run)) for run in runs]
-    return _total(plans, set(), None)
+    return _total(plans, None, None)
 
 
 def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
@@ -174,7 +175,7 @@ def _as_in_paper(run: ResolvedRun) -> ResolvedRun:
     )
 
 
-def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estimate:
+def _total(plans: Iterable[Plan], needed: Collection[str] | None, until: str | None) -> Estimate:
     independent, one_run, total, cost = 0.0, 0.0, 0, dict[str, float]()
     memory: dict[str, float] = {}
     disk = 0.0
@@ -195,7 +196,7 @@ def _total(plans: Iterable[Plan], cached: set[str], until: str | None) -> Estima
         one_run = max(one_run, by_itself)
         memory = memory or training_memory(config, sizes, model)
         disk = max(disk, sizes.passages * model.hidden * 2 + model.parameters * 4)
-    left = sum(v for k, v in cost.items() if k not in cached)
+    left = sum(v for k, v in cost.items() if needed is None or k in needed)
     return Estimate(independent, left, one_run, memory, disk, total, len(cost))
 
 

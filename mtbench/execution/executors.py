@@ -7,6 +7,7 @@ import abc
 from mtbench.computing import caller_as_it_was
 from mtbench.execution.planned import Job, PlannedRuns
 from mtbench.execution.progress import Reporter
+from mtbench.pipeline.freeing import FreeingListener, Readers
 from mtbench.pipeline.runner import run_plan
 from mtbench.records.record import RunRecord
 from mtbench.storage.mirror import offer_results
@@ -39,14 +40,14 @@ class LocalExecutor(Executor):
     """One run after the other in this process."""
 
     def run_jobs(self, planned: PlannedRuns, jobs: list[Job]) -> list[RunRecord]:
-        records = []
+        records, readers = [], Readers([job.plan for job in jobs], planned.store)
         for number, job in enumerate(jobs, start=1):
             self.reporter.run_started(job.label, number, len(jobs))
-            records.append(self._run_job(planned, job))
+            records.append(self._run_job(planned, job, readers))
         return records
 
-    def _run_job(self, planned: PlannedRuns, job: Job) -> RunRecord:
-        listener = self.reporter.listener(job.label)
+    def _run_job(self, planned: PlannedRuns, job: Job, readers: Readers) -> RunRecord:
+        listener = FreeingListener(self.reporter.listener(job.label), readers)
         record, error = run_plan(job.plan, planned.store, planned.results, until=planned.until, listener=listener)
         if error is not None:
             self.reporter.run_failed(job.label, str(error))

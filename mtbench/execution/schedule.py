@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mtbench.execution.planned import Job
+from mtbench.pipeline.demand import all_demanded
 from mtbench.pipeline.plan import Stage
 from mtbench.storage.store import Store
 
@@ -39,13 +40,13 @@ class Unit:
 
 
 def make_units(jobs: Sequence[Job], store: Store, until: str | None = None) -> list[Unit]:
-    """Units in an order in which they can run, the shared ones first; finished stages need none."""
+    """Units in an order in which they can run, the shared ones first; none for stages that nobody needs."""
     plans = [job.plan.until(until) for job in jobs]
     users: dict[str, set[int]] = {}
     for number, plan in enumerate(plans):
         for stage in plan:
             users.setdefault(stage.key, set()).add(number)
-    missing = {s.key for plan in plans for s in plan if not store.has(s.name, s.key)}
+    missing = all_demanded(plans, store.has)
     units: list[Unit] = []
     home: dict[str, Unit] = {}
     for job, plan in zip(jobs, plans, strict=True):

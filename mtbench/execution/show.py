@@ -19,12 +19,14 @@ MANY_KNOWN = 3
 
 
 class PlannedStage(TypedDict):
-    """One stage of one run. ``runs``: how many of the runs that are not finished need it."""
+    """One stage of one run. ``cached``: it stands in the store; ``needed``: it will be computed; neither: it is gone,
+    and nothing that is missing reads it. ``runs``: how many of the runs that are not finished have it."""
 
     name: str
     episode: int | None
     fingerprint: str
     cached: bool
+    needed: bool
     runs: int
 
 
@@ -52,8 +54,9 @@ class PlanSummary(TypedDict):
 def plan_summary(planned: PlannedRuns) -> PlanSummary:
     """Runs, stages in all, distinct, cached, and the share of stages that sharing and the store save."""
     plans = [job.plan.until(planned.until) for job in planned.jobs]
-    sharing = shared_stages([p for p, j in zip(plans, planned.jobs, strict=True) if j.finished is None], planned.store)
-    left = len(sharing.distinct) - len(sharing.cached)
+    waiting = [plan for plan, job in zip(plans, planned.jobs, strict=True) if job.finished is None]
+    sharing = shared_stages(waiting, planned.store.has)
+    left = len(sharing.needed)
     return {
         "runs": [
             {
@@ -66,6 +69,7 @@ def plan_summary(planned: PlannedRuns) -> PlanSummary:
                         "episode": s.episode,
                         "fingerprint": s.key,
                         "cached": planned.store.has(s.name, s.key),
+                        "needed": s.key in sharing.needed,
                         "runs": sharing.users.get(s.key, 0),
                     }
                     for s in plan
@@ -109,16 +113,19 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
         for stage in run["stages"][len(known) if len(known) >= MANY_KNOWN else 0 :]:
             key = stage["fingerprint"]
             state = "cached" if stage["cached"] else "as above" if key in shown else "compute"
+            state = state if stage["cached"] or stage["needed"] else "not needed"
             users = f", shared by {stage['runs']} runs" if stage["runs"] > 1 else ""
-            colour = {"cached": "green", "as above": "cyan", "compute": "yellow"}[state]
+            colour = {"as above": "cyan", "compute": "yellow"}.get(state, "green")
             branch.add(f"{_label(stage)} [dim]{key}[/] [{colour}]{state}[/]{users}")
             shown.add(key)
     console.print(tree)
     for setting, told in summary["chosen"].items():
         console.print(f"chosen: {setting}={told}", markup=False)
+    rest = summary["stages_distinct"] - summary["stages_cached"] - summary["stages_to_compute"]
+    gone = f", {rest} not needed" if rest else ""
     console.print(
         f"{summary['stages_total']} stages in all, {summary['stages_distinct']} distinct, "
-        f"{summary['stages_cached']} cached, {summary['stages_to_compute']} to compute "
+        f"{summary['stages_cached']} cached, {summary['stages_to_compute']} to compute{gone} "
         f"({100 * summary['saved']:.0f} % saved by sharing and the store)."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from mtbench.errors import MtbenchError, RunError, is_mistake
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import Stages, begin, complete
 from mtbench.pipeline.context import Context, Listener
+from mtbench.pipeline.demand import CARRIERS, read_by
 from mtbench.pipeline.followers import current_leader
 from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.errors import describe_error
@@ -59,8 +60,7 @@ def run_plan(
     write(results, record)
     built: Stages = {}
     try:
-        for stage in plan.until(until):
-            built[stage.key] = build_stage(context, stage)
+        build_demanded(context, plan.until(until), built)
         complete(record, plan, context, built)
     except KeyboardInterrupt:
         _end(write, results, _stopped(record, plan, context, built), "interrupted")
@@ -76,6 +76,40 @@ def run_plan(
     if not whole:
         record["error"] = {"type": "Until", "message": f"stopped after {until} as asked", "traceback": []}
     return Outcome(_end(write, results, record, "complete" if whole else "interrupted"))
+
+
+READ_FOR_RECORD = {"warmup": ("journal.json",), "train": ("journal.json",)}
+"""Files of stages that the record is made of, beside their manifests."""
+
+
+def build_demanded(context: Context, stages: Sequence[Stage], built: Stages) -> None:
+    """Compute what is missing of ``stages`` and needed (:mod:`mtbench.pipeline.demand`), into ``built``.
+
+    Stages that stand are known from their manifests; the files of one are checked when another is computed from it, and
+    a damaged one is computed again then. A stage that is gone and that nothing needs is not in ``built``, unless it
+    was freed.
+    """
+    store = context.store
+    asked = stages[-1] if stages else None
+    for stage in stages:
+        if stage.key in built:
+            continue
+        known = store.glance(stage.name, stage.key, READ_FOR_RECORD.get(stage.name, ()))
+        if known is None and (stage.name not in CARRIERS or stage is asked):
+            build_with_inputs(context, stage, built)
+            continue
+        known = known or store.freed(stage.name, stage.key)
+        if known is not None:
+            built[stage.key] = known
+            context.listener.stage_finished(stage, True, known.seconds)
+
+
+def build_with_inputs(context: Context, stage: Stage, built: Stages) -> None:
+    """Compute ``stage``, and before it what it reads where that is gone or damaged; all go into ``built``."""
+    for before in read_by(stage).values():
+        if context.store.open(before.name, before.key) is None:
+            build_with_inputs(context, before, built)
+    built[stage.key] = build_stage(context, stage)
 
 
 def build_stage(context: Context, stage: Stage) -> Built:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from mtbench.pipeline.freeing import angles
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.records.record import BASELINES, RunRecord, RunWarning, TaskResult, average
 from mtbench.registry import get_optimizer
-from mtbench.retrieval.encode import open_shards
-from mtbench.retrieval.vectors import mean_angle
 from mtbench.storage.store import Built, Store
 from mtbench.training.diagnostics import LoggedStep
 
@@ -29,7 +28,7 @@ def run_warnings(record: RunRecord, plan: Plan, built: dict[str, Built], store: 
     for stage in (s for s in plan.stages if s.key in built):
         if stage.name in ("warmup", "train"):
             found += _frozen_tasks(stage, built[stage.key])
-    found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built)
+    found += _equal_vectors([s for s in plan.stages if s.key in built and s.name == "encode"], built, store)
     found += _acts_as_naive(plan, built)
     found += _computed_otherwise(record, plan, built)
     if plan.final.key in built:
@@ -104,18 +103,17 @@ def _acts_as_naive(plan: Plan, built: dict[str, Built]) -> list[RunWarning]:
     return [{"code": "acts-as-naive", "message": message, "task": None}]
 
 
-def _equal_vectors(stages: list[Stage], built: dict[str, Built]) -> list[RunWarning]:
+def _equal_vectors(stages: list[Stage], built: dict[str, Built], store: Store) -> list[RunWarning]:
     """A warning of the corpora whose vectors are nearly equal: whatever is ranked by them is ranked by chance."""
-    angles: dict[str, list[tuple[str, float]]] = {}
+    near: dict[str, list[tuple[str, float]]] = {}
     for stage in stages:
-        for corpus in sorted(f for f in built[stage.key].folder.iterdir() if f.is_dir()):
-            angle = mean_angle(open_shards(corpus))
+        for corpus, angle in angles(store.freed(stage.name, stage.key) or built[stage.key]).items():
             if angle < LEAST_ANGLE:
-                angles.setdefault(corpus.name, []).append((stage.label, angle))
-    if not angles:
+                near.setdefault(corpus, []).append((stage.label, angle))
+    if not near:
         return []
-    seen = [pair for found in angles.values() for pair in found]
-    corpora = f"corpus {next(iter(angles))}" if len(angles) == 1 else f"corpora {', '.join(angles)}"
+    seen = [pair for found in near.values() for pair in found]
+    corpora = f"corpus {next(iter(near))}" if len(near) == 1 else f"corpora {', '.join(near)}"
     stages_seen = ", ".join(dict.fromkeys(label for label, _ in seen))
     message = (
         f"all vectors of {corpora} are nearly equal after {stages_seen} (two of a corpus are "
@@ -131,7 +129,7 @@ def _below_untrained(record: RunRecord, plan: Plan, store: Store) -> list[RunWar
     if run.optimizer["name"] in ("untrained", "bm25"):
         return []
     untrained = make_plan(dataclasses.replace(run, optimizer={"name": "untrained", "params": {}})).final
-    before = store.open(untrained.name, untrained.key) if store.has(untrained.name, untrained.key) else None
+    before = store.glance(untrained.name, untrained.key)
     if before is None:
         return []
     tasks: dict[str, TaskResult] = before.results["tasks"]

@@ -38,8 +38,11 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``, whole or not at all."""
-        own = {name: getattr(self, name) for name in _OWN}
-        write_json(folder / MANIFEST, {**own, **self.results})
+        write_json(folder / MANIFEST, self.as_json({}))
+
+    def as_json(self, more: Results) -> dict[str, Any]:
+        """What stands in the file; ``more`` results beside its own."""
+        return {**{name: getattr(self, name) for name in _OWN}, **self.results, **more}
 
     @classmethod
     def parse(cls, text: str | bytes) -> Manifest:

@@ -3,7 +3,9 @@
 ``ROOT/stages/NAME/FINGERPRINT/`` holds a stage's files and ``manifest.json`` (inputs, configuration, versions, sizes,
 sha256, seconds). A stage is computed in ``ROOT/work/NAME-FINGERPRINT/`` and renamed when it is whole, so that a folder
 under ``stages`` is complete or absent; work that was interrupted is found there again. Each stage's files are checked
-against the manifest once per process before they are used, and a damaged folder is set aside and rebuilt.
+against the manifest once per process before they are read, and a damaged folder is set aside and rebuilt. Whoever wants
+to know only what the computation found (:meth:`Store.glance`) has no file checked. A stage whose files were freed keeps
+its manifest, as ``freed.json``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ from mtbench.storage.disk import disk_errors, file_digest
 from mtbench.storage.lease import Lease
 from mtbench.storage.manifest import MANIFEST, FileEntry, Manifest, Results
 from mtbench.storage.mirror import Mirror, mirror_from_environment
+
+FREED = "freed.json"
+"""The manifest of a stage whose files were freed."""
 
 
 def fingerprint(content: object) -> str:
@@ -73,17 +78,50 @@ class Store:
     def open(self, name: str, key: str) -> Built | None:
         """The finished stage, its files checked; None if it is absent. A damaged one is set aside and None returned."""
         folder = self.folder(name, key)
+        if folder in self._verified:
+            return self.glance(name, key)
+        built = self.glance(name, key, None)
+        if built is not None:
+            self._verified.add(folder)
+        return built
+
+    def glance(self, name: str, key: str, files: Collection[str] | None = ()) -> Built | None:
+        """The finished stage, of its files only ``files`` checked (None: all); else as :meth:`open`."""
+        folder = self.folder(name, key)
         try:
             manifest = Manifest.parse((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
         except (ValueError, OSError):
             manifest = None
-        if manifest is None or (folder not in self._verified and not _intact(folder, manifest)):
+        if manifest is None or not _intact(folder, manifest, files):
             self._set_aside(folder)
             return None
-        self._verified.add(folder)
         return Built(folder, True, manifest)
+
+    def freed(self, name: str, key: str) -> Built | None:
+        """What is known of a finished stage whose files were freed (:meth:`free`); None if it is none."""
+        folder = self.folder(name, key)
+        try:
+            return Built(folder, True, Manifest.parse((folder / FREED).read_bytes()))
+        except (ValueError, OSError):
+            return None
+
+    def free(self, name: str, key: str, found: Results | None = None) -> int:
+        """Delete the files of a finished stage and keep what is known of it, with ``found`` beside; the bytes freed."""
+        folder = self.folder(name, key)
+        built = self.glance(name, key)
+        if built is None:
+            return 0
+        write_json(folder / FREED, built.manifest.as_json(found or {}))
+        (folder / MANIFEST).unlink()  # before the files: from here on it is not finished
+        self._verified.discard(folder)
+        size = 0
+        for file in _files(folder):
+            if file.name != FREED or file.parent != folder:
+                size += file.stat().st_size
+                file.unlink()
+        return size
 
     def build(
         self, name: str, key: str, content: Mapping[str, object], compute: Callable[[Path], Results | None]
@@ -126,6 +164,8 @@ class Store:
     def _finish(self, name: str, key: str, work: Path) -> Path:
         """Rename the whole ``work`` to its place; where another process was first (a lease lost), its stage stays."""
         target = self.folder(name, key)
+        if not self.has(name, key):
+            shutil.rmtree(target, ignore_errors=True)  # what is known of one that was freed
         move_folder(work, target, stands=lambda: self.has(name, key))
         sync_folder(target.parent)
         return target
@@ -203,8 +243,11 @@ def _describe(file: Path) -> FileEntry:
     return {"bytes": file.stat().st_size, "sha256": digest}
 
 
-def _intact(folder: Path, manifest: Manifest) -> bool:
-    for name, expected in manifest.files.items():
+def _intact(folder: Path, manifest: Manifest, names: Collection[str] | None) -> bool:
+    for name in manifest.files if names is None else names:
+        expected = manifest.files.get(name)
+        if expected is None:
+            return False
         file = folder / name
         if not file.is_file() or file.stat().st_size != expected["bytes"] or file_digest(file) != expected["sha256"]:
             return False

@@ -17,6 +17,7 @@ from mtbench.execution.ray.selection import no_score
 from mtbench.execution.ray.share import Share
 from mtbench.execution.schedule import Unit, UnitQueue, make_units
 from mtbench.pipeline.assemble import begin
+from mtbench.pipeline.freeing import Readers
 from mtbench.records.files import as_stored, write_record
 from mtbench.records.record import ErrorInfo, RunRecord
 
@@ -36,6 +37,7 @@ class Driver:
         self.refusal: MtbenchError | None = None
         """A mistake that a worker met, or why the scheduler cannot work: no unit starts any more."""
         self._errors: dict[int, ErrorInfo] = {}
+        self._readers = Readers([job.plan for job in self.jobs], planned.store)
 
     def next_config(self) -> UnitConfig | None:
         """What the next worker gets; None if no unit can start now."""
@@ -82,6 +84,7 @@ class Driver:
             return  # what was under way is interrupted
         error = error or self._errors.get(unit.number)
         lost = self.queue.finish(unit.number, error is not None)
+        self._readers.free_all()
         if unit.is_run:
             self._take_record(unit, error)
         elif error is not None:

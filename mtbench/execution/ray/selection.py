@@ -26,7 +26,7 @@ def check_scored(planned: PlannedRuns) -> None:
     """ConfigError where a model in the store shows that runs get no score to be compared by."""
     for job in planned.waiting:
         for stage in job.plan.evaluations:
-            scored = planned.store.open(stage.name, stage.key)
+            scored = planned.store.glance(stage.name, stage.key)
             missing = unscored_tasks(job.plan.run, scored) if scored is not None else []
             if missing:
                 raise ConfigError(no_score(job.plan.run.suite.metric, missing))

@@ -20,12 +20,12 @@ from mtbench.pipeline.context import Context
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
-from mtbench.pipeline.runner import build_stage, run_plan
+from mtbench.pipeline.runner import build_with_inputs, run_plan
 from mtbench.records.errors import describe_error
 from mtbench.records.files import write_record_below
 from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files
-from mtbench.storage.store import Store
+from mtbench.storage.store import Built, Store
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of one stage's progress."""
@@ -90,21 +90,12 @@ def _plan(request: str, root: Path) -> tuple[Plan, Store]:
 
 
 def _build_stages(plan: Plan, keys: set[str], store: Store, listener: ReportingListener) -> None:
-    """The stages named by ``keys``; what they read is verified, and built again where it is damaged."""
-    needed: dict[str, Stage] = {}
-
-    def add(stage: Stage) -> None:
-        for parent in stage.inputs.values():
-            add(parent)
-        needed[stage.key] = stage
-
-    for stage in plan.stages:
-        if stage.key in keys:
-            add(stage)
+    """The stages named by ``keys``; what they read is checked, and built again where it is damaged or gone."""
     try:
-        context = Context(plan.run, store, listener)
-        for stage in needed.values():
-            build_stage(context, stage)
+        context, built = Context(plan.run, store, listener), dict[str, Built]()
+        for stage in plan.stages:
+            if stage.key in keys and stage.key not in built and store.open(stage.name, stage.key) is None:
+                build_with_inputs(context, stage, built)
     except MtbenchError:
         raise
     except Exception as error:
@@ -150,7 +141,7 @@ class ReportingListener:
     def stage_finished(self, stage: Stage, reused: bool, seconds: float) -> None:
         """A stage stands in the store."""
         report: UnitReport = {"stage": stage.label, "finished": True, "reused": reused, "seconds": seconds}
-        scored = self._store.open(stage.name, stage.key) if stage.name == "evaluate" else None
+        scored = self._store.glance(stage.name, stage.key) if stage.name == "evaluate" else None
         if scored is not None and stage.episode is not None:
             score = selection_score(self._run, scored)
             if score is None:
