@@ -73,7 +73,7 @@ def command(
     from mtbench.execution.show_estimate import estimate_summary, print_estimate
     from mtbench.protocols.expand import ProtocolChoice
 
-    options = PlanOptions(store, results, rerun, until)
+    options = PlanOptions(store, results, rerun, until, declared=dry_run)
     execution = ExecutionOptions(executor, address, gpus_per_run, max_concurrent)
     matrix = RunMatrix(
         common.names(optimizer, "--optimizer"),

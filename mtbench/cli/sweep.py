@@ -100,7 +100,7 @@ def command(
     )
     axes = parse_axes(grid or (), matrix.per_task_keys())
     request = SweepRequest(matrix, tuple(axes), lines, trials, sampler, execution)
-    options = PlanOptions(store, results, "failed" if resume else "missing", until)
+    options = PlanOptions(store, results, "failed" if resume else "missing", until, declared=dry_run)
     if dry_run:
         _show_plan(plan_sweep(request, options).planned, json)
         return 0

@@ -25,13 +25,15 @@ class PlanOptions:
     """Where stages and records stand, which runs are done again, and the stage after which runs stop.
 
     ``store``, ``results``: None for the default. ``rerun``: ``missing`` takes what is not finished, ``failed`` also
-    what failed. UsageError for what none of them can be.
+    what failed. ``declared``: only to look at the plan, also where data or encoder are not here. UsageError for what
+    none of them can be.
     """
 
     store: str | Path | None = None
     results: str | Path | None = None
     rerun: str = "missing"
     until: str | None = None
+    declared: bool = False
 
     def __post_init__(self) -> None:
         if self.rerun not in RERUNS:

@@ -13,7 +13,8 @@ from mtbench.execution.parents import with_parent
 from mtbench.hyperparameters import hyperparameters
 from mtbench.pipeline.feasible import check_feasible
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.protocols.labels import run_label
 from mtbench.records.files import read_record
 from mtbench.records.identity import record_path, run_id
@@ -84,7 +85,7 @@ class RunPlanner:
     def __init__(self, options: PlanOptions, plugins: Sequence[str] = ()) -> None:
         add_plugin_files(list(plugins))
         self.options, self.store = options, Store(options.store_folder)
-        self._resolver = Resolver(options.store_folder)
+        self._resolver = Resolver(options.store_folder, declared=options.declared)
 
     def suite(self, request: RunRequest) -> Suite:
         """The suite of a request."""
@@ -97,7 +98,8 @@ class RunPlanner:
         path = run.config.encoder.path
         if Path(path).is_absolute():  # also one that a profile or --set names from here
             run = dataclasses.replace(run, request=dataclasses.replace(run.request, encoder=path))
-        check_feasible(run)
+        if not run.missing:  # nothing has been counted yet
+            check_feasible(run)
         plan = make_plan(run)
         job = Job(plan, run_id(plan.run.specification))
         job.finished = self._finished(job)

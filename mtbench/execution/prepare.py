@@ -15,7 +15,8 @@ from mtbench.execution.progress import PLAIN_EVERY, Reporter, clock
 from mtbench.model.source import EncoderSource, fetch_encoder, find_encoder
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.pipeline.runner import build_stage
 from mtbench.registry import get_suite
 from mtbench.storage.places import default_root, expanded

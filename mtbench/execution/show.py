@@ -40,10 +40,12 @@ class PlannedRun(TypedDict):
 
 
 class PlanSummary(TypedDict):
-    """A plan. ``saved``: the share of all stages that sharing and the store save."""
+    """A plan. ``saved``: the share of all stages that sharing and the store save. ``missing``: what is not here and has
+    to be fetched before the plan can be carried out, each with the command; run ids are provisional then."""
 
     runs: list[PlannedRun]
     chosen: dict[str, str]
+    missing: list[str]
     stages_total: int
     stages_distinct: int
     stages_cached: int
@@ -78,6 +80,7 @@ def plan_summary(planned: PlannedRuns) -> PlanSummary:
             for job, plan in zip(planned.jobs, plans, strict=True)
         ],
         "chosen": _chosen(planned),
+        "missing": list(dict.fromkeys(text for job in planned.jobs for text in job.plan.run.missing)),
         "stages_total": sharing.total,
         "stages_distinct": len(sharing.distinct),
         "stages_cached": len(sharing.cached),
@@ -119,6 +122,10 @@ def print_plan(planned: PlannedRuns, console: Console) -> None:
             branch.add(f"{_label(stage)} [dim]{key}[/] [{colour}]{state}[/]{users}")
             shown.add(key)
     console.print(tree)
+    for text in summary["missing"]:
+        console.print(f"not here: {text}", markup=False, soft_wrap=True)
+    if summary["missing"]:
+        console.print("Sizes are those that are published; run ids are others once the files are here.")
     for setting, told in summary["chosen"].items():
         console.print(f"chosen: {setting}={told}", markup=False)
     rest = summary["stages_distinct"] - summary["stages_cached"] - summary["stages_to_compute"]

@@ -45,7 +45,8 @@ def _sentence(cost: Estimate, what: str) -> str:
     memory = ", ".join(f"{name.replace('_', ' ')} {value / 1e9:.0f}" for name, value in cost.memory.items())
     return (
         f"Estimate for {what}: {plain['gpu_hours']:g} GPU hours against {plain['gpu_hours_independent']:g} one by one "
-        f"(share {cost.share:.2f}), {plain['gpu_hours_one_run']:g} for one run; on an A100 at 100 TFLOP/s effective.\n"
+        f"(share {cost.share:.2f}), {plain['gpu_hours_one_run']:g} for one run; on an A100 at 100 TFLOP/s effective. "
+        f"Tokenising and BM25: {plain['cpu_hours']:g} core hours.\n"
         f"{cost.stages} stages in all, {cost.distinct} distinct.\n"
         f"GPU memory in GB: {memory}; store: {cost.disk / 1e9:.0f} GB for each model's vectors and weights.\n"
         f"Basis: {plain['basis']}."

@@ -22,7 +22,8 @@ from mtbench.errors import MtbenchError, RunError
 from mtbench.pipeline import stages
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.storage.manifest import Results
 from mtbench.storage.store import Store
 from mtbench.training.ranks import RankPlace, TorchRanks, join_ranks, leave_ranks

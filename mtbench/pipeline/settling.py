@@ -60,6 +60,11 @@ def settle(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
     return Settled(config, suite, (*chosen.choices, *lengths, *cuts, *rates, *scale), _warnings(config, chosen, given))
 
 
+def unread(config: Config, suite: Suite, given: frozenset[str]) -> Settled:
+    """The same without the encoder, whose files are not here: what it would decide stays open."""
+    return Settled(_with_scale(config), suite, _rate_choices(config, given))
+
+
 def _rate_choices(config: Config, given: frozenset[str]) -> tuple[Choice, ...]:
     named = {"train.warmup_lr": config.train.warmup_lr, "train.lr": config.train.lr}
     return tuple(Choice(k, v, f"{config.start} weights") for k, v in named.items() if k not in given)

@@ -15,7 +15,8 @@ from mtbench.errors import ConfigError
 from mtbench.model.flat import FlatParameters
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.storage.store import Store
 
 FAMILIES = (*SETTINGS, "encoder.sharing=per-family-query", "train.weight_decay=0.1", "train.episodes=1")

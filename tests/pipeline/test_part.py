@@ -14,7 +14,8 @@ from tiny_suite import SETTINGS
 from mtbench.config import split_assignments
 from mtbench.errors import ConfigError
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.records.files import read_record
 from mtbench.records.identity import record_path, run_id
 from mtbench.training.examples import first_examples

@@ -14,7 +14,8 @@ from mtbench.config import Config, TrainConfig, split_assignments
 from mtbench.hyperparameters import hyper
 from mtbench.pipeline import request
 from mtbench.pipeline.plan import make_plan, naive_optimizer
-from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
+from mtbench.pipeline.request import ResolvedRun, RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.pipeline.stages.train import first_acting_episode
 from mtbench.records.identity import run_id
 from mtbench.registry import add_plugin_files, get_optimizer

@@ -19,7 +19,8 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions
 from mtbench.execution.planned import plan_runs
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.records.record import RunRecord
 
 SETTINGS = (*tiny_suite.SETTINGS, *tiny_kilt.SETTINGS)

@@ -12,7 +12,8 @@ from tiny_suite import SETTINGS
 
 from mtbench.config import split_assignments
 from mtbench.pipeline.plan import Plan, Stage, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.pipeline.warnings import FROZEN_STEPS, NAIVE_BELOW, run_warnings
 from mtbench.records.record import RunRecord, RunWarning
 from mtbench.storage.store import Built, Store

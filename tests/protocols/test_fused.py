@@ -15,7 +15,8 @@ from mtbench.config import split_assignments
 from mtbench.errors import ConfigError, UsageError
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.pipeline.stages.fuse import _weights
 from mtbench.report.leaderboard import load_board
 from mtbench.storage.store import Store

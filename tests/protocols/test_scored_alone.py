@@ -14,7 +14,8 @@ from mtbench.config import split_assignments
 from mtbench.data.suite_file import read_suite_folder
 from mtbench.errors import ConfigError, DataError
 from mtbench.pipeline.plan import Plan, make_plan
-from mtbench.pipeline.request import Resolver, RunRequest
+from mtbench.pipeline.request import RunRequest
+from mtbench.pipeline.resolver import Resolver
 
 
 def without_train(suite: Path, *tasks: str) -> Path:

@@ -19,7 +19,8 @@ from mtbench.execution.ray.selection import selection_score, unscored_tasks
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.followers import RanksLostError
 from mtbench.pipeline.plan import Plan, Stage, make_plan
-from mtbench.pipeline.request import ResolvedRun, Resolver, RunRequest
+from mtbench.pipeline.request import ResolvedRun, RunRequest
+from mtbench.pipeline.resolver import Resolver
 from mtbench.pipeline.runner import build_with_inputs, run_plan
 from mtbench.records.errors import describe_error
 from mtbench.records.files import write_record_below
