@@ -39,6 +39,9 @@ def command(
     ] = "multitask",
     view: Annotated[str, typer.Option(help="board, or matrix: trained on one task, scored on each.")] = "board",
     published: Annotated[bool, typer.Option("--published", help="Add the papers' rows.")] = False,
+    downstream: Annotated[
+        bool, typer.Option("--downstream", help="Retrieval and the answers of run --reader side by side.")
+    ] = False,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
@@ -72,6 +75,13 @@ def command(
         if unfit:
             raise UsageError(f"a layout has its own metrics, rows and file: leave {' and '.join(unfit)} out")
         _print_layout(folder, layout, format, profile, suite, reference)
+        return
+    if downstream:
+        given = {"--metric": metric, "--write": write, "--reference": reference, "--view": view != "board"}
+        unfit = [name for name, value in given.items() if value]
+        if unfit or protocol != "multitask":
+            raise UsageError(f"--downstream has a table of its own: leave {' and '.join(unfit or ['--protocol'])} out")
+        _print_answers(folder, suite or "kilt", profile, baseline, published, format)
         return
     check_view(view, protocol)
     if view == "matrix":
@@ -129,6 +139,18 @@ def _print_matrix(board: Board, format: str, published: bool) -> None:
         print_matrices(board, found, out_console())
     else:
         typer.echo(render_matrices(board, found, format), nl=False)
+
+
+def _print_answers(folder: Path, suite: str, profile: str, baseline: str, published: bool, format: str) -> None:
+    from mtbench.cli.common import out_console
+    from mtbench.report.answers_board import load_answers
+    from mtbench.report.answers_text import print_answers, render_answers
+
+    found = load_answers(folder, suite, profile, baseline=baseline, published=published)
+    if format == "terminal":
+        print_answers(found, out_console())
+    else:
+        typer.echo(render_answers(found, format), nl=False)
 
 
 def _print_layout(folder: Path, name: str, format: str, profile: str, suite: str | None, reference: str | None) -> None:

@@ -14,6 +14,7 @@ from mtbench.config import profile_name
 from mtbench.errors import DataError, UsageError
 from mtbench.records.files import Loaded, load_records, no_garbage_collection
 from mtbench.records.record import RunSpec
+from mtbench.report.answering import retrieval_alone
 from mtbench.report.board import DEFAULT_BASELINE, Board
 from mtbench.report.comparing import compare_variants, compare_with
 from mtbench.report.folding import MULTITASK, fold, wanted
@@ -78,12 +79,16 @@ def build_board(
     protocol: str = MULTITASK,
     reference: str | None = None,
     limited: bool = False,
+    answering: bool = False,
 ) -> Board:
     """The board of the newest suite version among ``loaded`` (records of one suite and profile).
 
     ``metric`` defaults to the suite's own; ``protocol`` and ``reference`` as of :func:`load_board`; ``limited`` keeps
-    runs with ``--limit``, which no leaderboard has. Raises UsageError for a metric or a reference that no record has.
+    runs with ``--limit``, which no leaderboard has; ``answering`` keeps a reader's rows. Raises UsageError for a metric
+    or a reference that no record has.
     """
+    if not answering:
+        loaded = retrieval_alone(loaded)
     readable = [i for i in loaded if i.usable]
     problems = [f"{_short_path(i.path)} {i.problem}" for i in loaded if i.problem and i.kind != "incomplete"]
     if not readable:

@@ -66,6 +66,17 @@ def reported_systems(suite: str, metric: str, tasks: list[str]) -> list[Reported
     return sorted(found.values(), key=lambda r: -(r.average or 0.0))
 
 
+def downstream_systems(suite: str, tasks: list[str]) -> list[Reported]:
+    """The published figures of answers (Maillard et al. 2021, Table 4: on KILT's test sets), best average first."""
+    if suite != "kilt":
+        return []
+    source, table = "mtdpr-acl2021", "table4"
+    rows = [r for r in _rows() if (r["source"], r["table"], r["metric"]) == (source, table, "downstream")]
+    systems = dict.fromkeys(r["system"] for r in rows)
+    found = [_reported(s, f"{source} {table}", [r for r in rows if r["system"] == s], tasks) for s in systems]
+    return sorted(found, key=lambda r: -(r.average or 0.0))
+
+
 def published_system(source: str, table: str, split: str, metric: str, system: str) -> Reported | None:
     """One system's figures in one table, tasks as the file names them; None where the file has no such row."""
     key = (source, table, split, metric, system)

@@ -24,6 +24,8 @@ Flat: TypeAlias = JsonObject
 RunKind = Literal["optimizer", "baseline", "external"]
 
 _NOT_VARIANT = frozenset({"optimizer", "seed", "suite", "suite_version", "profile", "limit", "protocol"})
+_NOT_RETRIEVAL = _NOT_VARIANT | {"reader"}
+"""What a reader does behind a retriever says nothing of the retriever; boards of answers have it among the settings."""
 
 
 def kind_of(record: RunSummary) -> RunKind:
@@ -61,7 +63,7 @@ def variant_of(spec: RunSpec) -> Flat:
 
 def _compared(spec: RunSpec) -> tuple[JsonObject, JsonObject]:
     """The part of ``spec`` that belongs to the configuration, without and with its settings."""
-    rest = {k: v for k, v in spec.items() if k not in _NOT_VARIANT and k != "config"}
+    rest = {k: v for k, v in spec.items() if k not in _NOT_RETRIEVAL and k != "config"}
     config = {k: v for k, v in (spec.get("config") or {}).items() if k not in _NOT_VARIANT}
     return rest, config
 

@@ -15,8 +15,10 @@ from mtbench.records.record import RunSpec
 from mtbench.report.settings import Flat, show_value, variant_of
 
 DEPENDS_ON = {
-    "bm25": ("bm25.", "suite_fingerprint", "rules"),
+    "bm25": ("bm25.", "suite_fingerprint", "rules", "reader."),
     "untrained": ("encoder.", "data.", "search.", "suite_fingerprint", "rules"),
+    "closed-book": ("reader.", "suite_fingerprint", "rules"),
+    "gold": ("reader.", "suite_fingerprint", "rules"),
 }
 """What a baseline's figures depend on, by the beginnings of dotted keys."""
 SAME_FIGURES = ("data.selection_queries", "search.shard_size", "search.encode_tokens", "encoder.dropout",
