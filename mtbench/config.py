@@ -115,8 +115,22 @@ class NegativesConfig(Section):
 
     depth: tuple[int, int] = Field((0, 110), description="ranks [first, last) that negatives are taken from")
     per_query: int = Field(32, ge=1, description="kept per query; training samples from these")
-    exclude: Literal["passage", "page"] = Field("passage", description="page: other passages of a gold page too")
+    exclude: Literal["passage", "page", "answer"] = Field(
+        "passage",
+        description="page: other passages of a gold page too; answer: passages that hold an answer, of questions and "
+        "slots",
+    )
     sampling: Literal["top", "random"] = "random"
+    sources: Literal["model", "bm25", "bm25+model"] = Field(
+        "model",
+        description="of the episodes' negatives; bm25+model: the two rankings in turn",
+        json_schema_extra={"since": 2},
+    )
+    tasks: str = Field(
+        "all",
+        description="whose episodes have negatives of these sources: all, nq,fever, or -nq; the others keep BM25's",
+        json_schema_extra={"since": 2},
+    )
 
     @field_validator("depth")
     @classmethod
@@ -172,6 +186,11 @@ class Config(Section):
     @model_validator(mode="after")
     def _follow_the_start(self) -> Config:
         """Put values for what follows from the kind of start, so that nobody below has to ask."""
+        if self.train.restart and (self.train.start != "encoder" or self.encoder.split_after == "warmup"):
+            raise ValueError(
+                "train.restart trains every episode anew from the encoder: it goes neither with train.start nor with "
+                "encoder.split_after=warmup"
+            )
         if self.encoder.path == "tiny" and self.encoder.normalize is None:
             object.__setattr__(self, "encoder", self.encoder.model_copy(update={"normalize": False}))
         rate = RATES[self.start]

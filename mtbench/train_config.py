@@ -111,6 +111,11 @@ class TrainConfig(Section):
         "each moved a parameter",
         json_schema_extra={"since": 2},
     )
+    restart: bool = Field(
+        False,
+        description="every episode trains anew from the encoder, on the negatives of the model before",
+        json_schema_extra={"since": 2},
+    )
     micro_batch: int = Field(0, ge=0, description="texts per forward pass with gradient caching; 0: whole task batches")
     log_every: int = Field(10, ge=1)
     cosines_every: int = Field(50, ge=0, description="pairwise cosines of task gradients; 0: never")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from mtbench.data.answer_match import SPAN_FAMILIES
 from mtbench.data.answers import has_answers
 from mtbench.errors import ConfigError
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.pipeline.step_rules import check_steps
-from mtbench.protocols.tasks import trainable_tasks
+from mtbench.protocols.tasks import trainable_tasks, trained_tasks
 from mtbench.records.record import BASELINES, READERS
 from mtbench.registry import get_optimizer
 from mtbench.suite import Task
@@ -21,6 +22,7 @@ def check_feasible(run: ResolvedRun) -> None:
     if run.optimizer["name"] in READERS:
         return
     _check_depth(run)
+    _check_negatives(run)
     if run.optimizer["name"] not in BASELINES:
         _check_batches(run)
 
@@ -33,6 +35,17 @@ def _check_depth(run: ResolvedRun) -> None:
         raise ConfigError(
             f"{setting}={depth} is too few passages per query for {run.suite.metric}, which takes {needed} for task "
             f"{task} of suite {run.suite.label}\n  Set {setting}={needed} or more."
+        )
+
+
+def _check_negatives(run: ResolvedRun) -> None:
+    negatives = run.config.negatives
+    trained_tasks(negatives.tasks, run.suite, "negatives.tasks")
+    spans = [t.name for t in run.suite.tasks if t.family in SPAN_FAMILIES and has_answers(t)]
+    if negatives.exclude == "answer" and not spans:
+        raise ConfigError(
+            f"negatives.exclude=answer: suite {run.suite.label} has no questions or slots with answers\n"
+            "  Leave it out, or use a suite in KILT's format."
         )
 
 

@@ -160,9 +160,26 @@ class _Builder:
         return settings
 
     def _bm25(self) -> Stage:
-        negatives = self.config.negatives.content(exclude={"sampling"})
+        negatives = self.config.negatives.content(exclude={"sampling", "sources", "tasks"})
         settings = {"bm25": self.config.bm25.content(), "negatives": negatives}
-        return self._add("bm25", None, settings, prepare=self.prepare)
+        return self._add("bm25", None, settings, prepare=self.prepare, **self._excluded())
+
+    def _answers(self) -> Stage:
+        found = next((stage for stage in self.stages if stage.name == "answers"), None)
+        return found or self._add("answers", None, {}, prepare=self.prepare)
+
+    def _excluded(self) -> dict[str, Stage]:
+        """What mining needs beside rankings."""
+        return {"answers": self._answers()} if self.config.negatives.exclude == "answer" else {}
+
+    def _mined(self, episode: int, bm25: Stage, encoded: Stage) -> Stage:
+        """The stage whose negatives an episode trains on."""
+        negatives = self.config.negatives
+        if negatives.sources == "bm25":
+            return bm25
+        both = negatives.sources == "bm25+model" or negatives.tasks != "all"
+        inputs = {**({"bm25": bm25} if both else {}), **self._excluded()}
+        return self._add("mine", episode, self._mine_settings(), prepare=self.prepare, source=encoded, **inputs)
 
     def _encode(self, episode: int | None, model: JsonObject | Stage) -> Stage:
         search = self.config.search.content(include={"shard_size", "encode_tokens"})
@@ -192,7 +209,7 @@ class _Builder:
         """The reader behind ``source``, a ranking of BM25 or vectors of a model, whose dev rankings are ``evaluated``;
         without it the reader of a row that retrieves nothing."""
         reader, seed = self.config.reader, self.run.request.seed
-        inputs = {"prepare": self.prepare, "answers": self._add("answers", None, {}, prepare=self.prepare)}
+        inputs = {"prepare": self.prepare, "answers": self._answers()}
         settings: JsonObject = {
             "reader": self.run.reader_content,
             "seed": seed,
@@ -230,11 +247,14 @@ class _Builder:
         encoded = self._encode(0, model)
         evaluations = [self._evaluate(0, encoded)]
         for episode in range(1, config.train.episodes + 1):
-            mined = self._add("mine", episode, self._mine_settings(), prepare=self.prepare, source=encoded)
+            mined = self._mined(episode, bm25, encoded)
             settings = self._train_settings(episode, acting if episode >= first else before)
             if splits and episode == 1:
                 settings["split"] = config.encoder.sharing
-            model = self._add("train", episode, settings, prepare=self.prepare, model=model, negatives=mined)
+            before_it = {"model": model}
+            if config.train.restart:
+                settings["encoder"], before_it = self._encoder_settings(), {}
+            model = self._add("train", episode, settings, prepare=self.prepare, **before_it, negatives=mined)
             encoded = self._encode(episode, model)
             evaluations.append(self._evaluate(episode, encoded))
         return self._plan(model, config.train.episodes, evaluations)

@@ -15,7 +15,7 @@ def trainable_tasks(suite: Suite) -> tuple[str, ...]:
     return tuple(task.name for task in suite.tasks if task.train_qrels)
 
 
-def trained_tasks(text: str, suite: Suite) -> tuple[str, ...]:
+def trained_tasks(text: str, suite: Suite, setting: str = "train.tasks") -> tuple[str, ...]:
     """The tasks that ``text`` means, in the suite's order: ``all``, ``nq,fever``, or ``-nq`` for all but these.
 
     ConfigError for a task that the suite lacks or that has no train judgements, and where none is left.
@@ -28,13 +28,13 @@ def trained_tasks(text: str, suite: Suite) -> tuple[str, ...]:
     items = [item.strip() for item in text.split(",") if item.strip()]
     left_out = [item[1:] for item in items if item.startswith("-")]
     if not items or (left_out and len(left_out) != len(items)):
-        raise ConfigError(f"train.tasks={shown(text)}: write all, NAME,NAME, or -NAME,-NAME for all but these")
+        raise ConfigError(f"{setting}={shown(text)}: write all, NAME,NAME, or -NAME,-NAME for all but these")
     named = left_out or items
     for name in named:
-        _check(name, suite, known)
+        _check(name, suite, known, setting)
     chosen = tuple(name for name in known if (name in named) != bool(left_out))
     if not chosen:
-        raise ConfigError(f"train.tasks={shown(text)} leaves no task of suite {suite.label} to train on")
+        raise ConfigError(f"{setting}={shown(text)} leaves no task of suite {suite.label} to train on")
     return chosen
 
 
@@ -43,11 +43,11 @@ def tasks_text(tasks: tuple[str, ...], suite: Suite) -> str:
     return ALL if tasks == trainable_tasks(suite) else ",".join(tasks)
 
 
-def _check(name: str, suite: Suite, known: tuple[str, ...]) -> None:
+def _check(name: str, suite: Suite, known: tuple[str, ...], setting: str) -> None:
     if name in known:
         return
     if name in {task.name for task in suite.tasks}:
-        raise ConfigError(f"train.tasks: task {name} of suite {suite.label} has no train judgements, only dev queries")
+        raise ConfigError(f"{setting}: task {name} of suite {suite.label} has no train judgements, only dev queries")
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ConfigError(f"train.tasks: suite {suite.label} has no task {shown(name)}{hint}; it has {', '.join(known)}")
+    raise ConfigError(f"{setting}: suite {suite.label} has no task {shown(name)}{hint}; it has {', '.join(known)}")

@@ -7,6 +7,7 @@ gold page, which is likely to answer the query too. ``mtbench.data.negatives`` h
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,7 +17,9 @@ from mtbench.data.page_rows import PageRows
 from mtbench.errors import ConfigError
 from mtbench.retrieval.ranking import Ranking
 
-Exclude = Literal["passage", "page"]
+Exclude = Literal["passage", "page", "answer"]
+HoldsAnswer = Callable[[int, np.ndarray], np.ndarray]
+"""Which of some passages hold an answer of a query."""
 
 
 class Queries(Protocol):
@@ -53,12 +56,14 @@ def mine(
     per_query: int = 30,
     exclude: Exclude = "passage",
     not_negative: Callable[[int], np.ndarray] | None = None,
+    holds_answer: HoldsAnswer | None = None,
 ) -> Negatives:
     """The first ``per_query`` passages of ranks ``depth[0] <= rank < depth[1]`` (from 0) that may be negatives.
 
     Judged passages are always taken out, with what else ``not_negative`` gives for a query (the judged ones among it);
-    ``exclude="page"`` also takes out all passages that lie on a gold page or on the page of a judged passage. The order
-    of the ranking is kept.
+    ``exclude="page"`` also takes out all passages that lie on a gold page or on the page of a judged passage,
+    ``"answer"`` those that ``holds_answer`` names (None: a task whose answers are no spans of text). The order of the
+    ranking is kept.
 
     ``stats``: ``num_queries``; ``fill_rate``, the mean share of ``per_query`` that was found; ``empty``, queries
     without any; ``short``, queries with fewer than ``per_query``; ``likely_false``, the share of the kept negatives
@@ -82,8 +87,11 @@ def mine(
         on_page = np.isin(corpus.pages[found], pages)
         suspect = on_page | _same_text(corpus, found, positives)
         candidates, suspicious = candidates + len(found), suspicious + int(suspect.sum())
-        if exclude == "page":
-            found, suspect = found[~on_page], suspect[~on_page]
+        out = on_page if exclude == "page" else np.zeros(len(found), dtype=bool)
+        if exclude == "answer" and holds_answer is not None:
+            out = holds_answer(query, found)
+        left_out = found[out]
+        found, suspect = found[~out], suspect[~out]
         count = min(per_query, len(found))
         indices[query, :count] = found[:count]
         kept_suspicious += int(suspect[:count].sum())
@@ -92,6 +100,8 @@ def mine(
         elif exclude == "page":
             others = np.setdiff1d(barred, positives)  # the relevant ones lie on these pages
             barred = np.concatenate([page_rows.on(pages), others])
+        elif exclude == "answer":  # among all others that may be drawn, some may hold an answer too
+            barred = np.concatenate([barred, left_out])
         forbidden.append(barred)
     counts = (indices >= 0).sum(axis=1)
     stats = {
@@ -108,6 +118,20 @@ def mine(
     return Negatives(indices, stats, len(corpus), starts, rows)
 
 
+def in_turn(first: Ranking, second: Ranking) -> Ranking:
+    """The two rankings' results in turn, best first, each passage once; ``first.k + second.k`` places. Scores are of no
+    meaning between searches, so the places' are: 0, -1, -2 and so on."""
+    places = first.k + second.k
+    indices = np.full((len(first), places), -1, dtype=np.int32)
+    for query in range(len(first)):
+        rows = [r[query][r[query] >= 0].tolist() for r in (first.indices, second.indices)]
+        both = [row for pair in zip_longest(*rows) for row in pair if row is not None]
+        found = list(dict.fromkeys(both))
+        indices[query, : len(found)] = found
+    scores = np.broadcast_to(-np.arange(places, dtype=np.float32), indices.shape)
+    return Ranking(indices, np.where(indices >= 0, scores, -np.inf).astype(np.float32))
+
+
 def _check(ranking: Ranking, queries: Queries, depth: tuple[int, int], per_query: int, exclude: Exclude) -> None:
     if len(ranking) != len(queries):
         raise ValueError(f"the ranking has {len(ranking)} queries, the task {len(queries)}")
@@ -115,8 +139,8 @@ def _check(ranking: Ranking, queries: Queries, depth: tuple[int, int], per_query
         raise ConfigError(f"negatives.depth is {depth[0]}..{depth[1]}; it must be two ranks, 0 <= first < last")
     if per_query < 1:
         raise ConfigError(f"negatives.per_query is {per_query}; it must be 1 or more")
-    if exclude not in ("passage", "page"):
-        raise ConfigError(f"negatives.exclude is {exclude!r}; choose passage or page")
+    if exclude not in ("passage", "page", "answer"):
+        raise ConfigError(f"negatives.exclude is {exclude!r}; choose passage, page or answer")
 
 
 def _gold_pages(queries: Queries, query: int, positives: np.ndarray, pages: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from retrieval_oracles import FakeCorpus, FakeQueries
 
 from mtbench.data.negatives import sample_negatives
 from mtbench.errors import ConfigError
-from mtbench.retrieval.negatives import mine
+from mtbench.retrieval.negatives import in_turn, mine
 from mtbench.retrieval.ranking import Ranking
 
 
@@ -100,3 +100,24 @@ def test_what_else_is_no_negative_is_neither_mined_nor_drawn(exclude: str) -> No
     for seed in range(20):
         rows, _ = sample_negatives(found, np.arange(2), 4, mode="random", seed=seed)
         assert set(rows[0].tolist()) <= {1, 2, 3, 4, 7} and set(rows[1].tolist()) <= {0, 2, 3, 4, 5, 6}
+
+
+def test_passages_that_hold_an_answer_go_and_are_not_drawn_either() -> None:
+    def holds(query: int, rows: np.ndarray) -> np.ndarray:
+        return np.isin(rows, [[3, 7], [4]][query])
+
+    given_rows = ranking([7, 3, 1, 5], [7, 3, 4, 6])
+    found = mine(
+        given_rows, FakeQueries([[0], [2]]), FakeCorpus(PAGES), per_query=3, exclude="answer", holds_answer=holds
+    )
+    np.testing.assert_array_equal(found.indices, [[1, 5, -1], [7, 3, 6]])
+    drawn = {int(row) for epoch in range(60) for row in sample_negatives(found, np.array([0]), 3, epoch=epoch)[0][0]}
+    assert drawn == {1, 5, 2, 4, 6}  # neither the relevant one nor those that hold an answer
+    plain = mine(given_rows, FakeQueries([[0], [2]]), FakeCorpus(PAGES), per_query=3, exclude="answer")
+    np.testing.assert_array_equal(plain.indices, [[7, 3, 1], [7, 3, 4]])
+
+
+def test_two_rankings_in_turn() -> None:
+    found = in_turn(ranking([1, 2, 3], [-1, -1, -1]), ranking([2, 4, -1], [5, 6, 7]))
+    np.testing.assert_array_equal(found.indices, [[1, 2, 4, 3, -1, -1], [5, 6, 7, -1, -1, -1]])
+    assert (np.diff(found.scores[1, :3]) < 0).all() and found.scores[1, 3] == -np.inf

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mtbench.data.answer_match import SPAN_FAMILIES, AnswerFilter
 from mtbench.data.answers import has_answers, read_answers
+from mtbench.data.prepared import PreparedCorpus
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
 from mtbench.storage.atomic import read_json, write_json
@@ -29,3 +31,11 @@ def answers_of(folder: Path, task: str, split: str) -> list[list[str]]:
     """What :func:`compute` wrote of one split."""
     found: list[list[str]] = read_json(folder / task / f"{split}.json")
     return found
+
+
+def answer_filter(context: Context, stage: Stage, task: str, corpus: PreparedCorpus) -> AnswerFilter | None:
+    """What a stage that finds negatives leaves out by ``negatives.exclude=answer``; None where answers are no spans."""
+    answers, declared = stage.inputs.get("answers"), context.run.suite.task(task)
+    if answers is None or declared.family not in SPAN_FAMILIES or not has_answers(declared):
+        return None
+    return AnswerFilter(answers_of(context.folder(answers), task, "train"), corpus)

@@ -7,6 +7,7 @@ from pathlib import Path
 from mtbench.data.prepared import PreparedCorpus, PreparedQueries, PreparedTask
 from mtbench.pipeline.context import Context, searched_corpora
 from mtbench.pipeline.plan import Stage
+from mtbench.pipeline.stages.answers import answer_filter
 from mtbench.retrieval.bm25 import Analyzer, Segmentation
 from mtbench.retrieval.bm25_build import build_bm25
 from mtbench.retrieval.bm25_search import search_bm25
@@ -42,6 +43,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
             per_query=config.negatives.per_query,
             exclude=config.negatives.exclude,
             not_negative=task.not_negative(corpus),
+            holds_answer=answer_filter(context, stage, name, corpus),
         )
         negatives.save(work / "negatives" / name)
         statistics[name] = negatives.stats
