@@ -30,6 +30,10 @@ def command(
         str | None,
         typer.Option(help="A folder or a hub name instead of the profile's encoder; a hub's files are fetched."),
     ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help="A hub name of the reader that runs will have (run --reader), fetched too."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that tokenise; default: as many as there are cores.", min=1)
     ] = None,
@@ -49,7 +53,7 @@ def command(
     folder = expanded(raw) if raw is not None else None
     if folder is not None and not (raw and folder.is_dir()):
         raise UsageError(f"--raw {raw!r}: no such folder")
-    request = PrepareRequest(suite, profile, folder, Path(store) if store else None, encoder, workers)
+    request = PrepareRequest(suite, profile, folder, Path(store) if store else None, encoder, workers, reader)
     if dry_run:
         plan = plan_prepare(request)
         common.emit_json(plan) if json else _print_plan(plan, common.out_console())
@@ -66,8 +70,10 @@ def command(
 
 
 def _print_plan(plan: PreparePlan, console: Console) -> None:
-    if plan["encoder"]["state"] == "fetch":
-        console.print(f"  fetch      size unknown  encoder {plan['encoder']['name']}, from the hub", markup=False)
+    models = {"encoder": plan["encoder"], "reader": plan.get("reader", plan["encoder"])}
+    for what, model in models.items():
+        if model["state"] == "fetch" and (what == "encoder" or "reader" in plan):
+            console.print(f"  fetch      size unknown  {what} {model['name']}, from the hub", markup=False)
     if not plan["files"]:
         console.print(f"{plan['suite']}: no official files are needed", markup=False)
         return

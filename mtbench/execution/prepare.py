@@ -33,6 +33,8 @@ class PrepareRequest:
     store: Path | None = None
     encoder: str | None = None
     workers: int | None = None
+    reader: str | None = None
+    """A hub name or folder of the reader that runs will have (``run --reader``), fetched too."""
 
     @property
     def home(self) -> Path:
@@ -64,6 +66,11 @@ class PrepareRequest:
         """The encoder whose tokenizer the data need, here or to be fetched."""
         return find_encoder(Resolver(self.home).config(self.run).encoder.path)
 
+    @property
+    def reader_source(self) -> EncoderSource | None:
+        """The reader, here or to be fetched; None where none is asked for."""
+        return None if self.reader is None else find_encoder(self.reader, "--reader")
+
 
 class PlannedFileRow(TypedDict):
     """One official file: where it belongs, ``there``, ``fetch``, ``partial``, ``missing`` or ``by hand``, its bytes."""
@@ -80,6 +87,7 @@ class PreparePlan(TypedDict):
     suite: str
     profile: str
     encoder: dict[str, object]
+    reader: NotRequired[dict[str, object]]
     folder: NotRequired[str]
     files: list[PlannedFileRow]
     bytes_to_fetch: int
@@ -102,10 +110,13 @@ def plan_prepare(request: PrepareRequest) -> PreparePlan:
     plan: PreparePlan = {
         "suite": request.suite,
         "profile": request.profile,
-        "encoder": {**encoder.content, "state": "there" if encoder.is_here else "fetch"},
+        "encoder": _model_row(encoder),
         "files": [],
         "bytes_to_fetch": 0,
     }
+    reader = request.reader_source
+    if reader is not None:
+        plan["reader"] = _model_row(reader)
     if request.needs_files:
         definition, folder = get_suite(request.suite), request.raw or request.raw_folder
         is_ours = request.raw is None
@@ -114,6 +125,10 @@ def plan_prepare(request: PrepareRequest) -> PreparePlan:
         waiting = [file for file in plan["files"] if file["state"] in ("fetch", "partial")]
         plan["bytes_to_fetch"] = sum((file["bytes"] or 0) - file["bytes_here"] for file in waiting)
     return plan
+
+
+def _model_row(source: EncoderSource) -> dict[str, object]:
+    return {**source.content, "state": "there" if source.is_here else "fetch"}
 
 
 def _row(item: PlannedFile) -> PlannedFileRow:
@@ -130,9 +145,11 @@ def prepare_suite(request: PrepareRequest, reporter: Reporter) -> Prepared:
         check_obtainable(get_suite(request.suite), raw, request.raw_folder)
     else:
         load_suite(request.suite, request.profile, raw, request.home)
-    if not encoder.is_here:  # the smaller part first, when nothing stands against the larger
-        reporter.line(f"      encoder {encoder.path}: fetched from the hub")
-        fetch_encoder(encoder.path)
+    # the smaller part first, when nothing stands against the larger
+    for what, source in (("encoder", encoder), ("reader", request.reader_source)):
+        if source is not None and not source.is_here:
+            reporter.line(f"      {what} {source.path}: fetched from the hub")
+            fetch_encoder(source.path)
     if request.needs_files:
         definition, lines = get_suite(request.suite), _FetchLines(reporter)
         raw = obtain_raw(definition, request.data_profile, raw, request.home, lines).root

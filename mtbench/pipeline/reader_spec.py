@@ -17,11 +17,11 @@ def settle_reader(
     optimizer: str,
     given: Settings,
     find: Callable[[str, str], EncoderSource],
-) -> tuple[ReaderConfig, EncoderSpec | None]:
-    """The reader's settings with its folder, and its content; defaults and None for a run that is to have none.
+) -> tuple[ReaderConfig, EncoderSource | None]:
+    """The reader's settings with its folder, and where it is; defaults and None for a run that is to have none.
 
     ``given``: the settings that the user laid over the profile. ``find``: the model of a path. ConfigError for settings
-    or a row of a reader that nobody asked for, and for a model that is not here.
+    or a row of a reader that nobody asked for.
     """
     if not wanted:
         if optimizer in READERS:
@@ -31,12 +31,7 @@ def settle_reader(
             raise ConfigError(f"--set {key}: the run has no reader\n  Add --reader, or leave the setting out.")
         return ReaderConfig(), None
     source = find(settings.path, "reader.path")
-    if not source.is_here:
-        raise ConfigError(
-            f"reader.path={source.path!r}: no such folder, and not fetched from the hub\n"
-            f"  Fetch it: mtbench prepare SUITE --reader {source.path}"
-        )
-    return settings.model_copy(update={"path": source.path}), source.content
+    return settings.model_copy(update={"path": source.path}), source
 
 
 def reader_content(settings: ReaderConfig, model: EncoderSpec | None, optimizer: str) -> JsonObject:

@@ -62,6 +62,13 @@ class Resolver:
             config.reader, request.reader, request.optimizer, request.settings, self._encoder
         )
         config = config.model_copy(update={"reader": settings})
+        if reader is not None and not reader.is_here:
+            remedy = f"mtbench prepare {request.suite} --profile {request.profile} --reader {reader.path}"
+            if not self._declared:
+                raise ConfigError(
+                    f"reader.path={reader.path!r}: no such folder, and not fetched from the hub\n  Fetch it: {remedy}"
+                )
+            missing.append(f"the reader {reader.path}: {remedy}")
         found = self._settle(config, encoder, suite, given)
         part = settle_part(found.config, suite, request.protocol, method is None)
         config, parent = part.config, self._parent(request, part)
@@ -83,7 +90,7 @@ class Resolver:
             trained=part.tasks,
             protocol=part.protocol,
             parent=parent,
-            reader=reader,
+            reader=None if reader is None else reader.content,
             parts=self._parts(request, part) if part.is_fused else (),
             choices=found.choices,
             warnings=(*found.warnings, *part.warnings, *facts.warnings(suite), *_of_steps(optimizer, config, part)),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tiny_kilt
 import tiny_suite
+from reader.reader_cases import write_bart
 
 import mtbench
 from mtbench.config import split_assignments
@@ -36,7 +37,8 @@ class Finished:
 
     def run(self, **more: Any) -> list[RunRecord]:
         places = {"store": self.store, "results": self.results, "set": list(SETTINGS)}
-        return mtbench.run(["naive", "pcgrad"], self.suite, **{**places, "reader": True, **more})
+        asked = {"optimizer": ["naive", "pcgrad"], **places, "reader": True, **more}
+        return mtbench.run(suite=self.suite, **asked)
 
     def read_stage(self, name: str) -> Path:
         reference = self.records[name]["downstream"]["per_query"]
@@ -90,6 +92,20 @@ def test_the_model_is_a_folder_that_transformers_loads(finished: Finished) -> No
     folder = finished.read_stage("naive") / "readers" / "all"
     assert AutoModelForSeq2SeqLM.from_pretrained(folder).config.d_model == 16
     assert AutoTokenizer.from_pretrained(folder).decode([1], skip_special_tokens=True) == ""
+
+
+def test_any_sequence_to_sequence_model_one_for_each_task(finished: Finished, tmp_path: Path) -> None:
+    folder = write_bart(tmp_path / "bart", [f"ask claim {word}" for word in tiny_suite.WORDS])
+    asked = [f"reader.path={folder}", "reader.sharing=per-task", "reader.beams=2", "reader.steps=2", "reader.lr=0.01"]
+    kept = [s for s in SETTINGS if not s.startswith("reader.steps")]
+    (record,) = finished.run(optimizer="bm25", set=[*kept, *asked], baselines=())
+    assert record["status"] == "complete"
+    assert record["spec"]["reader"]["model"]["name"] == "bart" and "hidden" not in record["spec"]["reader"]
+    assert set(record["downstream"]["reader"]) == {"ask", "claim"}
+    reference = record["downstream"]["per_query"]
+    readers = finished.store / "stages" / "read" / reference["fingerprint"] / "readers"
+    weights = [(readers / name / "model.safetensors").read_bytes() for name in ("ask", "claim")]
+    assert weights[0] != weights[1]
 
 
 def test_asking_again_computes_nothing(finished: Finished) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
 from mtbench.config import ReaderConfig
-from mtbench.reader.model import tiny_reader, train_reader_tokenizer
+from mtbench.reader.model import save_reader, tiny_reader, train_reader_tokenizer
 from mtbench.reader.texts import Asked, ReaderTexts
 from mtbench.reader.training import Lesson
 
@@ -39,3 +44,27 @@ def lesson(steps: int, seed: int = 0) -> Lesson:
 def model(read: ReaderTexts, seed: int = 0) -> object:
     """A tiny reader."""
     return tiny_reader(read.settings, read.tokenizer, seed)
+
+
+def write_bart(folder: Path, words: Sequence[str]) -> Path:
+    """A folder with a small BART of random weights and a byte-level tokenizer that puts signs on both sides."""
+    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers.processors import RobertaProcessing
+    from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast
+
+    made = ByteLevelBPETokenizer()
+    made.train_from_iterator(
+        list(words) * 2, vocab_size=400, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], show_progress=False
+    )
+    made._tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made._tokenizer, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    config = BartConfig(
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=256,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_reader(BartForConditionalGeneration(config), tokenizer, folder)
+    return folder

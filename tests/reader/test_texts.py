@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
-from reader.reader_cases import SETTINGS, example, texts
+from reader.reader_cases import SENTENCES, SETTINGS, example, texts, write_bart
 
-from mtbench.reader.texts import IGNORED, Asked
+from mtbench.reader.model import load_reader_tokenizer
+from mtbench.reader.texts import IGNORED, Asked, ReaderTexts
 
 
 def test_a_query_comes_first_then_its_passages_in_order() -> None:
@@ -35,6 +37,18 @@ def test_each_part_is_cut_by_itself() -> None:
 def test_answers_come_back_letter_by_letter(answer: str) -> None:
     read = texts(SETTINGS.model_copy(update={"answer_length": 64}))
     assert read.answer(read.target(answer)) == answer
+
+
+def test_signs_on_both_sides_are_put_once(tmp_path: Path) -> None:
+    folder = write_bart(tmp_path / "bart", SENTENCES)
+    read = ReaderTexts(load_reader_tokenizer(folder), SETTINGS)
+    asked, answer = example(2)
+    source, target = read.source(asked), read.target(answer)
+    assert (source[0], source[-1], target[0], target[-1]) == (0, 2, 0, 2)
+    assert not {0, 2} & {*source[1:-1], *target[1:-1]}
+    assert read.answer([2, *target, 1]) == answer
+    text = read.tokenizer.decode(source, skip_special_tokens=True)
+    assert text.startswith(f"ASK question: {asked.text} context: The keeper")
 
 
 def test_labels_ignore_what_pads() -> None:
