@@ -56,6 +56,8 @@ class Task:
     options: dict[str, Any] = field(default_factory=dict)
     ignore_identical_ids: bool = False
     """BEIR's rule for ArguAna and Quora: a passage with the query's own id is neither ranked nor a negative."""
+    test: str = ""
+    """File of queries without judgements, which ``mtbench export --split test`` ranks; no run depends on it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Suite:
         for shown in ("root", "title", "licences", "sources", "weights", "settings"):
             del values[shown]
         for task in values["tasks"]:
-            del task["title"]
+            del task["title"], task["test"]
             if not task["ignore_identical_ids"]:  # newer than the first records
                 del task["ignore_identical_ids"]
         return values

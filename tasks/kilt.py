@@ -55,6 +55,7 @@ def kilt_task(name: str, corpus: str = "wikipedia") -> Task:
         prompt=prompt,
         query_max_length=length,
         format="kilt",
+        test=f"{kilt_stem.replace('-dev', '-test')}_without_answers-kilt.jsonl",
         options={"bleu_threshold": 0.5, **options},
     )
 
@@ -63,6 +64,7 @@ def kilt_downloads(name: str) -> tuple[Download, ...]:
     """Official files of one task."""
     task = kilt_task(name)
     files = [Download(str(task.kilt_dev), (f"{KILT_URL}/{task.kilt_dev}",))]
+    files.append(Download(task.test, (f"{KILT_URL}/{task.test}",), optional=True))
     for file in (task.queries, task.dev_qrels):
         if file:
             files.append(Download(f"{file}.gz", (f"{DPR_URL}/data/retriever/{file}.gz",)))

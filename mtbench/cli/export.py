@@ -16,6 +16,8 @@ def command(
     format: Annotated[
         str, typer.Option(help="sentence-transformers, trec, kilt, csv or parquet.")
     ] = "sentence-transformers",
+    split: Annotated[str, typer.Option(help="trec, kilt: dev, or test for queries without judgements.")] = "dev",
+    suite: Annotated[str | None, typer.Option(help="For test: the suite's folder, if it is your own.")] = None,
     results: Results = None,
     store: Annotated[Path | None, typer.Option(help="Where stages are kept.")] = None,
     json: Json = False,
@@ -26,7 +28,8 @@ def command(
     from mtbench.storage.places import committed_results, default_root
     from mtbench.storage.store import Store
 
-    written = export(run, format, to, results=results or committed_results(), store=Store(store or default_root()))
+    where, kept = results or committed_results(), Store(store or default_root())
+    written = export(run, format, to, results=where, store=kept, split=split, suite=suite)
     if json:
         emit_json({"format": format, "written": [str(path) for path in written]})
         return

@@ -102,7 +102,7 @@ def _read_records(suite: Suite, task: Task, path: Path) -> list[_Record]:
         text = record.get("input")
         if not text:
             if questions is None:
-                questions = _original_questions(suite, task, path, line)
+                questions = original_questions(suite, task, path, line)
             text = questions.get(record["id"])
         if not text:
             raise DataError(
@@ -131,8 +131,8 @@ def _match(item: dict[str, Any], path: Path, line: int) -> float:
     return float(score)
 
 
-def _original_questions(suite: Suite, task: Task, path: Path, line: int) -> dict[str, str]:
-    """TriviaQA's question texts by id."""
+def original_questions(suite: Suite, task: Task, path: Path, line: int) -> dict[str, str]:
+    """TriviaQA's question texts by id, from the task's ``question_files``."""
     files = task.options.get("question_files")
     if not files:
         raise DataError("record without 'input'", path=path, line=line, remedy="Name the original question_files.")

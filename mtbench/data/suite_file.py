@@ -25,7 +25,7 @@ _CORPUS_KEYS: dict[str, type] = {"path": str, "format": str, "passage_max_length
 _TASK_KEYS: dict[str, type] = {
     "name": str, "corpus": str, "queries": str, "train_qrels": str, "dev_qrels": str, "title": str, "family": str,
     "prompt": str, "query_max_length": int, "kilt_dev": str, "dev_corpus": str, "format": str, "options": dict,
-    "ignore_identical_ids": bool,
+    "ignore_identical_ids": bool, "test": str,
 }  # fmt: skip
 
 

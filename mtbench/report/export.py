@@ -47,14 +47,28 @@ _WHOLE = {
 }
 
 
-def export(run: str, form: str, target: Path, *, results: Path, store: Store) -> list[Path]:
+def export(
+    run: str,
+    form: str,
+    target: Path,
+    *,
+    results: Path,
+    store: Store,
+    split: str = "dev",
+    suite: str | None = None,
+) -> list[Path]:
     """Export ``run`` (a run id, the beginning of one, a record's path, or ``all`` for tables) in one of the formats.
+
+    ``split``: ``dev``, or ``test`` for rankings of the queries without judgements that the suite declares; then
+    ``suite`` is its folder, where it is none of the registered ones.
 
     Returns what was written. Raises :class:`UsageError` for what does not fit together, :class:`UnknownNameError` for
     an unknown run, :class:`DataError` if the store no longer has what is needed.
     """
     if form not in FORMATS:
         raise UsageError(f"unknown format {form!r}: one of {', '.join(FORMATS)}")
+    if split not in ("dev", "test") or (split == "test" and form not in ("trec", "kilt")):
+        raise UsageError(f"--split {split}: dev, or test with --format trec or kilt")
     if form in ("csv", "parquet"):
         loaded = [item for item in load_records(results) if item.usable] if run == ALL else [find_run(results, run)]
         if not loaded:
@@ -63,6 +77,10 @@ def export(run: str, form: str, target: Path, *, results: Path, store: Store) ->
     if run == ALL:
         raise UsageError(f"'all' is for the formats csv and parquet; {form} takes one run (mtbench ls runs)")
     record = find_run(results, run).record
+    if split == "test":
+        from mtbench.report.unjudged import export_test
+
+        return export_test(record, form, target, store, suite, lambda name: _stage_folder(record, name, store))
     if form == "sentence-transformers":
         return export_model(record, target, store)
     return export_rankings(record, form, target, store)
