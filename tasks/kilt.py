@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mtbench.records.values import Settings
 from mtbench.suite import Corpus, Download, Suite, SuiteDefinition, Task
 
 KILT_URL = "http://dl.fbaipublicfiles.com/KILT"
@@ -79,9 +80,10 @@ class Kilt(SuiteDefinition):
 
     name = "kilt"
     summary = "eight knowledge-intensive tasks over one Wikipedia (KILT, MT-DPR passages)"
-    version = 1
+    version = 2
     metric = "rprecision_page"
     generator = "mtbench.worlds.kilt_mini:generate"
+    settings: ClassVar[Settings] = {"train": {"episodes": 8}}
     downloads = (
         PASSAGES,
         *(download for name in TASKS for download in kilt_downloads(name)),

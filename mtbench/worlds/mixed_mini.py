@@ -95,4 +95,5 @@ def _nq(folder: Path, rng: random.Random) -> None:
     prose = write_prose(world, rng)
     kilt_files.write_knowledge_source(folder / "kilt_knowledgesource.json", world, prose)
     kilt_files.write_passages(folder / "psgs_w100.tsv", prose.passages)
-    write_task(folder, "nq", search_question, world, prose, rng, (TRAIN_QUERIES, DEV_QUERIES))
+    queries = draw(search_question, world, rng, TRAIN_QUERIES + DEV_QUERIES)
+    write_task(folder, "nq", queries, DEV_QUERIES, prose, rng)

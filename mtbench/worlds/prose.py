@@ -79,8 +79,9 @@ class Prose:
         return self.passages[3 * page.number + part]
 
 
-def write_prose(world: World, rng: random.Random) -> Prose:
-    """Three passages a page; sets ``passage``, ``paragraph``, ``start``, ``end`` of every fact."""
+def write_prose(world: World, rng: random.Random, fillers: int = 3) -> Prose:
+    """Three passages a page, each with so many sentences about the topic alone beside its first; sets ``passage``,
+    ``paragraph``, ``start``, ``end`` of every fact."""
     passages: list[Passage] = []
     paragraphs: dict[int, list[str]] = {}
     for page in world.pages:
@@ -92,7 +93,7 @@ def write_prose(world: World, rng: random.Random) -> Prose:
         for part, group in enumerate(groups):
             if part:
                 lines.append(f"Section::::{_SECTIONS[page.kind][part - 1]}.\n")
-            text = _passage(page, part, group, len(lines), rng)
+            text = _passage(page, part, group, len(lines), rng, fillers)
             passages.append(Passage(len(passages), page, part, text, len(lines)))
             lines.append(f"{text}\n")
         lines += ["Section::::See also.\n", f"BULLET::::- {_other(page, rng).title}\n"]
@@ -108,20 +109,20 @@ def _other(page: Page, rng: random.Random) -> Page:
     return rng.choice(linked)
 
 
-def _passage(page: Page, part: int, facts: list[Fact], paragraph: int, rng: random.Random) -> str:
-    """One paragraph: an opening that names the page, then facts and sentences about the topic in turn."""
+def _passage(page: Page, part: int, facts: list[Fact], paragraph: int, rng: random.Random, count: int) -> str:
+    """One paragraph: an opening that names the page, then facts and ``count`` sentences about the topic in turn."""
     words = list(page.topic.passage_words)
     rng.shuffle(words)
     fill = {"t": page.mention, "p": page.topic.profession, "a": words[0], "b": words[1]}
     opening = rng.choice(_OPENINGS[page.kind] if part == 0 else _RETURNS).format(**fill)
-    fillers = rng.sample(_FILLERS, 3)
+    fillers = rng.sample(_FILLERS, count)
     sentences: list[tuple[str, Fact | None]] = [(opening, None)]
     for i, filler in enumerate(fillers):
         if i < len(facts):
             sentences.append((fact_sentence(facts[i]), facts[i]))
         a, b, c = words[2 + 2 * i : 5 + 2 * i]
         sentences.append((filler.format(a=a, b=b, c=c), None))
-    sentences += [(fact_sentence(fact), fact) for fact in facts[3:]]
+    sentences += [(fact_sentence(fact), fact) for fact in facts[count:]]
     return _join(sentences, part, paragraph)
 
 

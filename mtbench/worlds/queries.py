@@ -7,8 +7,9 @@ list may name several pages.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,11 +95,22 @@ def topic_words(topic: lexicon.Topic, rng: random.Random, count: int, shared: fl
     return [rng.choice(topic.passage_words) if rng.random() < shared else word for word in words]
 
 
+ABBREVIATED = 0.6
+"""Share of the names in slot filling and questions of which only the initial of the first word is given."""
+
+
+def abbreviated(title: str) -> str:
+    """A title with its first word as an initial: "C. Harlow". Equal words then find every page of that last name."""
+    first, _, rest = title.partition(" ")
+    return f"{first[0]}. {rest}"
+
+
 def slot(task: str) -> Style:
     """T-REx and zero-shot RE: ``subject [SEP] relation``; the two tasks ask for different relations."""
 
     def style(world: World, rng: random.Random) -> Query | None:
         page = rng.choice(world.pages)
+        subject = abbreviated(page.title) if rng.random() < ABBREVIATED else page.title
         fact = rng.choice([f for f in page.facts if f.relation.slot_task == task])
         asked = f"{fact.relation.question.format(s=page.mention)}?"
         meta: dict[str, Any] = (
@@ -106,7 +118,7 @@ def slot(task: str) -> Style:
             if task == "trex"
             else {"template_questions": [asked[0].upper() + asked[1:]]}
         )
-        return Query(f"{page.title} [SEP] {fact.relation.label}", [(fact.answer, [fact])], meta)
+        return Query(f"{subject} [SEP] {fact.relation.label}", [(fact.answer, [fact])], meta)
 
     return style
 
@@ -117,7 +129,10 @@ _ASIDES = ("{q}", "{q}", "quick question {q}", "{q} in real life", "{q} accordin
 def question(world: World, rng: random.Random) -> Query:
     """Natural Questions: lower-case questions about one page."""
     fact = rng.choice(rng.choice(world.pages).facts)
-    asked = fact.relation.question.format(s=fact.page.mention)
+    name, title = fact.page.mention, fact.page.title
+    if rng.random() < ABBREVIATED:
+        name = name.replace(title, abbreviated(title))
+    asked = fact.relation.question.format(s=name)
     text = rng.choice(_ASIDES).format(q=asked).lower()
     return Query(text, [(fact.answer, [fact])])
 
@@ -178,13 +193,17 @@ def _bridge(world: World, rng: random.Random) -> Query | None:
 KIND_NAMES = {"place": "town", "group": "association", "work": "book"}
 
 
-def trivia(world: World, rng: random.Random) -> Query:
-    """TriviaQA: inverse look-up, from values to the page; every page that fits is alternative evidence."""
+def trivia(world: World, rng: random.Random) -> Query | None:
+    """TriviaQA: inverse look-up, from two values of one passage to the page; every page that fits is alternative
+    evidence."""
     page = rng.choice(world.pages)
-    linked = [f for f in page.facts if not f.relation.literal]
-    plain = [f for f in page.facts if f.relation.literal]
-    facts = [rng.choice(linked)] if rng.random() < 0.35 else rng.sample(plain, 2)
-    known = topic_words(page.topic, rng, 2, shared=0.0)
+    part = rng.randrange(3)
+    told = [f for f in page.facts if f.passage == part]
+    pairs = [pair for pair in itertools.combinations(told, 2) if any(f.relation.literal for f in pair)]
+    if not pairs:
+        return None
+    facts = rng.choice(pairs)
+    known = topic_words(page.topic, rng, 2)
     who = page.topic.alias if page.kind == "person" else KIND_NAMES[page.kind]
     clues = " and ".join(f.relation.clue.format(v=_demonym(f)) for f in facts)
     text = f"Which {who} from the world of the {known[0]} and the {known[1]} {clues}?"
@@ -198,7 +217,7 @@ def _demonym(fact: Fact) -> str:
     return f"the {lexicon.COUNTRIES[fact.answer]} state"
 
 
-def _fits(page: Page, facts: list[Fact]) -> bool:
+def _fits(page: Page, facts: Sequence[Fact]) -> bool:
     return all(page.fact(f.relation.key).answer == f.answer for f in facts)
 
 

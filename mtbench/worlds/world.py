@@ -82,14 +82,19 @@ def build_world(
     rng: random.Random,
     topics: Sequence[lexicon.Topic] = lexicon.TOPICS,
     per_topic: Mapping[str, int] = PER_TOPIC,
+    every: int = 1,
 ) -> World:
-    """Draw a world of ``per_topic`` pages of each kind a topic; the same generator state gives the same world."""
+    """Draw a world of ``per_topic`` pages of each kind a topic; the same generator state gives the same world.
+
+    ``every``: titles are made of every so-manieth name word alone. Each stands in more titles then, and is learned from
+    fewer queries, while it says as little about which page is meant.
+    """
     pages: list[Page] = []
     used: set[str] = set()
     for topic in topics:
         for kind, count in per_topic.items():
-            for key in rng.sample(_keys(kind), count):
-                pages.append(_page(rng, len(pages), kind, topic, key, used))
+            for key in rng.sample(_keys(kind, every), count):
+                pages.append(_page(rng, len(pages), kind, topic, key, used, every))
     rng.shuffle(pages)
     wikipedia_ids = sorted(rng.sample(range(1_000, 60_000_000), len(pages)))
     for number, (page, wikipedia_id) in enumerate(zip(pages, wikipedia_ids, strict=True)):
@@ -101,20 +106,21 @@ def build_world(
     return world
 
 
-def _keys(kind: str) -> list[str]:
-    return list(
-        {
-            "person": lexicon.SURNAMES,
-            "place": lexicon.PLACE_STEMS,
-            "group": lexicon.GROUP_KINDS,
-            "work": lexicon.WORK_NOUNS,
-        }[kind]
-    )
+def _keys(kind: str, every: int) -> list[str]:
+    keys = {
+        "person": lexicon.SURNAMES,
+        "place": lexicon.PLACE_STEMS,
+        "group": lexicon.GROUP_KINDS,  # few already
+        "work": lexicon.WORK_NOUNS,
+    }[kind]
+    return list(keys if kind == "group" else keys[every - 1 :: every])
 
 
-def _page(rng: random.Random, number: int, kind: str, topic: lexicon.Topic, key: str, used: set[str]) -> Page:
+def _page(
+    rng: random.Random, number: int, kind: str, topic: lexicon.Topic, key: str, used: set[str], every: int
+) -> Page:
     heads = {
-        "person": lexicon.WOMEN + lexicon.MEN,
+        "person": lexicon.WOMEN[every - 1 :: every] + lexicon.MEN[every - 1 :: every],
         "place": lexicon.PLACE_HEADS,
         "group": lexicon.GROUP_HEADS,
         "work": lexicon.WORK_HEADS,

@@ -138,6 +138,7 @@ def test_info_shows_hyperparameters_and_suites_show_licences(capsys: pytest.Capt
     assert main(["info", "kilt"]) == 0
     text = capsys.readouterr().out
     assert "licences:" in text and "aidayago2" in text
+    assert "settings:\n  train.episodes = 8\n" in text  # what the suite carries for the profile mini
     assert main(["info", "mixed"]) == 0
     assert "shared drive with a form" in capsys.readouterr().out  # what no program can fetch
 

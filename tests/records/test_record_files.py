@@ -215,6 +215,16 @@ def test_a_record_of_the_first_schema_stays_readable() -> None:
     assert loaded.record["run_id"] == run_id(loaded.record["spec"])
 
 
+def test_records_of_a_suite_version_that_is_no_longer_planned_stay_readable() -> None:
+    """Fifteen methods with five seeds and two baselines on version 1 of kilt mini keep their ids and their table."""
+    found = load_records(DATA, suite="kilt@1", profile="mini")
+    assert len(found) == 15 * 5 + 2 and {(item.kind, item.problem) for item in found} == {("ok", None)}
+    assert all(run_id(item.record["spec"]) == item.record["run_id"] == item.path.stem for item in found)
+    rows = {row.label: row.average for row in load_board(DATA, "kilt", "mini").rows}
+    assert len(rows) == 17 and rows["tsage"].n == 5
+    assert rows["naive"].mean == pytest.approx(0.7022, abs=5e-5)
+
+
 def test_an_older_schema_is_upgraded_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = make_record()
     old.pop("status")

@@ -76,10 +76,10 @@ def test_same_seed_same_bytes_other_seed_other_bytes(folder: Path, tmp_path: Pat
 
 def test_passages_are_rows_of_six_columns_with_ids_from_zero(folder: Path) -> None:
     rows = passages(folder)
-    assert 1_000 <= len(rows) <= 2_000
+    assert len(rows) == 900
     assert [row[0] for row in rows] == [str(i) for i in range(len(rows))]
     assert {len(row) for row in rows} == {6}
-    assert all(60 <= len(row[1].split()) <= 110 for row in rows)
+    assert all(40 <= len(row[1].split()) <= 80 for row in rows)
     assert any('"' in row[1] for row in rows), "quoted quotes are part of the format"
     assert set(Counter(row[3] for row in rows).values()) == {3}
     assert any(not row[2].isascii() for row in rows)
@@ -88,7 +88,7 @@ def test_passages_are_rows_of_six_columns_with_ids_from_zero(folder: Path) -> No
 def test_knowledge_source_holds_the_passages_and_its_anchors_point_to_their_text(folder: Path) -> None:
     pages = {p["wikipedia_id"]: p for p in lines(folder / "kilt_knowledgesource.json")}
     titles = {p["wikipedia_title"] for p in pages.values()}
-    assert len(titles) == len(pages) == 400
+    assert len(titles) == len(pages) == 300
     for row in passages(folder):
         page = pages[row[3]]
         assert page["wikipedia_title"] == row[2] and page["text"][0] == f"{row[2]}\n"
@@ -103,7 +103,7 @@ def test_knowledge_source_holds_the_passages_and_its_anchors_point_to_their_text
 @pytest.mark.parametrize("task", TASKS)
 def test_counts_and_unique_questions(folder: Path, task: str) -> None:
     train, dev = kilt(folder, task, "train"), kilt(folder, task, "dev")
-    assert len(train) == (TRAIN_QUERIES // 4 if task == "aidayago2" else TRAIN_QUERIES)
+    assert len(train) == (TRAIN_QUERIES // 3 if task == "aidayago2" else TRAIN_QUERIES)
     assert len(dev) == DEV_QUERIES
     texts = [r["input"] for r in train + dev]
     assert len(set(texts)) == len(texts)
@@ -164,7 +164,11 @@ def test_styles(folder: Path) -> None:
     assert set(claims) == {"SUPPORTS", "REFUTES"} and 0.3 < claims["REFUTES"] / claims.total() < 0.5
     relations = {t: {r["input"].split(" [SEP] ")[1] for r in kilt(folder, t, "train")} for t in TASKS[2:4]}
     assert len(relations["trex"]) > 10 < len(relations["structured_zeroshot"])
-    assert all(r["input"].split(" [SEP] ")[0] in titles for r in kilt(folder, "trex", "dev"))
+    initials = {re.sub(r"^(\w)\w* ", r"\1. ", title) for title in titles}
+    for split in ("train", "dev"):  # both have their share of abbreviated names
+        subjects = [r["input"].split(" [SEP] ")[0] for r in kilt(folder, "trex", split)]
+        assert set(subjects) <= titles | initials
+        assert 0.5 < sum(subject in initials for subject in subjects) / len(subjects) < 0.7
     assert all(r["input"] == r["input"].lower() for r in kilt(folder, "nq", "dev"))
     for record in kilt(folder, "wow", "dev"):
         assert record["input"].count("\n") == 2
@@ -207,6 +211,7 @@ def bm25_page_precision(folder: Path) -> dict[str, float]:
 
 def test_bm25_finds_some_tasks_easy_and_some_hard(folder: Path) -> None:
     scores = bm25_page_precision(folder)
-    assert 55 <= sum(scores.values()) / len(scores) <= 75, scores
-    assert sum(score < 30 for score in scores.values()) >= 2, scores
-    assert sum(score > 90 for score in scores.values()) >= 2, scores
+    assert 40 <= sum(scores.values()) / len(scores) <= 60, scores
+    assert sum(score < 40 for score in scores.values()) >= 2, scores
+    assert sum(score > 60 for score in scores.values()) >= 2, scores
+    assert all(10 < score < 90 for score in scores.values()), scores
