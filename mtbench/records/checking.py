@@ -50,7 +50,8 @@ def validate(record: Mapping[str, Any]) -> str | None:
     for key in _LISTS:
         if record.get(key) is not None and not isinstance(record[key], list):
             return f"{key} is not a list"
-    return _wrong_spec(record.get("spec")) or _wrong_figure(record) or _wrong_task(record.get("tasks") or {})
+    problem = _wrong_spec(record.get("spec")) or _wrong_figure(record) or _wrong_task(record.get("tasks") or {})
+    return problem or _wrong_downstream(record)
 
 
 def _wrong_spec(spec: Any) -> str | None:
@@ -104,7 +105,20 @@ def _wrong_task(tasks: Mapping[str, Any]) -> str | None:
         wrong = next((m for m, v in task["metrics"].items() if v is not None and not _is_number(v)), None)
         if wrong is not None:
             return f"tasks.{name}.metrics.{wrong} is no number"
+        answers = task.get("downstream", {})
+        if not isinstance(answers, dict) or not all(_is_number(value) for value in answers.values()):
+            return f"tasks.{name}.downstream has a value that is no number"
     return None
+
+
+def _wrong_downstream(record: Mapping[str, Any]) -> str | None:
+    told = record.get("downstream")
+    if told is None:
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("metrics"), dict) or "per_query" not in told:
+        return "downstream does not say which metric each task has and where its scores stand"
+    without = [name for name in told["metrics"] if "downstream" not in (record.get("tasks") or {}).get(name, {})]
+    return f"tasks.{without[0]}.downstream is missing" if without else None
 
 
 def _is_number(value: object) -> bool:

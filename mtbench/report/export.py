@@ -11,7 +11,7 @@ from typing import TypeAlias, get_args
 from mtbench.data.tokenizing import separator
 from mtbench.errors import DataError, UnknownNameError, UsageError
 from mtbench.records.files import Loaded, load_records, read_record
-from mtbench.records.record import CostName, RunRecord, optimizer_params
+from mtbench.records.record import READERS, CostName, RunRecord, optimizer_params
 from mtbench.report.settings import rerun_command
 from mtbench.storage.store import Store
 
@@ -122,15 +122,22 @@ def export_model(record: RunRecord, target: Path, store: Store) -> list[Path]:
 
 
 def export_rankings(record: RunRecord, form: str, target: Path, store: Store) -> list[Path]:
-    """Rankings of the dev queries, one file a task: ``TASK.trec``, or ``TASK.jsonl`` where the task has gold pages."""
+    """Rankings of the dev queries, one file a task: ``TASK.trec``, or ``TASK.jsonl`` where the task has gold pages,
+    with the answers of a run that has a reader."""
     from mtbench.data.prepared import PreparedSuite
-    from mtbench.evaluation.runfiles import write_kilt_predictions, write_trec_run
+    from mtbench.evaluation.runfiles import write_kilt_predictions, write_lines, write_trec_run
     from mtbench.retrieval.ranking import Ranking
 
     if record.get("external"):
         raise UsageError(f"run {record['run_id']} is an outside system: its files were given by its makers")
     if "per_query" not in record:
         raise UsageError(f"run {record['run_id']} has no rankings (status: {record['status']})")
+    if form == "kilt" and "downstream" in record:
+        reference = record["downstream"]["per_query"]
+        guesses = sorted((_open(record, reference["stage"], reference["fingerprint"], store) / "guess").glob("*.jsonl"))
+        return [write_lines(target / f.name, [f.read_text(encoding="utf-8")]) for f in guesses]
+    if record["spec"]["optimizer"]["name"] in READERS:
+        raise UsageError(f"run {record['run_id']} ranks nothing; export its answers instead: --format kilt")
     rankings = _open(record, record["per_query"]["stage"], record["per_query"]["fingerprint"], store) / "rankings"
     suite = PreparedSuite.open(_stage_folder(record, "prepare", store) / "data")
     written = []

@@ -13,7 +13,7 @@ from reader.reader_cases import write_bart
 
 import mtbench
 from mtbench.config import split_assignments
-from mtbench.errors import ConfigError
+from mtbench.errors import ConfigError, UsageError
 from mtbench.evaluation.downstream_scores import score_answers
 from mtbench.evaluation.scores import read_scores
 from mtbench.execution.matrix import RunMatrix
@@ -23,6 +23,8 @@ from mtbench.pipeline.plan import Plan, make_plan
 from mtbench.pipeline.request import RunRequest
 from mtbench.pipeline.resolver import Resolver
 from mtbench.records.record import RunRecord
+from mtbench.report.export import export
+from mtbench.storage.store import Store
 
 SETTINGS = (*tiny_suite.SETTINGS, *tiny_kilt.SETTINGS)
 
@@ -84,6 +86,20 @@ def test_the_reader_gets_what_its_row_found(finished: Finished) -> None:
     assert all(json.loads(line)["output"][0]["provenance"] == [] for line in lines)
     gold = (finished.read_stage("gold") / "guess" / "ask.jsonl").read_text(encoding="utf-8").splitlines()
     assert all(len(json.loads(line)["output"][0]["provenance"]) == 1 for line in gold)
+
+
+def test_answers_are_exported_with_the_pages(finished: Finished, tmp_path: Path) -> None:
+    def ask(name: str, form: str) -> list[Path]:
+        run = finished.records[name]["run_id"]
+        return export(run, form, tmp_path / f"{name}-{form}", results=finished.results, store=Store(finished.store))
+
+    for name in ("naive", "gold"):
+        files = ask(name, "kilt")
+        assert [f.name for f in files] == ["ask.jsonl", "claim.jsonl"]
+        assert files[0].read_bytes() == (finished.read_stage(name) / "guess" / "ask.jsonl").read_bytes()
+    assert len(ask("naive", "trec")) == 2
+    with pytest.raises(UsageError, match="ranks nothing"):
+        ask("gold", "trec")
 
 
 def test_the_model_is_a_folder_that_transformers_loads(finished: Finished) -> None:

@@ -152,6 +152,17 @@ def test_published_rows_are_of_kilt_alone(results: Path) -> None:
     assert lines(reported)[-4][0] == "MT-DPR + BART" and lines(reported)[-4][3] == "53.30"
 
 
+def test_a_record_whose_answers_are_no_figures_is_named(results: Path, tmp_path: Path) -> None:
+    made = record("naive", 0, LEVELS, LEVELS)
+    made["tasks"]["nq"]["downstream"]["em"] = "much"
+    with pytest.raises(ValueError, match=r"tasks\.nq\.downstream"):
+        write_record(tmp_path, made)
+    made = record("naive", 0, LEVELS, LEVELS)
+    del made["tasks"]["nq"]["downstream"]
+    with pytest.raises(ValueError, match=r"tasks\.nq\.downstream is missing"):
+        write_record(tmp_path, made)
+
+
 def test_without_a_reader_the_command_is_told(tmp_path: Path) -> None:
     write_record(tmp_path, make_record())
     with pytest.raises(UsageError, match=r"mtbench run .* --reader"):
