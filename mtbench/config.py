@@ -186,6 +186,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _follow_the_start(self) -> Config:
         """Put values for what follows from the kind of start, so that nobody below has to ask."""
+        if self.train.keep == "best" and not (self.train.evaluate_every and self.data.selection_queries):
+            raise ValueError(
+                "train.keep=best needs looks: set train.evaluate_every, and data.selection_queries above 0"
+            )
         if self.train.restart and (self.train.start != "encoder" or self.encoder.split_after == "warmup"):
             raise ValueError(
                 "train.restart trains every episode anew from the encoder: it goes neither with train.start nor with "

@@ -111,6 +111,17 @@ class TrainConfig(Section):
         "each moved a parameter",
         json_schema_extra={"since": 2},
     )
+    evaluate_every: int = Field(
+        0,
+        ge=0,
+        description="steps between two looks at the slice of train, in a pool of passages; 0: none",
+        json_schema_extra={"since": 2},
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="the parameters that a stage ends with: of its last step, or of the best look (evaluate_every)",
+        json_schema_extra={"since": 2},
+    )
     restart: bool = Field(
         False,
         description="every episode trains anew from the encoder, on the negatives of the model before",

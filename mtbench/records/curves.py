@@ -13,6 +13,16 @@ ByTask = dict[str, list[float | None]]
 """Task name -> a value for each logged step."""
 
 
+class Validation(TypedDict):
+    """Looks at a model while it was trained: mean reciprocal ranks on the slice of train (``training.validation``)."""
+
+    steps: list[int]
+    mrr: ByTask
+    mean: list[float]
+    kept: int | None
+    """After how many steps the parameters that were kept stood; None: those of the last."""
+
+
 class TrainingTotals(TypedDict):
     """The totals of one warm-up or episode."""
 
@@ -42,6 +52,7 @@ class TrainingTotals(TypedDict):
     """By task: training queries that went through it, repetitions included."""
     temperature: NotRequired[float]
     """Of T-SAGE: tau / (1 - beta^n) after the last of n updates; tau where its averages are bias-corrected."""
+    validation: NotRequired[Validation]
     ranks: NotRequired[int]
     sharded: NotRequired[bool]
 

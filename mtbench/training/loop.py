@@ -44,6 +44,7 @@ from mtbench.training.ranks import Ranks
 from mtbench.training.reading import Reader
 from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
+from mtbench.training.validation import Validator
 
 MAX_SKIPPED_IN_A_ROW = 25
 """A loss that stays non-finite for so many steps will not recover."""
@@ -96,6 +97,8 @@ class Trainer:
         forward = TaskForward(model, data.padding, self.device, config, self.ranks)
         self.gradients = TaskGradients(forward, self.shard, data, optimizer, self.naive, self.update, self.phases)
         self.ownership = Ownership()
+        self.validator: Validator | None = None
+        """Looks at the model now and then, where somebody wants that."""
         self._skipped_in_a_row = 0
         self._start_optimizer()
         self.base = BaseOptimizer(self.shard, self.update, config.train)
@@ -112,9 +115,15 @@ class Trainer:
             done = step + 1
             if done % self.config.train.check_ranks_every == 0 or done == self.episode.steps:
                 self.shard.check_equal(self.optimizer, done, self.episode.number)
+            if self.validator is not None and self.validator.is_due(done, self.episode.steps):
+                self.model.eval()
+                self.validator.look(done)
+                self.model.train()
             if done % self.config.train.checkpoint_every == 0 and done < self.episode.steps:
                 self._save(done)
         self.model.eval()
+        if self.validator is not None:
+            self.validator.finish()
         return self._summary()
 
     # -- one step ----------------------------------------------------------------------------------------------
@@ -242,6 +251,7 @@ class Trainer:
             "journal": self.journal.state(),
             "owners": self.shard.gather(self.ownership.owners),
             "phases": self.phases.totals,
+            **({} if self.validator is None else {"validation": self.validator.state()}),
         }
         if self.ranks.rank == 0:
             save_state(self.checkpoint, state)
@@ -260,6 +270,8 @@ class Trainer:
         self.journal.restore(state["journal"])
         self.ownership.restore(self.shard.scatter(state.get("owners")), self.device)
         self.phases.totals = state["phases"]
+        if self.validator is not None:
+            self.validator.restore(state["validation"])
         return int(state["step"])
 
     def _summary(self) -> StageSummary:
@@ -284,6 +296,8 @@ class Trainer:
             "queries": dict(zip(self.order.names, self.reader.cursor, strict=True)),
             "report": report,
         }
+        if self.validator is not None:
+            summary["validation"] = self.validator.curve
         if "temperature" in report:
             summary["temperature"] = float(report["temperature"])
         if self.ranks.size > 1:

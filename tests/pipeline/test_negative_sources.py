@@ -107,8 +107,28 @@ def test_every_episode_anew_from_the_encoder(bench: Bench, usual: RunRecord) -> 
         bench.run("train.restart=true", "train.start=warmup")
 
 
+def test_looks_while_training_change_nothing_unless_the_best_is_kept(bench: Bench, usual: RunRecord) -> None:
+    looking = bench.run("train.evaluate_every=2")
+    assert looking["tasks"] == usual["tasks"] and looking["history"] == usual["history"]
+    curves = [e["summary"]["validation"] for e in looking["training"]["episodes"]]
+    assert [c["steps"] for c in curves] == [[2, 4, 6], [2, 4], [2, 4]] and {c["kept"] for c in curves} == {None}
+    assert all(0 < value <= 1 for c in curves for values in c["mrr"].values() for value in values)
+    best = bench.run("train.evaluate_every=2", "train.keep=best")
+    for episode in best["training"]["episodes"]:
+        curve = episode["summary"]["validation"]
+        assert curve["kept"] == curve["steps"][int(np.argmax(curve["mean"]))]
+    with pytest.raises(ConfigError, match="keep=best needs looks"):
+        bench.run("train.keep=best")
+
+
 def test_at_their_defaults_the_settings_change_no_id(bench: Bench, usual: RunRecord) -> None:
-    same = ("negatives.sources=model", "negatives.tasks=all", "train.restart=false", "store.keep_vectors=true")
+    same = (
+        "negatives.sources=model",
+        "negatives.tasks=all",
+        "train.restart=false",
+        "train.keep=last",
+        "store.keep_vectors=true",
+    )
     assert bench.run(*same)["run_id"] == usual["run_id"]
     assert bench.run("store.keep_vectors=false")["run_id"] == usual["run_id"]
 

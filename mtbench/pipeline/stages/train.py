@@ -12,6 +12,7 @@ import numpy as np
 from mtbench.config import TrainConfig
 from mtbench.data.negatives import Negatives
 from mtbench.data.prepared import PreparedSuite
+from mtbench.errors import ConfigError
 from mtbench.model.encoder import DualEncoder
 from mtbench.optim.states import OptimizerState
 from mtbench.pipeline.context import Context
@@ -19,6 +20,7 @@ from mtbench.pipeline.plan import PART, Stage
 from mtbench.pipeline.stage_tasks import stage_tasks, trainable
 from mtbench.records.record import OptimizerSpec
 from mtbench.registry import get_optimizer
+from mtbench.retrieval.encode import Encoder
 from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder, check_contrast
 from mtbench.training.budget import part_of, task_budget
@@ -26,6 +28,7 @@ from mtbench.training.examples import TaskExamples, TrainingData, first_examples
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.reading import stage_steps
 from mtbench.training.state_files import load_state, save_state
+from mtbench.training.validation import Validator, pools
 
 
 def compute(context: Context, stage: Stage, work: Path) -> Results | None:
@@ -42,6 +45,7 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     carried, first = _carried(context, previous, chosen), first_acting_episode(stage)
     episode = Episode(number, steps, stage.settings["lr"], seed, carried, first)
     trainer = Trainer(_model(context, stage), data, method, episode, config, work, context.ranks)
+    trainer.validator = _validator(context, trainer, data)
     summary = trainer.run(lambda done, total, losses: context.listener.stage_advanced(stage, done, total, losses))
     # for a next episode of the method alone; at T5-base T-SAGE's is 7 GB
     state = None if chosen["params"].get("reset_on_episode", True) else trainer.optimizer_state()
@@ -55,6 +59,25 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
         save_state(work / "optimizer", state)
     shutil.rmtree(work / "checkpoint", ignore_errors=True)
     return {"summary": summary}
+
+
+def _validator(context: Context, trainer: Trainer, data: TrainingData) -> Validator | None:
+    """Looks at the slice of train of the tasks that are trained on; None where nobody asked for them."""
+    train, search = context.config.train, context.config.search
+    if not train.evaluate_every:
+        return None
+    names, count = list(data.order.names), context.config.data.selection_queries
+    rows = [selection_rows(example.queries, name, count) for name, example in zip(names, data.examples, strict=True)]
+    found = pools(data.examples, names, rows)
+    if not found:
+        raise ConfigError(
+            f"train.evaluate_every={train.evaluate_every}: no task has a slice of train to look at\n"
+            "  A task needs at least 10 judged training queries, and data.selection_queries must be above 0."
+        )
+    encoder = Encoder(trainer.model, data.padding, search.encode_tokens, trained=True)
+    return Validator(
+        found, encoder.vectors, train.evaluate_every, train.keep == "best", trainer.flat.theta, context.ranks
+    )
 
 
 def _model(context: Context, stage: Stage) -> DualEncoder:
