@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mtbench.sections import Section
 
@@ -12,6 +12,19 @@ RATES = {"random": 4e-3, "pre-trained": 3e-5}
 """Learning rates by kind of start."""
 TINY_SIZES = frozenset({"hidden", "layers", "decoder_layers", "feed_forward", "heads", "vocabulary"})
 """Settings of the reader that is made anew."""
+OF_STUDY = frozenset(
+    {
+        "batch_size",
+        "lr_warmup",
+        "weight_decay",
+        "clip_norm",
+        "query_length",
+        "passage_length",
+        "answer_length",
+        "precision",
+    }
+) | {"sharing", "start_steps", "start_lr"}
+"""Settings of what comes before all retrieval."""
 
 
 class ReaderConfig(Section):
@@ -37,11 +50,13 @@ class ReaderConfig(Section):
     batch_size: int = Field(16, ge=1, description="queries a step, over all ranks")
     epochs: float = Field(1, gt=0)
     steps: int | None = Field(None, ge=1, description="instead of epochs; with per-task of each reader")
-    growth: tuple[float, float] = Field(
-        (0.0, 0.0),
-        description="shares of the steps after which queries get their first passage, and all: a reader of random "
-        "weights learns to read a query before it learns where to look",
+    start_steps: int = Field(
+        0,
+        ge=0,
+        description="steps on queries with a relevant passage before a reader meets a retriever, shared by all rows: "
+        "what pre-training is to a reader of random weights",
     )
+    start_lr: float = Field(RATES["random"], gt=0, description="learning rate of these")
     lr_warmup: float = Field(0.1, ge=0, lt=1, description="share of linear warm-up of the learning rate")
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(1.0, ge=0, description="of the gradient; 0: no clipping")
@@ -55,13 +70,6 @@ class ReaderConfig(Section):
     feed_forward: int = Field(128, ge=8, description="tiny: inner dimension")
     heads: int = Field(4, ge=1, description="tiny: attention heads")
     vocabulary: int = Field(4096, ge=64, le=65535, description="tiny: tokens of the trained tokenizer")
-
-    @field_validator("growth")
-    @classmethod
-    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= value[0] <= value[1] < 1:
-            raise ValueError("needs 0 <= first <= second < 1")
-        return value
 
     @model_validator(mode="after")
     def _follow_the_start(self) -> ReaderConfig:

@@ -18,6 +18,7 @@ SETTINGS = (
     "reader.decoder_layers=2",
     "reader.vocabulary=256",
     "reader.steps=4",
+    "reader.start_steps=2",
     "reader.batch_size=6",
     "reader.passages=2",
     "reader.answer_length=6",

@@ -17,7 +17,7 @@ from typing import TypedDict
 
 from mtbench.config import Config, TrainConfig, build_config, load_profile, merge
 from mtbench.execution.planned import PlannedRuns
-from mtbench.execution.reader_estimate import reading_operations
+from mtbench.execution.reader_estimate import reading_operations, studying_operations
 from mtbench.pipeline.demand import all_demanded
 from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
@@ -240,6 +240,8 @@ def stage_operations(stage: Stage, config: Config, sizes: Sizes, model: Model) -
         return sizes.passages * sizes.passage_tokens * model.operations
     if stage.name in ("warmup", "train"):
         return _training(stage, config, sizes, model)
+    if stage.name == "study":
+        return studying_operations(config.reader, sizes.train, sizes.query_tokens)
     if stage.name == "read":
         return reading_operations(stage, config.reader, sizes.train, sizes.dev, sizes.query_tokens)
     if stage.name in ("mine", "evaluate", "retrieve") and stage.inputs["source"].name == "encode":

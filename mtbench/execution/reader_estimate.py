@@ -55,6 +55,14 @@ def reading_operations(
     return float(training + answering)
 
 
+def studying_operations(reader: ReaderConfig, train: Sequence[int], query_tokens: Sequence[int]) -> float:
+    """Of a ``study`` stage: a quarter of its steps on queries alone, the others with one passage."""
+    work, total = ReaderWork.of(reader), max(1, sum(train))
+    query = sum(n * min(tokens, reader.query_length) for n, tokens in zip(train, query_tokens, strict=True)) / total
+    read = (query + 0.75 * min(PASSAGE_TOKENS, reader.passage_length)) * (work.encoder + work.handed)
+    return float(3.0 * reader.start_steps * reader.batch_size * (read + ANSWER_TOKENS * work.decoder))
+
+
 def _queries_seen(reader: ReaderConfig, train: Sequence[int]) -> list[float]:
     """Training queries of each task over all steps."""
     if reader.steps is None:

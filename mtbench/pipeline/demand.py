@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mtbench.pipeline.plan import Stage
 
-CARRIERS = frozenset({"prepare", "answers", "encode", "retrieve"})
+CARRIERS = frozenset({"prepare", "answers", "encode", "retrieve", "study"})
 """Stages without results: what they leave is for the stages that read it."""
 
 SECOND_HAND = frozenset({"mine", "evaluate", "retrieve", "analyze"})

@@ -30,7 +30,7 @@ from mtbench.training.ranks import RankPlace, TorchRanks, join_ranks, leave_rank
 
 Result = TypeVar("Result")
 
-TOGETHER = {"warmup", "train", "encode", "mine", "evaluate", "retrieve", "read"}
+TOGETHER = {"warmup", "train", "encode", "mine", "evaluate", "retrieve", "study", "read"}
 """Stages that all ranks compute; the others are rank 0's alone."""
 GRACE = 10.0
 """Seconds that a rank that failed gives the others to end by themselves, before it breaks their exchanges off."""

@@ -32,6 +32,7 @@ VERSIONS = {
     "fuse": 1,
     "answers": 1,
     "retrieve": 1,
+    "study": 1,
     "read": 1,
 }
 """Raised when a stage computes something else from the same inputs."""
@@ -210,11 +211,11 @@ class _Builder:
         without it the reader of a row that retrieves nothing."""
         reader, seed = self.config.reader, self.run.request.seed
         inputs = {"prepare": self.prepare, "answers": self._answers()}
-        settings: JsonObject = {
-            "reader": self.run.reader_content,
-            "seed": seed,
-            "selection_queries": self.config.data.selection_queries,
-        }
+        common: JsonObject = {"seed": seed, "selection_queries": self.config.data.selection_queries}
+        if reader.start_steps:
+            first = {"reader": self.run.study_content, **common, "passages_of": "gold"}
+            inputs["start"] = self._add("study", None, first, **inputs)
+        settings: JsonObject = {"reader": self.run.reader_content, **common}
         if len(self.run.served) != len(self.run.suite.tasks):
             settings["tasks"] = list(self.run.served)
         if source is not None and evaluated is not None:

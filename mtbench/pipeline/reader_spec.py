@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mtbench.errors import ConfigError
 from mtbench.model.source import EncoderSource
-from mtbench.reader_config import TINY_SIZES, ReaderConfig
+from mtbench.reader_config import OF_STUDY, TINY_SIZES, ReaderConfig
 from mtbench.records.record import READERS, EncoderSpec
 from mtbench.records.values import JsonObject, Settings
 
@@ -35,10 +35,23 @@ def settle_reader(
 
 
 def reader_content(settings: ReaderConfig, model: EncoderSpec | None, optimizer: str) -> JsonObject:
-    """What of a reader matters to its answers, as specifications and fingerprints have it."""
+    """What of a reader matters to its answers beside what it starts from, as fingerprints have it."""
     unused = {"path", "epochs" if settings.steps is not None else "steps"}
     if settings.path != "tiny":
         unused |= TINY_SIZES
+    unused |= {"start_steps", "start_lr"}
     if optimizer == "closed-book":
-        unused |= {"passages", "passage_length", "growth"}
+        unused |= {"passages"} if settings.start_steps else {"passages", "passage_length"}
     return {"model": model, **settings.content(exclude=unused)}
+
+
+def specified_reader(settings: ReaderConfig, model: EncoderSpec | None, optimizer: str) -> JsonObject:
+    """The reader as specifications have it."""
+    start = settings.content(include={"start_steps", "start_lr"}) if settings.start_steps else {}
+    return {**reader_content(settings, model, optimizer), **start}
+
+
+def study_content(settings: ReaderConfig, model: EncoderSpec | None) -> JsonObject:
+    """What of a reader matters before it meets a retriever."""
+    sizes = TINY_SIZES if settings.path == "tiny" else frozenset[str]()
+    return {"model": model, **settings.content(include=OF_STUDY | sizes)}

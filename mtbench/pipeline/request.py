@@ -17,7 +17,7 @@ from mtbench.data.loading import suite_folder
 from mtbench.data.rules import Rules, SuiteFacts
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.choices import Choice
-from mtbench.pipeline.reader_spec import reader_content
+from mtbench.pipeline.reader_spec import reader_content, specified_reader, study_content
 from mtbench.records.record import BASELINES, EncoderSpec, OptimizerSpec, ProtocolSpec, RunSpec
 from mtbench.records.values import JsonObject, Params, Settings
 from mtbench.registry import get_optimizer
@@ -141,8 +141,13 @@ class ResolvedRun:
 
     @property
     def reader_content(self) -> JsonObject:
-        """What of the reader matters to its answers."""
+        """What of the reader matters to its answers, beside what it starts from."""
         return reader_content(self.config.reader, self.reader, self.optimizer["name"])
+
+    @property
+    def study_content(self) -> JsonObject:
+        """What of the reader matters before it meets a retriever."""
+        return study_content(self.config.reader, self.reader)
 
     @property
     def specification(self) -> RunSpec:
@@ -163,7 +168,7 @@ class ResolvedRun:
         if self.protocol is not None:
             found["protocol"] = self.protocol
         if self.reader is not None:
-            found["reader"] = self.reader_content
+            found["reader"] = specified_reader(self.config.reader, self.reader, self.optimizer["name"])
         return {**found, "rules": self.rules} if self.rules else found
 
 

@@ -34,7 +34,7 @@ class Lesson:
     """What a reader learns from: ``count`` examples, each a query with its passages and an answer, by number.
 
     ``name`` and ``seed`` are all that the order depends on. ``depth``: how many passages stand behind the queries of a
-    step, None for all; a reader of random weights learns to read a query before it learns where to look.
+    step, None for all.
     """
 
     name: str

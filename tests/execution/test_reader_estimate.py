@@ -14,7 +14,13 @@ from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions
 from mtbench.execution.planned import plan_runs
 from mtbench.execution.prepare import PrepareRequest, plan_prepare
-from mtbench.execution.reader_estimate import ANSWER_TOKENS, BART_LARGE, PASSAGE_TOKENS, reading_operations
+from mtbench.execution.reader_estimate import (
+    ANSWER_TOKENS,
+    BART_LARGE,
+    PASSAGE_TOKENS,
+    reading_operations,
+    studying_operations,
+)
 from mtbench.pipeline.plan import Stage
 
 
@@ -28,6 +34,14 @@ def test_operations_worked_by_hand() -> None:
     closed = Stage("read", None, {"passages_of": "closed-book"})
     less = 2 * 100 * 3 * (20 * 352e6 + written) + 10 * (20 * 352e6 + 4 * written)
     assert reading_operations(closed, reader, [100], [10], [20]) == pytest.approx(less)
+
+
+def test_the_first_lessons_worked_by_hand() -> None:
+    reader = ReaderConfig(path="bart", start_steps=8, batch_size=4, query_length=30)
+    query = (30 * 30 + 10 * 20) / 40
+    read = (query + 0.75 * PASSAGE_TOKENS) * (BART_LARGE["encoder"] + BART_LARGE["handed"])
+    expected = 3 * 8 * 4 * (read + ANSWER_TOKENS * BART_LARGE["decoder"])
+    assert studying_operations(reader, [30, 10], [99, 20]) == pytest.approx(expected)
 
 
 def test_steps_are_shared_by_tasks_or_taken_by_each() -> None:

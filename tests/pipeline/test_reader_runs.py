@@ -81,6 +81,20 @@ def test_figures_are_those_of_the_official_script_on_the_prediction_files(finish
             assert scores[task].per_query[metric].tolist() == official.per_query[metric]
 
 
+def test_all_rows_of_a_seed_start_from_one_reader(finished: Finished) -> None:
+    starts = {
+        stage["fingerprint"]
+        for name in ("bm25", "closed-book", "gold", "naive", "pcgrad")
+        for stage in finished.records[name]["stages"]
+        if stage["name"] == "study"
+    }
+    assert len(starts) == 1
+    without = [plan(finished, "naive", "reader.start_steps=0"), plan(finished, "naive", seed=1)]
+    assert [s.key in starts for p in without for s in p.stages if s.name == "study"] == [False]
+    kept = plan(finished, "pcgrad", "reader.passages=1", "reader.lr=0.5", "train.steps=9")
+    assert {s.key for s in kept.stages if s.name == "study"} == starts
+
+
 def test_the_reader_gets_what_its_row_found(finished: Finished) -> None:
     lines = (finished.read_stage("closed-book") / "guess" / "ask.jsonl").read_text(encoding="utf-8").splitlines()
     assert all(json.loads(line)["output"][0]["provenance"] == [] for line in lines)
@@ -182,7 +196,7 @@ def test_without_the_flag_nothing_changes(finished: Finished) -> None:
     with_it, without = plan(finished, "pcgrad"), plan(finished, "pcgrad", reader=False)
     assert without.reading is None and "reader" not in without.run.specification
     assert "reader" not in without.run.specification["config"]
-    own = {s.key for s in with_it.stages if s.name not in ("answers", "retrieve", "read")}
+    own = {s.key for s in with_it.stages if s.name not in ("answers", "study", "retrieve", "read")}
     assert own == {s.key for s in without.stages}
     spec = {k: v for k, v in with_it.run.specification.items() if k != "reader"}
     assert spec == without.run.specification

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,25 +15,14 @@ from mtbench.evaluation.runfiles import write_kilt_predictions
 from mtbench.evaluation.scores import SCORES_FILE, TaskScores, read_scores, task_result, write_scores
 from mtbench.pipeline.context import Context
 from mtbench.pipeline.plan import Stage
-from mtbench.pipeline.reading import ReadTask, groups_of, model_folder, read_tasks, reader_texts
+from mtbench.pipeline.reader_training import remove_notes, train_reader
+from mtbench.pipeline.reading import ReadTask, groups_of, model_folder, read_tasks
 from mtbench.reader.answering import ReaderAnswers, answer_pieces, in_turn, read_pieces
-from mtbench.reader.model import (
-    load_reader,
-    load_reader_tokenizer,
-    save_reader,
-    tiny_reader,
-    train_reader_tokenizer,
-)
-from mtbench.reader.texts import Asked, ReaderTexts
-from mtbench.reader.training import Lesson, ReaderTrainer, steps_of
-from mtbench.records.values import JsonObject
+from mtbench.reader.model import load_reader, load_reader_tokenizer
+from mtbench.reader.texts import ReaderTexts
+from mtbench.reader.training import steps_of
 from mtbench.retrieval.ranking import Ranking
-from mtbench.storage.atomic import read_json, write_json
 from mtbench.storage.manifest import Results
-from mtbench.training.streams import stream_seed
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PAGES = "rprecision_page"
 
@@ -44,9 +33,9 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
     tasks, settings = read_tasks(context, stage), context.config.reader
     turn, told = in_turn(context.ranks), {}
     for name, own in groups_of(tasks, settings.sharing).items():
-        told[name] = _train(context, stage, work, name, own)
-        began = time.monotonic()
         folder = model_folder(work, name)
+        told[name] = train_reader(context, stage, folder, own, settings, partial(steps_of, settings))
+        began = time.monotonic()
         texts = ReaderTexts(load_reader_tokenizer(folder), settings)
         answers = ReaderAnswers(load_reader(folder), texts, settings, context.device)
         for task in own:
@@ -68,65 +57,10 @@ def compute(context: Context, stage: Stage, work: Path) -> Results | None:
             given = evaluate_task(ranking, task.dev.queries, task.dev.corpus)
             retrieval[name] = task_result(TaskScores(task.dev.queries.ids, given))
     write_scores(work / SCORES_FILE, scores)
-    for rest in ("pieces", "checkpoint", "told"):
-        shutil.rmtree(work / rest, ignore_errors=True)
+    remove_notes(work)
+    shutil.rmtree(work / "pieces", ignore_errors=True)
     found = {name: summarise(own.per_query) for name, own in scores.items()}
     return {"downstream": found, "readers": told, "tasks": retrieval, "selection": {}}
-
-
-def _train(context: Context, stage: Stage, work: Path, name: str, tasks: list[ReadTask]) -> JsonObject:
-    """Train the reader ``name`` unless an earlier attempt has; what there is to tell of it."""
-    folder, settings, seed = model_folder(work, name), context.config.reader, stage.settings["seed"]
-    note = work / "told" / f"{name}.json"
-    if note.is_file():
-        known: JsonObject = read_json(note)
-        return known
-    began = time.monotonic()
-    tokenizer, model = _start(context, stage)
-    examples = [(task.train, int(row)) for task in tasks for row in task.train.rows]
-
-    def example(number: int) -> tuple[Asked, str]:
-        split, row = examples[number]
-        return split.example(row)
-
-    steps = steps_of(settings, len(examples))
-    lesson = Lesson(name, len(examples), example, seed, steps, lambda step: _depth(step / steps, settings.growth))
-    trainer = ReaderTrainer(
-        model, ReaderTexts(tokenizer, settings), settings, work / "checkpoint" / name, context.ranks, context.device
-    )
-    loss = trainer.run(
-        lesson, lambda done, total, loss: context.listener.stage_advanced(stage, done, total, {name: loss})
-    )
-    told: JsonObject = {
-        "queries": len(examples),
-        "steps": steps,
-        "loss": round(loss, 4),
-        "parameters": sum(p.numel() for p in trainer.parameters),
-        "training_seconds": round(time.monotonic() - began, 1),
-    }
-    if context.ranks.rank == 0:
-        save_reader(trainer.model, tokenizer, folder)
-        note.parent.mkdir(exist_ok=True)
-        write_json(note, told)
-        shutil.rmtree(work / "checkpoint" / name, ignore_errors=True)
-    context.ranks.barrier()
-    return told
-
-
-def _start(context: Context, stage: Stage) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
-    """Tokenizer and model before training."""
-    settings = context.config.reader
-    if settings.path != "tiny":
-        return load_reader_tokenizer(settings.path), load_reader(settings.path)
-    tokenizer = train_reader_tokenizer(reader_texts(context, stage), settings.vocabulary)
-    return tokenizer, tiny_reader(settings, tokenizer, stream_seed("reader weights", stage.settings["seed"]))
-
-
-def _depth(share: float, growth: tuple[float, float]) -> int | None:
-    """Passages behind a query when ``share`` of the steps is done; None: all."""
-    if share < growth[0]:
-        return 0
-    return 1 if share < growth[1] else None
 
 
 def _ranked(context: Context, stage: Stage, task: ReadTask) -> tuple[Ranking, np.ndarray]:
