@@ -111,6 +111,12 @@ class TrainConfig(Section):
         "each moved a parameter",
         json_schema_extra={"since": 2},
     )
+    mixing: Literal["tasks", "union"] = Field(
+        "tasks",
+        description="a batch is one of every task, or the next queries of one shuffled union of them, with negatives "
+        "across tasks",
+        json_schema_extra={"since": 2},
+    )
     evaluate_every: int = Field(
         0,
         ge=0,

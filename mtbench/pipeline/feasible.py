@@ -89,5 +89,12 @@ def _check_batches(run: ResolvedRun) -> None:
         count = max(1, count - min(run.config.data.selection_queries, count // 10))
         counts.append(min(count, train.examples or count))
     budget = task_budget(names, counts, run.trained, train)
+    if train.mixing == "union":
+        corpora = sorted({run.suite.task(name).corpus for name in run.trained})
+        if len(corpora) > 1:
+            raise ConfigError(
+                f"train.mixing=union: the tasks search several corpora ({', '.join(corpora)}), and a passage of "
+                "another corpus is no negative\n  Use mixing=tasks, or --set train.tasks with tasks of one corpus."
+            )
     check_contrast(run.trained, [counts[names.index(t)] for t in run.trained], budget.sizes, train.hard_negatives)
     check_steps(get_optimizer(run.optimizer["name"]), train, run.trained, budget.sizes, len(names))

@@ -19,11 +19,27 @@ def check_steps(
     step, out of ``all_tasks`` of the suite that can be trained."""
     if train.tasks_per_step > all_tasks:
         raise ConfigError(f"train.tasks_per_step={train.tasks_per_step}: the suite has {all_tasks} tasks to train")
+    if train.mixing == "union":
+        _check_union(method, train)
     if method.chooses_batches:
         _check_sampling(method, train)
     check_draws(tasks, sizes, method.draws, train)
     if train.base == "muon":
         check_muon(train.shard_state and method.shardable and current_ranks().size > 1)
+
+
+def _check_union(method: type[MultitaskOptimizer], train: TrainConfig) -> None:
+    if method.chooses_batches or method.draws > 1:
+        what = "chooses the tasks of a batch itself" if method.chooses_batches else "takes several batches of a task"
+        raise ConfigError(
+            f"train.mixing=union: {method.name} {what}, and a batch of the union is what it is\n  Use mixing=tasks."
+        )
+    for setting, given in (("tasks_per_step", train.tasks_per_step), ("micro_batch", train.micro_batch)):
+        if given:
+            raise ConfigError(
+                f"train.mixing=union goes without train.{setting} (now {given}): the tasks of a batch share their "
+                f"passages\n  Set train.{setting}=0."
+            )
 
 
 def _check_sampling(method: type[MultitaskOptimizer], train: TrainConfig) -> None:

@@ -32,6 +32,10 @@ class TaskExamples:
         """The training queries."""
         return self.task.train
 
+    def barred(self, query: int) -> np.ndarray:
+        """Rows of the corpus that are no negatives of a query."""
+        return self.queries.positives(query)[0] if self.not_negative is None else self.not_negative(query)
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -105,7 +109,23 @@ def build_batch(
     negatives: NegativesConfig,
 ) -> TaskBatch:
     """The batch of task k that ``span`` names; a pure function of (seed, episode, task, span)."""
-    query_rows, cycle = order.batch(span, k)
+    return fill_batch(examples, order, k, order.batch(span, k), span, train, negatives)
+
+
+def fill_batch(
+    examples: TaskExamples,
+    order: BatchOrder,
+    k: int,
+    drawn_queries: tuple[np.ndarray, int],
+    span: Span,
+    train: TrainConfig,
+    negatives: NegativesConfig,
+) -> TaskBatch:
+    """The batch of these query rows of task k (none: an empty one), read in the given round through the queries."""
+    query_rows, cycle = drawn_queries
+    if not len(query_rows):
+        none = np.empty(0, dtype=np.int64)
+        return TaskBatch(none, none, none, np.empty((0, 0), dtype=bool), 0)
     positives = [examples.queries.positives(int(q))[0] for q in query_rows]
     if train.positive == "first":
         chosen = np.asarray([p[0] for p in positives])
@@ -130,8 +150,7 @@ def build_batch(
     table = np.concatenate(columns, axis=1)
     passages = table.reshape(-1)
     targets = np.arange(len(query_rows)) * table.shape[1]
-    barred = examples.not_negative or (lambda q: examples.queries.positives(q)[0])
-    excluded = np.stack([np.isin(passages, barred(int(q))) for q in query_rows])
+    excluded = np.stack([np.isin(passages, examples.barred(int(q))) for q in query_rows])
     excluded[np.arange(len(query_rows)), targets] = False
     return TaskBatch(query_rows, passages, targets, excluded, drawn)
 

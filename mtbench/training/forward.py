@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -62,6 +63,25 @@ class TaskForward:
         if not cached:
             return Pending(total, loss.backward)
         return Pending(total, lambda: self._backward_cached(loss, chunks, vectors, k))
+
+    def vectors(
+        self, examples: TaskExamples, batch: TaskBatch, dropout_key: tuple[object, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """This rank's queries of a task's batch (n, d), and the passages of all ranks (m, d), with their graphs."""
+        count, k = len(batch.query_rows), examples.place
+        per_query = len(batch.passage_rows) // max(count, 1)
+        mine = self.ranks.share(count)
+        rows = slice(mine.start * per_query, mine.stop * per_query)
+        found = []
+        for side, tokens, wanted in (
+            ("query", examples.queries.tokens, batch.query_rows[mine]),
+            ("passage", examples.corpus.tokens, batch.passage_rows[rows]),
+        ):
+            texts = [tokens(int(i)) for i in wanted]
+            chunks = self._chunks(cast("Side", side), texts, max(len(texts), 1), dropout_key)
+            found.append(self._join([self._encode(chunk, k) for chunk in chunks]))
+        counts = [(share.stop - share.start) * per_query for share in self.ranks.shares(count)]
+        return found[0], self.ranks.all_gather(found[1], counts)
 
     def _chunks(self, side: Side, tokens: list[np.ndarray], size: int, key: tuple[object, ...]) -> list[_Chunk]:
         starts = range(0, len(tokens), size)

@@ -17,6 +17,7 @@ from mtbench.training.naive_step import NaiveStep
 from mtbench.training.perturbed import PerturbedPass
 from mtbench.training.reading import StepBatches
 from mtbench.training.sharding import Shard
+from mtbench.training.union import UnionForward
 
 
 class _Told(TypedDict, total=False):
@@ -46,6 +47,8 @@ class TaskGradients:
         self.task_forward, self.shard, self.optimizer, self.naive = forward, shard, optimizer, naive
         self.examples, self.order, self.update, self.phases = data.examples, data.order, update, phases
         self.perturbed = PerturbedPass(shard)
+        self.union: UnionForward | None = None
+        """Where batches are of a union of the tasks."""
 
     def step(self, step: int, batches: StepBatches, logged: bool, diagnosed: bool) -> tuple[list[float], Tensor | None]:
         """One backward pass per task (and draw), each handed to the optimizer as it is done; norms and rows for the
@@ -76,7 +79,12 @@ class TaskGradients:
         """Open the optimizer's step, telling it what it wants to know; the losses that are computed already."""
         pending: dict[int, Pending] = {}
         losses: list[float] | None = None
-        if self.optimizer.needs_losses:
+        if self.union is not None:
+            with self.phases("forward_backward"):
+                pending = self._of_union(self.union, step, batches)
+            losses = batches.losses({k: task.loss for k, task in pending.items()}, len(self.examples))
+            losses = losses if self.optimizer.needs_losses else None
+        elif self.optimizer.needs_losses:
             with self.phases("forward_backward"):
                 pending = {k: self.forward(step, k, batches) for k in batches.tasks}
             losses = batches.losses({k: task.loss for k, task in pending.items()}, len(self.examples))
@@ -99,7 +107,13 @@ class TaskGradients:
 
         return gradient_at
 
+    def _of_union(self, union: UnionForward, step: int, batches: StepBatches) -> dict[int, Pending]:
+        keys = [(self.order.seed, self.order.episode, step, name) for name in self.order.names]
+        return dict(enumerate(union([batches.of[k, 0] for k in batches.tasks], keys)))
+
     def forward(self, step: int, k: int, batches: StepBatches, draw: int = 0) -> Pending:
+        if self.union is not None:
+            return self._of_union(self.union, step, batches)[k]
         key = (self.order.seed, self.order.episode, step, self.order.names[k], *draw_key(draw))
         return self.task_forward(self.examples[k], batches.of[k, draw], key)
 
@@ -117,5 +131,8 @@ class TaskGradients:
     @torch.no_grad()
     def losses(self, step: int, batches: StepBatches) -> list[float]:
         """The losses (K,) of the same batches once more, without a gradient; NaN for tasks that are not in the step."""
-        losses = {k: self.forward(step, k, batches).loss for k in batches.tasks}
+        if self.union is not None:
+            losses = {k: task.loss for k, task in self._of_union(self.union, step, batches).items()}
+        else:
+            losses = {k: self.forward(step, k, batches).loss for k in batches.tasks}
         return batches.losses(losses, len(self.examples))

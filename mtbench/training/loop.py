@@ -44,6 +44,7 @@ from mtbench.training.ranks import Ranks
 from mtbench.training.reading import Reader
 from mtbench.training.sharding import Shard
 from mtbench.training.state_files import load_state, save_state
+from mtbench.training.union import UnionForward
 from mtbench.training.validation import Validator
 
 MAX_SKIPPED_IN_A_ROW = 25
@@ -96,6 +97,8 @@ class Trainer:
         self.phases = Phases(self.device)
         forward = TaskForward(model, data.padding, self.device, config, self.ranks)
         self.gradients = TaskGradients(forward, self.shard, data, optimizer, self.naive, self.update, self.phases)
+        if config.train.mixing == "union":
+            self.gradients.union = UnionForward(forward, data.examples)
         self.ownership = Ownership()
         self.validator: Validator | None = None
         """Looks at the model now and then, where somebody wants that."""

@@ -15,8 +15,9 @@ from mtbench.config import Config, TrainConfig
 from mtbench.errors import ConfigError, UsageError
 from mtbench.optim.contract import MultitaskOptimizer
 from mtbench.training.batches import BatchOrder, Span
-from mtbench.training.examples import TaskBatch, TrainingData, build_batch
+from mtbench.training.examples import TaskBatch, TrainingData, build_batch, fill_batch
 from mtbench.training.streams import stream
+from mtbench.training.union import UnionOrder
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,13 @@ class Reader:
         self.data, self.order, self.optimizer, self.config = data, data.order, optimizer, config
         self.cursor = [0] * len(data.examples)
         """Queries of each task that have been read."""
+        self._union = UnionOrder(data.order) if config.train.mixing == "union" else None
         check_draws(self.order.names, self.order.sizes, optimizer.draws, config.train)
 
     def read(self, step: int) -> StepBatches:
         """The batches of step ``step``; steps come in their order."""
+        if self._union is not None:
+            return self._read_union(self._union, step)
         train, count = self.config.train, len(self.cursor)
         sizes, asked = list(self.order.sizes), self.asked()
         if asked is not None:
@@ -64,6 +68,14 @@ class Reader:
                 example = self.data.examples[k]
                 batches[k, draw] = build_batch(example, self.order, k, span, train, self.config.negatives)
         return StepBatches(tasks, batches, asked, chosen=asked is None and len(tasks) < count)
+
+    def _read_union(self, union: UnionOrder, step: int) -> StepBatches:
+        batches: dict[tuple[int, int], TaskBatch] = {}
+        for k, found in enumerate(union.rows(step)):
+            span, train, negatives = Span(step, 0, len(found[0])), self.config.train, self.config.negatives
+            batches[k, 0] = fill_batch(self.data.examples[k], self.order, k, found, span, train, negatives)
+            self.cursor[k] += len(found[0])
+        return StepBatches(list(range(len(self.cursor))), batches)
 
     def asked(self) -> list[int] | None:
         """The queries of each task that the method asks for; None where it leaves that to the settings."""

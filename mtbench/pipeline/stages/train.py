@@ -28,6 +28,7 @@ from mtbench.training.examples import TaskExamples, TrainingData, first_examples
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.reading import stage_steps
 from mtbench.training.state_files import load_state, save_state
+from mtbench.training.union import UnionOrder
 from mtbench.training.validation import Validator, pools
 
 
@@ -115,7 +116,8 @@ def stage_batches(context: Context, stage: Stage) -> tuple[BatchOrder, int]:
     names, seed = trainable(suite), settings["seed"]
     rows = [_rows(suite, name, context.config.data.selection_queries, seed, train.examples) for name in names]
     whole = BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, settings["episode"])
-    steps = settings.get("steps") or max(1, math.ceil(settings["epochs"] * whole.steps_per_epoch))
+    an_epoch = UnionOrder(whole).steps_per_epoch if train.mixing == "union" else whole.steps_per_epoch
+    steps = settings.get("steps") or max(1, math.ceil(settings["epochs"] * an_epoch))
     tasks = stage_tasks(stage, suite)
     budget = task_budget(names, [len(r) for r in rows], tasks, train)
     order = part_of(whole, tasks, budget)
