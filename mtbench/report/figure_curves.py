@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtbench.errors import UsageError
-from mtbench.records.curves import CurveName, EpisodeCurves
+from mtbench.records.curves import CurveName, EpisodeCurves, Validation
 from mtbench.records.record import RunRecord
 from mtbench.report.board import Board
 from mtbench.report.figure_board import compared
@@ -75,20 +75,23 @@ def _last_losses(axes: Axes, row: Row, style: LineStyle) -> None:
 
 
 def optimizer_figure(row: Row, seed: int | None = None, sheet: Sheet = SCREEN) -> Figure:
-    """Losses, weights, gradient norms by task and the rate of conflicts of one run, over all its steps."""
+    """Losses, weights, gradient norms by task and the rate of conflicts of one run, over all its steps; where the model
+    was looked at while it was trained (``train.evaluate_every``), also what each look found."""
     seeds = [seed] if seed is not None else row.seeds_done[:1]
     record = row.runs.get(seeds[0]) if seeds else None
     if record is None or not _training(record):
         raise UsageError(f"{row.name} has no finished run{'' if seed is None else f' with seed {seed}'} with curves")
     episodes = _training(record)
-    figure = sheet.figure(7.4, 8.0 if sheet.narrow else 5.2)
+    looked = any(map(_validation, episodes))
+    count, columns = (6 if looked else 4), (1 if sheet.narrow else 2)
+    figure = sheet.figure(7.4, 2.0 * count if sheet.narrow else 1.3 * count)
     panels: tuple[tuple[CurveName, str, bool], ...] = (
         ("losses", "loss", False),
         ("weights", "task weight", False),
         ("gradient_norms", "gradient norm", True),
     )
     with styled():
-        grid = figure.subplots(4 if sheet.narrow else 2, 1 if sheet.narrow else 2, sharex=True, squeeze=False)
+        grid = figure.subplots(count // columns, columns, sharex=True, squeeze=False)
         starts = _starts(episodes)
         for axes, (key, label, log) in zip(grid.flat, panels, strict=False):
             for index, (task, (steps, values)) in enumerate(_by_task(episodes, starts, key).items()):
@@ -98,7 +101,9 @@ def optimizer_figure(row: Row, seed: int | None = None, sheet: Sheet = SCREEN) -
                 axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
             if log and axes.lines:
                 axes.set_yscale("log")
-        _conflicts(grid.flat[-1], episodes, starts)
+        _conflicts(grid.flat[3], episodes, starts)
+        if looked:
+            _looks(grid.flat[4], grid.flat[5], episodes, starts)
         for axes in grid.flat:
             for start in starts[1:]:
                 axes.axvline(start, color="#aaaaaa", lw=0.8, ls=":")
@@ -129,6 +134,32 @@ def _by_task(episodes: list[EpisodeCurves], starts: list[float], key: CurveName)
             steps.extend(start + s for s in episode["steps"])
             series.extend(np.nan if v is None else v for v in values)
     return found
+
+
+def _validation(episode: EpisodeCurves) -> Validation | None:
+    """What was found while training; None where nobody looked, and in old records without a summary."""
+    return episode["summary"].get("validation") if "summary" in episode else None
+
+
+def _looks(by_task: Axes, mean: Axes, episodes: list[EpisodeCurves], starts: list[float]) -> None:
+    """Mean reciprocal ranks on the slice of train, by task and over the tasks; a star: what was kept."""
+    tasks = list(episodes[-1]["losses"])
+    for start, episode in zip(starts, episodes, strict=True):
+        curve = _validation(episode)
+        if curve is None:
+            continue
+        steps = [start + step - 1 for step in curve["steps"]]  # a step is logged by its number from 0, looked at after
+        for task, values in curve["mrr"].items():
+            percent = [np.nan if v is None else 100 * v for v in values]
+            style = line_style(tasks.index(task))
+            by_task.plot(steps, percent, lw=1.0, color=style["color"], linestyle=style["linestyle"])
+        percent = [100 * value for value in curve["mean"]]
+        mean.plot(steps, percent, color="#444444")
+        if curve["kept"] is not None:
+            place = curve["steps"].index(curve["kept"])
+            mean.plot(steps[place], percent[place], color="#444444", marker="*", markersize=9)
+    by_task.set_ylabel("reciprocal rank,\nslice of train")
+    mean.set_ylabel("its mean over tasks\n(star: kept)")
 
 
 def _conflicts(axes: Axes, episodes: list[EpisodeCurves], starts: list[float]) -> None:

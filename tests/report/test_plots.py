@@ -22,7 +22,7 @@ from mtbench.report import plots
 from mtbench.report.board import Board
 from mtbench.report.figure_analysis import commitment_figure, entropy_figure, sensitivity_figure
 from mtbench.report.figure_board import cost_figure, gain_figure
-from mtbench.report.figure_curves import overview_figure
+from mtbench.report.figure_curves import optimizer_figure, overview_figure
 from mtbench.report.figure_sweep import sweep_figure
 from mtbench.report.leaderboard import load_board
 from mtbench.report.plots import KINDS, FigureRequest, default_path, plot, select_rows
@@ -290,6 +290,25 @@ def test_curves_of_one_optimizer(board: Board, tmp_path: Path) -> None:
     assert plot(board, FigureRequest("curves", optimizer="tsage", seed=1), tmp_path / "c.png").is_file()
     with pytest.raises(UsageError, match="seed 9"):
         plot(board, FigureRequest("curves", optimizer="tsage", seed=9), tmp_path / "d.png")
+
+
+def test_looks_while_training_have_panels_of_their_own(board: Board) -> None:
+    row = next(row for row in board.rows if row.label == "tsage")
+    assert len(optimizer_figure(row, 1).axes) == 4
+    for number, episode in enumerate(row.runs[1]["training"]["episodes"]):
+        mrr = {task: [0.2, None, 0.4] for task in TASKS}
+        looks = {"steps": [20, 40, 41], "mrr": mrr, "mean": [0.2, 0.5, 0.4], "kept": 40 if number else None}
+        episode["summary"] = {"validation": looks}  # type: ignore[typeddict-item]
+    by_task, mean = optimizer_figure(row, 1).axes[4:]
+    lines = [line for line in by_task.lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 3 * len(TASKS)
+    drawn = [line.get_ydata() for line in lines]
+    assert all(y[0] == pytest.approx(20) and math.isnan(y[1]) and y[2] == pytest.approx(40) for y in drawn)
+    assert {line.get_color() for line in lines} == {
+        line.get_color() for line in optimizer_figure(row, 1).axes[0].lines[:4]
+    }
+    stars = [line for line in mean.lines if line.get_marker() == "*"]
+    assert [(float(star.get_xdata()[0]), float(star.get_ydata()[0])) for star in stars] == [(80, 50), (121, 50)]
 
 
 def test_without_matplotlib_the_extra_is_named(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
