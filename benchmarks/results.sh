@@ -6,4 +6,6 @@ cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
 all=naive,pcgrad,cgd,gradnorm,tsage,gradvac,mgda,cagrad,imtl_g,nash,aligned,upgrad,uw,dwa,famo
 mtbench run --optimizer "$all" --suite mixed --seeds 0-4 --results results
+mtbench run --optimizer naive,tsage --suite kilt --seeds 0-1 --results results
+mtbench leaderboard --suite kilt --write
 mtbench leaderboard --suite mixed --write
