@@ -89,13 +89,13 @@ def load_answers(
 
 
 def build_answers(
-    loaded: Sequence[Loaded], *, baseline: str = DEFAULT_BASELINE, published: bool = False
+    loaded: Sequence[Loaded], *, baseline: str = DEFAULT_BASELINE, published: bool = False, limited: bool = False
 ) -> AnswersBoard:
-    """The board of records with a reader."""
+    """The board of records with a reader; ``limited`` keeps runs with ``--limit``."""
     answering = as_answers(loaded)
-    board = build_board(answering, metric=ANSWERS, baseline=baseline, answering=True)
-    kilt = build_board(answering, metric=KILT_ANSWERS, baseline=baseline, answering=True)
-    retrieval = build_board(as_retrieval(loaded), baseline=baseline, answering=True)
+    board = build_board(answering, metric=ANSWERS, baseline=baseline, limited=limited)
+    kilt = build_board(answering, metric=KILT_ANSWERS, baseline=baseline, limited=limited)
+    retrieval = build_board(as_retrieval(loaded), baseline=baseline, limited=limited)
     found, strict = {r.name: r for r in retrieval.rows}, {r.name: r for r in kilt.rows}
     rows = [
         AnswerRow(

@@ -84,8 +84,8 @@ def render_answers(found: AnswersBoard, format: str) -> str:
     return renderers[format](found)
 
 
-def print_answers(found: AnswersBoard, console: Console) -> None:
-    """As rich tables, as many side by side columns at a time as the console is wide."""
+def print_answers(found: AnswersBoard, console: Console, *, brief: bool = False) -> None:
+    """As rich tables, as many side by side columns at a time as the console is wide; ``brief``: without notes."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -101,6 +101,8 @@ def print_answers(found: AnswersBoard, console: Console) -> None:
             style = "italic dim" if place >= len(found.rows) else ""
             table.add_row(Text(row[0], style=style), *(Text(row[i + 1], style=style) for i in piece))
         console.print(table)
+    if brief:
+        return
     for note in notes(found):
         console.print(note, style="dim", markup=False, highlight=False)
     for line in why(found.board):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mtbench.records.files import Loaded
 from mtbench.records.identity import record_path
 from mtbench.records.record import BASELINES, RunRecord
+from mtbench.report.answering import has_reader, retrieval_alone
 from mtbench.report.board import Board
 from mtbench.report.cells import Column, caption, cell, fit_columns
 from mtbench.report.folding import ALL
@@ -29,11 +30,22 @@ def print_finished(records: Sequence[RunRecord], results: Path, console: Console
 
     Where the tasks do not fit beside the methods, methods stand beside each other instead.
     """
-    from rich.text import Text
-
     if not records:
         return
     loaded = [Loaded(record, record_path(results, record["spec"], record["run_id"])) for record in records]
+    _print_retrieval(retrieval_alone(loaded), console)
+    if any(has_reader(item) and item.record["status"] == "complete" for item in loaded):
+        from mtbench.report.answers_board import build_answers
+        from mtbench.report.answers_text import print_answers
+
+        print_answers(build_answers([item for item in loaded if has_reader(item)], limited=True), console, brief=True)
+
+
+def _print_retrieval(loaded: Sequence[Loaded], console: Console) -> None:
+    from rich.text import Text
+
+    if not loaded:  # rows that only answer
+        return
     board = build_board(loaded, protocol=ALL, limited=True)
     chosen = _columns(board)
     console.print(Text(caption(board) + " on dev", style="italic"))
@@ -66,9 +78,11 @@ def _next_command(records: Sequence[RunRecord], results: Path) -> str:
         where += f" --results {shlex.quote(str(_short(results)))}"
     names = dict.fromkeys(r["spec"]["optimizer"]["name"] for r in records if r["status"] == "complete")
     trained = [name for name in names if name not in BASELINES]
-    if len(trained) == 2 and not any("protocol" in record["spec"] for record in records):
+    if len(trained) == 2 and not any({"protocol", "reader"} & record["spec"].keys() for record in records):
         first, second = sorted(trained, key=lambda name: name == "naive")
         return f"mtbench compare {first} {second}{where}"
+    if any("downstream" in record for record in records):
+        where += " --downstream"
     return f"mtbench leaderboard{where}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mtbench.config import parse_value, profile_name
 from mtbench.errors import UsageError
 from mtbench.records.files import Loaded, load_records
+from mtbench.report.answering import retrieval_alone
 from mtbench.report.board import Board
 from mtbench.report.comparing import compare_estimates
 from mtbench.report.folding import ALL
@@ -104,7 +105,7 @@ def _board(loaded: Sequence[Loaded], metric: str) -> Board | None:
     if not any(item.usable for item in loaded):
         return None
     try:
-        return build_board(loaded, metric=metric, protocol=ALL)
+        return build_board(retrieval_alone(loaded), metric=metric, protocol=ALL)
     except UsageError:  # no record has the metric, or the usual baseline is missing
         return None
 

@@ -54,7 +54,12 @@ def load_board(
             f"  Make some: mtbench run --optimizer naive,tsage --suite {suite} --profile {profile}"
         )
     return build_board(
-        loaded, metric=metric, baseline=baseline, published=published, protocol=protocol, reference=reference
+        retrieval_alone(loaded),
+        metric=metric,
+        baseline=baseline,
+        published=published,
+        protocol=protocol,
+        reference=reference,
     )
 
 
@@ -79,16 +84,12 @@ def build_board(
     protocol: str = MULTITASK,
     reference: str | None = None,
     limited: bool = False,
-    answering: bool = False,
 ) -> Board:
     """The board of the newest suite version among ``loaded`` (records of one suite and profile).
 
     ``metric`` defaults to the suite's own; ``protocol`` and ``reference`` as of :func:`load_board`; ``limited`` keeps
-    runs with ``--limit``, which no leaderboard has; ``answering`` keeps a reader's rows. Raises UsageError for a metric
-    or a reference that no record has.
+    runs with ``--limit``, which no leaderboard has. Raises UsageError for a metric or a reference that no record has.
     """
-    if not answering:
-        loaded = retrieval_alone(loaded)
     readable = [i for i in loaded if i.usable]
     problems = [f"{_short_path(i.path)} {i.problem}" for i in loaded if i.problem and i.kind != "incomplete"]
     if not readable:
