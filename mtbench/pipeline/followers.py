@@ -13,7 +13,6 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
@@ -26,7 +25,7 @@ from mtbench.pipeline.request import RunRequest
 from mtbench.pipeline.resolver import Resolver
 from mtbench.storage.manifest import Results
 from mtbench.storage.store import Store
-from mtbench.training.ranks import RankPlace, TorchRanks, join_ranks, leave_ranks
+from mtbench.training.ranks import PATIENCE, RankPlace, TorchRanks, join_ranks, leave_ranks
 
 Result = TypeVar("Result")
 
@@ -37,7 +36,6 @@ GRACE = 10.0
 LAST_WORD = 30.0
 """Seconds after that in which the others can still say what went wrong."""
 FAREWELL = 5.0
-PATIENCE = timedelta(days=30)
 GONE = "gone"
 """Set by whoever started the ranks and saw one of them die."""
 

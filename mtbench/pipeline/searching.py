@@ -67,19 +67,30 @@ def _search(
     if backend in ("ivf", "hnsw"):
         share = slice(0, 0 if ranks.rank else len(queries))
     whole = Ranking(np.zeros((len(queries), depth), np.int32), np.zeros((len(queries), depth), np.float32))
-    if share.stop > share.start:
+
+    def own_share() -> None:
+        if share.stop == share.start:
+            return
         found = search(
             queries[share],
             Vectors(shards, corpus.id_rank, None if groups is None else corpus.groups),
             depth,
             query_groups=None if groups is None else groups[share],
             backend=backend,
-            device=context.device.type,
+            device=device_name(context.device),
         )
-        if ranks.size == 1:
-            return found
         whole.indices[share], whole.scores[share] = found.indices, found.scores
+
+    if backend in ("ivf", "hnsw"):
+        ranks.led(own_share)
+    else:
+        own_share()
     return Ranking(_sum_bits(ranks, whole.indices), _sum_bits(ranks, whole.scores))
+
+
+def device_name(device: torch.device) -> str:
+    """With the number of this process's GPU: each rank has its own, which FAISS does not know."""
+    return f"{device.type}:{torch.cuda.current_device()}" if device.type == "cuda" else device.type
 
 
 def _sum_bits(ranks: Ranks, numbers: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ the size of the whole batch, so that sums over ranks equal one process with the 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(minutes=30)
 """How long one rank waits for another inside an exchange: rank 0 may be writing a large checkpoint."""
+PATIENCE = timedelta(days=30)
+"""How long ranks wait for what rank 0 does alone."""
 CHUNK = 1 << 20
 
 
@@ -69,6 +71,10 @@ class Ranks:
     def barrier(self) -> None:
         """Until all ranks are here."""
 
+    def led(self, work: Callable[[], None]) -> None:
+        """``work`` on rank 0, however long it takes, while the others wait outside of any exchange."""
+        work()
+
 
 class TorchRanks(Ranks):
     """The ranks of an initialised ``torch.distributed`` process group (gloo or nccl).
@@ -81,7 +87,20 @@ class TorchRanks(Ranks):
 
         self._dist = dist
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.control = control
+        self.control, self._led = control, 0
+
+    def led(self, work: Callable[[], None]) -> None:
+        self._led += 1
+        key = f"led/{self._led}"
+        if self.rank and self.control is not None:
+            self.control.wait([key], PATIENCE)  # an exchange would give up after TIMEOUT
+        if self.rank:
+            return
+        try:
+            work()
+        finally:
+            if self.control is not None:
+                self.control.set(key, "done")
 
     def all_gather(self, vectors: Tensor, counts: list[int]) -> Tensor:
         gathered: Tensor = _AllGather.apply(vectors, counts, self.rank)
