@@ -30,7 +30,7 @@ class TrainConfig(Section):
     without_effect = frozenset({"checkpoint_every", "shard_state", "check_ranks_every"})
 
     batch_size: int = Field(64, ge=1, description="queries per step, over all tasks and ranks")
-    task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c)")
+    task_temperature: float = Field(4.0, gt=0, description="c: task batch sizes go with N_k^(1/c); 1 in a union")
     hard_negatives: int = Field(1, ge=0, description="hard negatives per query")
     positive: Literal["first", "random"] = "random"
     warmup_lr: float | None = Field(None, gt=0, description=_RATE)
@@ -171,6 +171,11 @@ class TrainConfig(Section):
         if self.base_momentum is None and self.base in MOMENTUM:
             object.__setattr__(self, "base_momentum", MOMENTUM[self.base])
         return self
+
+    @property
+    def share_temperature(self) -> float:
+        """c of the tasks' shares N_k^(1/c) of a batch; in a union every query is as likely as any other."""
+        return 1.0 if self.mixing == "union" else self.task_temperature
 
     @property
     def momentum(self) -> float:

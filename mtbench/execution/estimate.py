@@ -22,7 +22,7 @@ from mtbench.pipeline.demand import all_demanded
 from mtbench.pipeline.plan import PART, Plan, Stage, make_plan
 from mtbench.pipeline.request import ResolvedRun
 from mtbench.registry import get_optimizer, get_suite
-from mtbench.training.budget import task_budget
+from mtbench.training.budget import epoch_steps, task_budget
 
 GPU_FLOPS = 100e12
 """Operations a second that an A100 reaches on such models in bf16 (a third of its peak)."""
@@ -274,7 +274,7 @@ def _training(stage: Stage, config: Config, sizes: Sizes, model: Model) -> float
     steps = stage.settings.get("steps")
     if steps is None:
         whole = task_budget(names, counts, names, train).sizes
-        steps = stage.settings["epochs"] * max(-(-n // b) for n, b in zip(counts, whole, strict=True))
+        steps = stage.settings["epochs"] * epoch_steps(counts, whole, train)
     steps = budget.steps(math.ceil(steps))
     texts = max(budget.sizes) * (2 + train.hard_negatives)
     passes = 4.0 if 0 < train.micro_batch < texts else 3.0
@@ -293,7 +293,8 @@ def training_memory(config: Config, sizes: Sizes, model: Model) -> dict[str, flo
     equation 2), twice that in single precision.
     """
     tasks = len(sizes.train)
-    texts = config.train.micro_batch or -(-config.train.batch_size // tasks) * (2 + config.train.hard_negatives)
+    queries = -(-config.train.batch_size // (1 if config.train.mixing == "union" else tasks))
+    texts = config.train.micro_batch or queries * (2 + config.train.hard_negatives)
     length = 160
     per_unit = 34 + 5 * (model.hidden / 64) * length / model.hidden
     width = 1.0 if config.encoder.precision == "bf16" else 2.0

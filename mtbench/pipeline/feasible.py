@@ -96,5 +96,6 @@ def _check_batches(run: ResolvedRun) -> None:
                 f"train.mixing=union: the tasks search several corpora ({', '.join(corpora)}), and a passage of "
                 "another corpus is no negative\n  Use mixing=tasks, or --set train.tasks with tasks of one corpus."
             )
-    check_contrast(run.trained, [counts[names.index(t)] for t in run.trained], budget.sizes, train.hard_negatives)
+    trained, union = [counts[names.index(t)] for t in run.trained], train.mixing == "union"
+    check_contrast(run.trained, trained, budget.sizes, train.hard_negatives, union)
     check_steps(get_optimizer(run.optimizer["name"]), train, run.trained, budget.sizes, len(names))

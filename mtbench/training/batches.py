@@ -6,7 +6,6 @@ steps as the task that needs most; shorter tasks start over, reshuffled.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,12 +39,16 @@ def task_batch_sizes(sizes: Sequence[int], total: int, temperature: float) -> li
     return [int(n) + 1 for n in whole]
 
 
-def check_contrast(names: Sequence[str], counts: Sequence[int], sizes: Sequence[int], hard_negatives: int) -> None:
+def check_contrast(
+    names: Sequence[str], counts: Sequence[int], sizes: Sequence[int], hard_negatives: int, union: bool = False
+) -> None:
     """ConfigError for tasks whose loss is 0 in every step: one query and no hard negative, so nothing to tell apart.
 
     ``counts``: training queries of each task; ``sizes``: how many of them a step takes (one that is taken several
-    times has itself beside it, which is no negative).
+    times has itself beside it, which is no negative). ``union``: all tasks' passages stand against each other.
     """
+    if union and min(sum(counts), sum(sizes)) > 1:
+        return
     alone = [name for name, count, size in zip(names, counts, sizes, strict=True) if min(count, size) < 2]
     if alone and hard_negatives == 0:
         raise ConfigError(
@@ -84,11 +87,6 @@ class BatchOrder:
         if not self.sizes:
             sizes = task_batch_sizes([len(r) for r in self.rows], self.batch_size, self.temperature)
             object.__setattr__(self, "sizes", sizes)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """max_k ceil(N_k / B_k)."""
-        return max(math.ceil(len(r) / b) for r, b in zip(self.rows, self.sizes, strict=True))
 
     def span(self, step: int, k: int) -> Span:
         """What step ``step`` reads of task k where every step reads B_k queries."""

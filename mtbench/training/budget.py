@@ -7,6 +7,7 @@ many queries of the task), ``queries`` as many queries in whole batches, ``batch
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,13 +32,21 @@ class Budget:
 def task_budget(names: Sequence[str], counts: Sequence[int], tasks: Sequence[str], train: TrainConfig) -> Budget:
     """The budget of ``tasks`` out of ``names``, which have ``counts`` training queries; ConfigError as of
     :func:`task_batch_sizes`."""
-    sizes = task_batch_sizes(counts, train.batch_size, train.task_temperature)
+    sizes = task_batch_sizes(counts, train.batch_size, train.share_temperature)
     places = [names.index(task) for task in tasks]
     own = [sizes[i] for i in places]
     if len(tasks) == len(names) or train.budget == "steps":
         return Budget(own, sum(own), train.batch_size)
-    whole = task_batch_sizes([counts[i] for i in places], train.batch_size, train.task_temperature)
+    whole = task_batch_sizes([counts[i] for i in places], train.batch_size, train.share_temperature)
     return Budget(whole, sum(own), train.batch_size, train.budget == "queries")
+
+
+def epoch_steps(counts: Sequence[int], sizes: Sequence[int], train: TrainConfig) -> int:
+    """Steps in which every task's ``counts`` queries are read once, ``sizes`` of each a step: as many as the task that
+    needs most takes, or with ``train.mixing=union`` as many as all queries together fill batches."""
+    if train.mixing == "union":
+        return math.ceil(sum(counts) / train.batch_size)
+    return max(math.ceil(n / b) for n, b in zip(counts, sizes, strict=True))
 
 
 def part_of(order: BatchOrder, tasks: Sequence[str], budget: Budget) -> BatchOrder:

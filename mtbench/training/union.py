@@ -34,11 +34,6 @@ class UnionOrder:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every query once."""
-        return -(-len(self) // self._order.batch_size)
-
     def rows(self, step: int) -> list[tuple[np.ndarray, int]]:
         """Of each task, its query rows in the batch of ``step``, in order, and how often the union was gone through."""
         positions = np.arange(step * self._order.batch_size, (step + 1) * self._order.batch_size)

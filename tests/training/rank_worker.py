@@ -35,9 +35,10 @@ STEPS_OF_THEIR_OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "one task": ("static", {"tasks_per_step": 1, "task_order": "shuffled", **OWN}),
     "split draws": ("sdmgrad", {"draws": "split", "batch_size": 18}),
     "perturbed": ("fmtl", OWN),
+    "union": ("pcgrad", {"mixing": "union", "batch_size": 4, **OWN}),
     "sgd": ("pcgrad", {"base": "sgd", "weight_decay": 0.1, **OWN}),
 }
-"""Other tasks, draws, points or base optimizers than most."""
+"""Other tasks, draws, points, batches or base optimizers than most."""
 WIDTH = 16
 
 

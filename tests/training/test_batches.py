@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtbench.config import TrainConfig
 from mtbench.errors import ConfigError
 from mtbench.training.batches import BatchOrder, check_contrast, task_batch_sizes
+from mtbench.training.budget import epoch_steps
 
 
 def test_sizes_reproduce_the_papers_table_5() -> None:
@@ -48,7 +50,8 @@ def read(batches: BatchOrder, step: int, k: int) -> tuple[np.ndarray, int]:
 
 def test_an_epoch_goes_through_every_query_once() -> None:
     batches = order()
-    seen = np.concatenate([read(batches, s, 0)[0] for s in range(batches.steps_per_epoch)])
+    steps = epoch_steps([len(r) for r in batches.rows], batches.sizes, TrainConfig())
+    seen = np.concatenate([read(batches, s, 0)[0] for s in range(steps)])
     first_round = seen[:23]
     assert sorted(first_round) == list(range(23))
 
@@ -90,3 +93,6 @@ def test_tasks_that_have_nothing_to_tell_apart_are_named() -> None:
         check_contrast(["a", "b", "c"], [9, 9, 1], [2, 1, 3], 0)
     check_contrast(["a", "b", "c"], [9, 9, 1], [2, 1, 3], 1)
     check_contrast(["a"], [2], [2], 0)
+    check_contrast(["a", "b"], [9, 9], [1, 1], 0, union=True)
+    with pytest.raises(ConfigError, match="nothing to learn for a:"):
+        check_contrast(["a"], [9], [1], 0, union=True)

@@ -17,6 +17,7 @@ from mtbench.model.padding import pad
 from mtbench.optim import MultitaskOptimizer
 from mtbench.pipeline.step_rules import check_steps
 from mtbench.registry import get_optimizer
+from mtbench.training.budget import epoch_steps, task_budget
 from mtbench.training.examples import TrainingData
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.union import UnionOrder
@@ -33,8 +34,9 @@ def union_trainer(work: Path, method: str | MultitaskOptimizer = "naive", steps:
 
 def test_a_round_holds_every_query_once() -> None:
     union = UnionOrder(order(config(mixing="union", batch_size=8)))
-    assert len(union) == sum(COUNTS) == 48 and union.steps_per_epoch == 6
-    assert UnionOrder(order(UNION)).steps_per_epoch == 7
+    assert len(union) == sum(COUNTS) == 48
+    assert epoch_steps(COUNTS, [], config(mixing="union", batch_size=8).train) == 6
+    assert epoch_steps(COUNTS, [], UNION.train) == 7
     seen: list[tuple[int, int]] = []
     for step in range(12):
         found = union.rows(step)
@@ -44,6 +46,17 @@ def test_a_round_holds_every_query_once() -> None:
     assert sorted(seen[:48]) == sorted(seen[48:]) == everything and seen[:48] != seen[48:]
     other = UnionOrder(dataclasses.replace(order(config(mixing="union", batch_size=8)), seed=1))
     assert [r.tolist() for r, _ in union.rows(0)] != [r.tolist() for r, _ in other.rows(0)]
+
+
+def test_a_tasks_share_of_the_union_is_that_of_its_queries() -> None:
+    names, counts = ["a", "b"], [3000, 1000]
+    for mixing, share in (("union", 0.25), ("tasks", 0.43)):
+        train = config(mixing=mixing, batch_size=100).train
+        budget = task_budget(names, counts, ["b"], train)
+        assert budget.own / budget.total == pytest.approx(share, abs=0.01)
+        assert epoch_steps(counts, task_budget(names, counts, names, train).sizes, train) == (
+            40 if mixing == "union" else 53
+        )
 
 
 def loss_by_hand(job: Trainer, step: int) -> torch.Tensor:

@@ -23,12 +23,11 @@ from mtbench.registry import get_optimizer
 from mtbench.retrieval.encode import Encoder
 from mtbench.storage.manifest import Results
 from mtbench.training.batches import BatchOrder, check_contrast
-from mtbench.training.budget import part_of, task_budget
+from mtbench.training.budget import epoch_steps, part_of, task_budget
 from mtbench.training.examples import TaskExamples, TrainingData, first_examples, selection_rows, usable_rows
 from mtbench.training.loop import Episode, Trainer
 from mtbench.training.reading import stage_steps
 from mtbench.training.state_files import load_state, save_state
-from mtbench.training.union import UnionOrder
 from mtbench.training.validation import Validator, pools
 
 
@@ -115,13 +114,13 @@ def stage_batches(context: Context, stage: Stage) -> tuple[BatchOrder, int]:
     suite = context.prepared(stage.inputs["prepare"])
     names, seed = trainable(suite), settings["seed"]
     rows = [_rows(suite, name, context.config.data.selection_queries, seed, train.examples) for name in names]
-    whole = BatchOrder(names, rows, train.batch_size, train.task_temperature, seed, settings["episode"])
-    an_epoch = UnionOrder(whole).steps_per_epoch if train.mixing == "union" else whole.steps_per_epoch
+    whole = BatchOrder(names, rows, train.batch_size, train.share_temperature, seed, settings["episode"])
+    an_epoch = epoch_steps([len(r) for r in rows], whole.sizes, train)
     steps = settings.get("steps") or max(1, math.ceil(settings["epochs"] * an_epoch))
     tasks = stage_tasks(stage, suite)
     budget = task_budget(names, [len(r) for r in rows], tasks, train)
     order = part_of(whole, tasks, budget)
-    check_contrast(tasks, [len(r) for r in order.rows], order.sizes, train.hard_negatives)
+    check_contrast(tasks, [len(r) for r in order.rows], order.sizes, train.hard_negatives, train.mixing == "union")
     return order, stage_steps(budget.steps(steps), len(tasks), train)
 
 
