@@ -41,14 +41,15 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     journal = _journal(built)
     found: list[RunWarning] = []
     method = stage.settings.get("optimizer", {}).get("name")
+    union = stage.settings["train"].get("mixing") == "union"
     harm = get_optimizer(method).frozen_task if method else ""
     for task in built.results["summary"]["task_batch_sizes"]:
         since: int | None = None
         longest = 0
         for entry in journal:
             norm = entry.get("gradient_norms", {}).get(task)
-            if norm is None:
-                continue
+            if norm is None or (union and norm == 0 and entry["losses"][task] == 0):
+                continue  # it had no query in that step
             since = None if norm != 0 else entry["step"] if since is None else since
             longest = max(longest, 0 if since is None else entry["step"] - since)
         if longest >= FROZEN_STEPS:

@@ -24,14 +24,17 @@ def planned(suite: Path, home: Path, optimizer: str, **train: Any) -> Plan:
     return make_plan(Resolver(home).resolve(RunRequest(optimizer, str(suite), settings=settings)))
 
 
-def warned(plan: Plan, folder: Path, differences: dict[int, float | None], frozen: str = "") -> list[RunWarning]:
+def warned(
+    plan: Plan, folder: Path, differences: dict[int, float | None], frozen: str = "", loss: float = 1.0
+) -> list[RunWarning]:
     """What is said of a plan whose stages of training have these differences by episode."""
     built: dict[str, Built] = {}
     for stage in (s for s in plan.stages if s.episode in differences and s.name in ("warmup", "train")):
         place = folder / stage.label
         place.mkdir()
         norms = {"a": 1.0, "b": 1.0} | ({frozen: 0.0} if frozen else {})
-        journal = [{"step": step, "gradient_norms": norms} for step in (0, FROZEN_STEPS)]
+        losses = dict.fromkeys(norms, loss)
+        journal = [{"step": step, "gradient_norms": norms, "losses": losses} for step in (0, FROZEN_STEPS)]
         (place / "journal.json").write_text(json.dumps(journal))
         summary = {"task_batch_sizes": {"a": 1, "b": 1}, "step_difference": differences[stage.episode]}  # type: ignore[index]
         built[stage.key] = SimpleNamespace(folder=place, results={"summary": summary})  # type: ignore[assignment]
@@ -84,6 +87,17 @@ def test_a_frozen_task_is_named_with_what_it_does_to_the_method(
     assert before["message"] == "b had no gradient for 100 steps of train 1: it learned nothing there"
     assert acting["task"] == "b" and acting["code"] == "frozen-task"
     assert acting["message"] == f"b had no gradient for 100 steps of train 2: it learned nothing there{harm}"
+
+
+def test_a_task_without_a_query_in_the_logged_batches_of_a_union_is_not_frozen(
+    tiny_suite: Path, tmp_path: Path
+) -> None:
+    train = {**split_assignments(SETTINGS)[0]["train"], "mixing": "union"}
+    request = RunRequest("naive", str(tiny_suite), settings={"train": train})
+    plan = make_plan(Resolver(tmp_path).resolve(request))
+    assert warned(plan, tmp_path, {1: 1.0}, frozen="b", loss=0.0) == []
+    (tmp_path / "with queries").mkdir()
+    assert [w["task"] for w in warned(plan, tmp_path / "with queries", {1: 1.0}, frozen="b")] == ["b"]
 
 
 @pytest.mark.parametrize(
