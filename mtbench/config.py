@@ -2,7 +2,8 @@
 
 A profile is a TOML file with the sections below; ``extends = "mini"`` starts from another one. Settings that are not
 given have the defaults that stand here. Hyperparameters of optimizers are not settings of the pipeline: they are
-declared by the optimizers themselves (see ``mtbench.hyperparameters``).
+declared by the optimizers themselves (see ``mtbench.hyperparameters``). A profile may give them values of its own
+(``[optimizer.NAME]``), which lie over the class's and below those of ``--set``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from mtbench.errors import ConfigError, UsageError, shown
 from mtbench.reader_config import ReaderConfig as ReaderConfig
-from mtbench.records.values import Settings
+from mtbench.records.values import Params, Settings
 from mtbench.sections import Section, is_late
 from mtbench.storage.places import expanded
 from mtbench.train_config import LOGIT_SCALE as LOGIT_SCALE
@@ -227,7 +228,7 @@ class Config(Section):
 
 CARRYING = "mini"
 """The profile over which a suite may carry settings of its own."""
-OWN_ENCODER, PRE_TRAINED = "own_encoder", "pre_trained"
+OWN_ENCODER, PRE_TRAINED, METHODS = "own_encoder", "pre_trained", "optimizer"
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 
 
@@ -257,6 +258,37 @@ def load_profile(name: str, encoder: str | None = None, carried: Settings | None
     same profile names: to cut a model to two layers says nothing about another, which may be given as ``encoder``.
     The sections below ``pre_trained`` hold wherever the encoder is not the tiny one of random weights.
     """
+    values = _laid_over_each_other(name, encoder, carried)
+    values.pop(METHODS, None)
+    return values
+
+
+def profile_params(name: str, encoder: str | None = None, carried: Settings | None = None) -> dict[str, Params]:
+    """The hyperparameters that a profile sets, by method: its tables ``[optimizer.NAME]``, and those that the suite
+    carries for ``mini``; the arguments are those of :func:`load_profile`.
+
+    ConfigError for what is no table. Whether there are such methods, and they allow such values, is for whoever runs
+    them to check.
+    """
+    found = _laid_over_each_other(name, encoder, carried).get(METHODS, {})
+    check_method_tables(found, f"profile {name}")
+    return found
+
+
+def check_method_tables(found: object, place: str) -> None:
+    """ConfigError unless ``found`` holds tables by method; ``place`` says whose they are."""
+    if not isinstance(found, dict):
+        raise ConfigError(f"{place}: {METHODS} = {shown(found)}: expected tables of methods, as [{METHODS}.tsage]")
+    for method, table in found.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"{place}: {METHODS}.{method} = {shown(table)}: expected a table of hyperparameters, as "
+                f"[{METHODS}.tsage] with beta = 0.9"
+            )
+
+
+def _laid_over_each_other(name: str, encoder: str | None, carried: Settings | None) -> dict[str, Any]:
+    """Settings of the pipeline and, under ``optimizer``, of methods: of the profile and all that it extends."""
     named = profile_lineage(name)
     lineage = [dict(own) for _, own in named]
     paths = [own.get("encoder", {}).get("path") for own in lineage]

@@ -216,9 +216,12 @@ def _suite(suite: Suite, place: str) -> SuiteFacts:
 
 def _add_settings(facts: SuiteFacts, settings: Settings) -> None:
     """What the suite carries for the profile mini, as ``--set`` takes it."""
+    from mtbench.config import METHODS
+
     if settings:
-        flat = [f"{section}.{key} = {value}" for section, its in settings.items() for key, value in its.items()]
-        facts["settings"] = flat
+        tables = {**settings, **settings.get(METHODS, {})}
+        tables.pop(METHODS, None)
+        facts["settings"] = [f"{name}.{key} = {value}" for name, its in tables.items() for key, value in its.items()]
 
 
 def _print(key: str, value: object) -> None:

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from mtbench.config import build_config
+from mtbench.config import METHODS, build_config, check_method_tables
 from mtbench.errors import ConfigError, DataError, shown
 from mtbench.records.values import Settings
 from mtbench.suite import FAMILIES, METRICS, Corpus, Suite, Task
@@ -211,7 +211,8 @@ def check_settings(settings: Settings, place: str) -> None:
             raise ConfigError(f"{place}: {section} = {shown(values)}: expected a section, as [settings.train]")
     if "path" in settings.get("encoder", {}):
         raise ConfigError(f"{place}: encoder.path: a suite does not choose the encoder\n  Leave it out.")
-    build_config(settings, place)
+    check_method_tables(settings.get(METHODS, {}), place)
+    build_config({section: values for section, values in settings.items() if section != METHODS}, place)
 
 
 CORPUS_FORMATS = ("beir", "psgs_w100", "kilt_knowledge", "msmarco", "zeshel")

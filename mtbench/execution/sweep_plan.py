@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mtbench.config import Config, build_config, load_profile, merge
+from mtbench.config import Config, build_config, load_profile, merge, profile_params
 from mtbench.data.loading import carried_settings
 from mtbench.errors import ConfigError, UsageError
 from mtbench.execution.grid import Axis, Point, grid_points, random_points
@@ -78,7 +78,9 @@ class Setting:
         run = self.jobs[0].plan.run
         usual = {n: h.default for n, h in hyperparameters(get_optimizer(self.optimizer)).items()}
         path = run.config.encoder.path
-        own = load_profile(run.request.profile, path, carried_settings(run.request.suite))
+        carried = carried_settings(run.request.suite)
+        usual |= profile_params(run.request.profile, path, carried).get(self.optimizer, {})
+        own = load_profile(run.request.profile, path, carried)
         profile = build_config(merge(own, {"encoder": {"path": path}}), "profile")
         for section in Config.model_fields:
             usual |= {f"{section}.{k}": v for k, v in getattr(profile, section)}

@@ -14,6 +14,7 @@ from mtbench.data.rules import SuiteFacts, suite_facts
 from mtbench.errors import ConfigError, DataError
 from mtbench.hyperparameters import hyperparameters
 from mtbench.model.source import EncoderSource, find_encoder
+from mtbench.pipeline.method_params import checked_profile_params
 from mtbench.pipeline.part import NO_PART, TrainedPart, settle_part
 from mtbench.pipeline.reader_spec import settle_reader
 from mtbench.pipeline.request import ResolvedRun, RunRequest, described, naive
@@ -22,6 +23,7 @@ from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
 from mtbench.records.identity import run_id
 from mtbench.records.record import BASELINES, OptimizerSpec
+from mtbench.records.values import Params
 from mtbench.registry import get_optimizer, lookup
 from mtbench.storage.store import fingerprint
 from mtbench.suite import Suite
@@ -40,6 +42,7 @@ class Resolver:
         self._encoders: dict[str, EncoderSource] = {}
         self._configs: dict[str, tuple[Config, frozenset[str]]] = {}
         self._settled: dict[str, Settled] = {}
+        self._profile_params: dict[tuple[str, str, str | None], dict[str, Params]] = {}
 
     def resolve(self, request: RunRequest) -> ResolvedRun:
         """Look up and check everything; raises the errors of a user's mistake before any work is done."""
@@ -213,7 +216,17 @@ class Resolver:
         if unknown:
             known = ", ".join(hyperparameters(cls))
             raise ConfigError(f"{request.optimizer} has no hyperparameter {sorted(unknown)[0]!r}; it has: {known}")
-        return cls(**request.params)
+        return cls(**{**self._params(request).get(request.optimizer, {}), **request.params})
+
+    def _params(self, request: RunRequest) -> dict[str, Params]:
+        """The hyperparameters, by method, that the request's profile and its suite set."""
+        own = request.settings.get("encoder", {}).get("path")
+        path = request.encoder if request.encoder is not None else own if isinstance(own, str) else None
+        key = (request.suite, request.profile, path)
+        if key not in self._profile_params:
+            carried = carried_settings(request.suite)
+            self._profile_params[key] = checked_profile_params(request.profile, path, carried)
+        return self._profile_params[key]
 
 
 def _specification_of(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from mtbench.config import LOGIT_SCALE, Config, build_config, late_defaults, load_profile, merge
+from mtbench.config import LOGIT_SCALE, Config, build_config, late_defaults, load_profile, merge, profile_params
 from mtbench.data.loading import carried_settings
 from mtbench.errors import MtbenchError
 from mtbench.records.record import BASELINES, RunSpec, RunSummary, optimizer_params
@@ -115,6 +115,10 @@ def rerun_command(spec: RunSpec) -> str:
             words += ["--encoder", path]
         profile = merge(load_profile(spec["profile"], path, _carried(spec["suite"])), {"encoder": {"path": path}})
         settings = _told_apart(settings, build_config(profile, "profile"))
+        if name == spec["optimizer"]["name"]:
+            usual = profile_params(spec["profile"], path, _carried(spec["suite"])).get(name, {})
+            known = default_params([name])
+            changed = changed_params(spec, {name: {**known[name], **usual}})
     except MtbenchError:  # a file that is not here
         words += [] if path == "tiny" else ["--encoder", path]
     for key, value in {**changed, **settings}.items():

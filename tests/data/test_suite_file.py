@@ -149,6 +149,7 @@ def test_settings_that_a_suite_carries_decide_nothing_about_its_data(small_suite
         ("[settings.train]\nsteps = 0", "train.steps: Input should be greater than or equal to 1, got 0"),
         ("[settings]\ntrain = 7", "train = 7: expected a section, as [settings.train]"),
         ('[settings.encoder]\npath = "x"', "a suite does not choose the encoder"),
+        ("[settings.optimizer]\ntsage = 7", "optimizer.tsage = 7: expected a table of hyperparameters"),
     ],
 )
 def test_settings_that_a_suite_carries_are_checked(small_suite: Path, lines: str, says: str) -> None:
