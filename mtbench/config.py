@@ -191,10 +191,11 @@ class Config(Section):
             raise ValueError(
                 "train.keep=best needs looks: set train.evaluate_every, and data.selection_queries above 0"
             )
-        if self.train.restart and (self.train.start != "encoder" or self.encoder.split_after == "warmup"):
+        # a run from another run has no episodes of its own: there the setting is that run's
+        if self.train.restart and (self.train.start == "warmup" or self.encoder.split_after == "warmup"):
             raise ValueError(
-                "train.restart trains every episode anew from the encoder: it goes neither with train.start nor with "
-                "encoder.split_after=warmup"
+                "train.restart trains every episode anew from the encoder: it goes neither with train.start=warmup nor "
+                "with encoder.split_after=warmup; set train.restart=false"
             )
         if self.encoder.path == "tiny" and self.encoder.normalize is None:
             object.__setattr__(self, "encoder", self.encoder.model_copy(update={"normalize": False}))

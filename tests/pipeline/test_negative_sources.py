@@ -105,6 +105,8 @@ def test_every_episode_anew_from_the_encoder(bench: Bench, usual: RunRecord) -> 
     assert losses[0] == first[0] and losses[1] > first[1]
     with pytest.raises(ConfigError, match=r"train\.restart trains every episode anew"):
         bench.run("train.restart=true", "train.start=warmup")
+    few = bench.run("train.restart=true", protocol="few-shot", start="leave-one-out", examples=3, tasks=("ask",))
+    assert [e["episode"] for e in few["training"]["episodes"]] == [0, 1, 2, 3]  # three of the run without the task
 
 
 def test_looks_while_training_change_nothing_unless_the_best_is_kept(bench: Bench, usual: RunRecord) -> None:
