@@ -103,7 +103,7 @@ def test_more_values_compute_only_what_is_new(local: Local) -> None:
     assert {k: outcome(r) for k, r in after.items() if k in before} == before
     [new] = [r for k, r in after.items() if k not in before]
     assert new["tuning"]["trials"] == 5  # the four of the sweep before count too
-    (local.results / "runs").joinpath("kilt@1/mini/tsage", f"{new['run_id']}.json").unlink()
+    (local.results / "runs").joinpath("kilt@2/mini/tsage", f"{new['run_id']}.json").unlink()
 
 
 def test_lines_meet_in_the_defaults(empty_store: Path, tmp_path: Path) -> None:
