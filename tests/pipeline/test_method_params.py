@@ -14,6 +14,7 @@ from mtbench.errors import ConfigError
 from mtbench.execution.matrix import RunMatrix
 from mtbench.execution.options import PlanOptions
 from mtbench.execution.planned import Job, plan_runs
+from mtbench.report.settings import rerun_command
 
 
 @pytest.fixture
@@ -61,6 +62,15 @@ def test_a_suite_carries_them_for_mini_below_a_profile_that_extends_it(
     assert carrying.run_id == plain.run_id and stages(carrying) == stages(plain)
     mine = planned(bench, suite=suite, profile=profile)[1]
     assert tau_and_beta(mine) == (4.0, 0.9) and mine.plan.run.optimizer["params"]["burn_in"] == 0.2
+
+
+def test_the_command_that_computes_a_run_again_says_what_differs_from_what_its_suite_carries(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, chosen = (planned(bench, *given)[1].plan.run.specification for given in ((), ("beta=0.9",)))
+    carried = {"optimizer": {"tsage": {"beta": 0.9}}}
+    monkeypatch.setattr("mtbench.report.settings._carried", lambda suite: carried)
+    assert "beta=0.999" in rerun_command(usual) and "beta" not in rerun_command(chosen).replace("adam_betas", "")
 
 
 @pytest.mark.parametrize(
