@@ -309,6 +309,12 @@ def _laid_over_each_other(name: str, encoder: str | None, carried: Settings | No
     return values
 
 
+def profile_settings(name: str) -> dict[str, Any]:
+    """What a profile says, with those that it extends: ``section.key`` (``method.hyperparameter``) -> value."""
+    tables = {**load_profile(name), **profile_params(name)}
+    return {f"{table}.{key}": value for table, own in tables.items() for key, value in own.items()}
+
+
 def profile_lineage(name: str) -> list[tuple[str, dict[str, Any]]]:
     """The profile and those that it extends, nearest first: name or path of each, and what it says itself.
 

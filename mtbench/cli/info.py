@@ -1,4 +1,4 @@
-"""mtbench info: everything about one optimizer, suite or protocol."""
+"""mtbench info: everything about one optimizer, suite, protocol or profile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An optimizer, a suite, a protocol, or a folder with a suite.toml.")],
+    name: Annotated[
+        str, typer.Argument(help="An optimizer, a suite, a protocol, a profile, or a folder with a suite.toml.")
+    ],
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -89,8 +91,22 @@ class ProtocolFacts(TypedDict):
     description: str
 
 
-def describe(name: str) -> OptimizerFacts | SuiteFacts | ProtocolFacts:
-    """Plain values about an optimizer, suite or protocol; UnknownNameError with the closest names of all kinds."""
+class ProfileFacts(TypedDict):
+    """What a profile says. ``extends``: the profiles beneath, nearest first; ``settings``: all that differ from the
+    defaults, as ``--set`` takes them."""
+
+    name: str
+    kind: str
+    description: str
+    extends: list[str]
+    settings: list[str]
+    file: str
+
+
+def describe(name: str) -> OptimizerFacts | SuiteFacts | ProtocolFacts | ProfileFacts:
+    """Plain values about an optimizer, suite, protocol or profile; UnknownNameError with the closest names of all
+    kinds."""
+    from mtbench.config import profile_file, profiles
     from mtbench.errors import UnknownNameError
     from mtbench.protocols.catalogue import PROTOCOLS
     from mtbench.registry import entries
@@ -103,16 +119,35 @@ def describe(name: str) -> OptimizerFacts | SuiteFacts | ProtocolFacts:
         return _registered_suite(name)
     if name in PROTOCOLS:
         return _protocol(name)
+    if name in profiles() or (name.endswith(".toml") and profile_file(name) is not None):
+        return _profile(name)
     if expanded(name).is_dir():
         from mtbench.data.loading import load_suite
 
         return _suite(load_suite(name, "mini"), name)
     raise UnknownNameError(
-        "optimizer, suite or protocol",
+        "optimizer, suite, protocol or profile",
         name,
-        [*optimizers, *suites, *PROTOCOLS],
-        "mtbench ls optimizers; mtbench ls suites; mtbench ls protocols",
+        [*optimizers, *suites, *PROTOCOLS, *profiles()],
+        "mtbench ls optimizers; mtbench ls suites; mtbench ls protocols; mtbench ls profiles",
     )
+
+
+def _profile(name: str) -> ProfileFacts:
+    from itertools import takewhile
+
+    from mtbench.config import PROFILE_FOLDER, profile_file, profile_lineage, profile_settings
+
+    place = profile_file(name) or PROFILE_FOLDER / f"{name}.toml"
+    head = takewhile(lambda line: line.startswith("#"), place.read_text(encoding="utf-8-sig").splitlines())
+    return {
+        "name": name,
+        "kind": "profile",
+        "description": " ".join(line.lstrip("# ") for line in head),
+        "extends": [base for base, _ in profile_lineage(name)][1:],
+        "settings": [f"{key} = {value}" for key, value in profile_settings(name).items()],
+        "file": str(place),
+    }
 
 
 def _protocol(name: str) -> ProtocolFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,12 @@ from mtbench.errors import UsageError
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from mtbench.records.record import RunRecord
+
 KINDS = ("optimizers", "suites", "runs", "profiles", "protocols", "settings")
 
+SORTS = ("name", "date", "score")
+STATUSES = ("complete", "failed", "interrupted", "running")
 _COST_CLASSES = ("losses", "norms", "gram", "elementwise")
 """What a method asks of a step, cheapest first."""
 
@@ -25,13 +30,21 @@ def command(
         str, typer.Argument(help="optimizers, suites, runs, profiles, protocols or settings.")
     ] = "optimizers",
     results: Annotated[Path | None, typer.Option(help="Where records stand (for runs); default: results.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Of runs: on this suite alone, NAME or NAME@VERSION.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Of runs: of this method alone.")] = None,
+    status: Annotated[str | None, typer.Option(help="Of runs: complete, failed, interrupted or running.")] = None,
+    sort: Annotated[str, typer.Option(help="Of runs: name, date (latest last) or score (best last).")] = "name",
+    profile: Annotated[str | None, typer.Option(help="Of settings: their values in this profile.")] = None,
     plugin: Plugins = None,
     json: Json = False,
 ) -> None:
     """List optimizers, suites, runs, profiles, protocols or settings."""
     if what not in KINDS:
         raise UsageError(f"ls {what!r}: choose {', '.join(KINDS)}")
-    rows = _runs(results) if what == "runs" else _static(what, plugin or [])
+    if what == "runs":
+        rows = _runs(results, RunFilter(suite, optimizer, status, sort))
+    else:
+        rows = _settings(profile) if what == "settings" else _static(what, plugin or [])
     if json:
         common.emit_json({what: rows})
         return
@@ -44,8 +57,8 @@ def command(
 
 
 def _static(what: str, plugin: list[str]) -> list[dict[str, str]]:
-    if what == "profiles" or what == "settings":
-        return _settings() if what == "settings" else _profiles()
+    if what == "profiles":
+        return _profiles()
     if what == "protocols":
         from mtbench.protocols.catalogue import PROTOCOLS
 
@@ -86,14 +99,16 @@ def _profiles() -> list[dict[str, str]]:
     return [{"name": name, "summary": line.lstrip("# ")} for name, line in first.items()]
 
 
-def _settings() -> list[dict[str, str]]:
-    from mtbench.config import Config
+def _settings(profile: str | None) -> list[dict[str, str]]:
+    from mtbench.config import Config, profile_settings
 
-    rows = []
+    rows, chosen = [], profile_settings(profile) if profile is not None else {}
     for section, outer in Config.model_fields.items():
         assert outer.annotation is not None
         for key, inner in outer.annotation.model_fields.items():
             told = [f"default {inner.default!r}", _allowed(inner), inner.description]
+            if f"{section}.{key}" in chosen:
+                told.insert(0, f"{profile}: {chosen[f'{section}.{key}']!r}")
             rows.append({"name": f"{section}.{key}", "summary": "; ".join(text for text in told if text)})
     return rows
 
@@ -113,18 +128,45 @@ def _allowed(field: FieldInfo) -> str:
     return ", ".join([" | ".join(words), *bounds] if words else bounds)
 
 
-def _runs(results: Path | None) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are listed, and in which order. UsageError for a word that is none of them."""
+
+    suite: str | None = None
+    optimizer: str | None = None
+    status: str | None = None
+    sort: str = "name"
+
+    def __post_init__(self) -> None:
+        if self.sort not in SORTS:
+            raise UsageError(f"--sort {self.sort}: choose {', '.join(SORTS)}")
+        if self.status is not None and self.status not in STATUSES:
+            raise UsageError(f"--status {self.status}: choose {', '.join(STATUSES)}")
+
+    def takes(self, record: RunRecord) -> bool:
+        """Whether a record is listed; its suite has been chosen before."""
+        by_method = self.optimizer in (None, record["spec"]["optimizer"]["name"])
+        return by_method and self.status in (None, record["status"])
+
+
+def _runs(results: Path | None, wanted: RunFilter) -> list[dict[str, str]]:
     from mtbench.protocols.labels import run_label
     from mtbench.records.files import load_records
     from mtbench.report.settings import changed_params, default_params, describe_params
     from mtbench.storage.places import committed_results
 
-    rows, found = [], load_records(results or committed_results(), summary=True)
+    rows, found = [], load_records(results or committed_results(), suite=wanted.suite, summary=True)
+    if wanted.sort == "date":
+        found.sort(key=lambda item: str(item.record.get("finished") or ""))
+    elif wanted.sort == "score":
+        found.sort(key=lambda item: item.record.get("average", -1.0) if item.usable else -2.0)
     defaults = default_params({r.record["spec"]["optimizer"]["name"] for r in found if not r.problem})
     for loaded in found:
         record = loaded.record
         if loaded.problem:
             rows.append({"name": loaded.path.stem, "summary": f"{loaded.kind}: {loaded.problem}"})
+            continue
+        if not wanted.takes(record):
             continue
         spec, average = record["spec"], record.get("average")
         score = "-" if average is None else f"{100 * average:.2f}"
@@ -132,6 +174,7 @@ def _runs(results: Path | None) -> list[dict[str, str]]:
         changed = describe_params(changed_params(spec, defaults))
         if "protocol" in spec:
             changed = f"{run_label(spec['protocol'], spec['optimizer']['name'])} {changed}".strip()
-        text = f"{record['status']:<11} {score:>6}  {place}" + (f"  {changed}" if changed else "")
+        date = str(record.get("finished") or "")[:10]
+        text = f"{record['status']:<11} {score:>6}  {date:10}  {place}" + (f"  {changed}" if changed else "")
         rows.append({"name": record["run_id"], "summary": text})
     return rows
