@@ -53,7 +53,7 @@ def make_backbones(
     """
     names = backbone_names(settings.sharing, num_tasks, families)
     if settings.path == "tiny":
-        return copies(tiny_t5(settings, tokenizer), names)
+        return copies(tiny_t5(settings, tokenizer, pooling), names)
     folder = Path(settings.path)
     facts = read_folder(folder)
     scaled = facts.own is not None and facts.own.reparametrised
@@ -73,9 +73,9 @@ def copies(model: PreTrainedModel, names: list[str]) -> dict[str, PreTrainedMode
     return {name: copy.deepcopy(model) if place else model for place, name in enumerate(names)}
 
 
-def tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A small T5 of random weights."""
-    from transformers import T5Config, T5Model
+def tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase, pooling: str = "t5") -> PreTrainedModel:
+    """A small T5 of random weights; its encoder alone where nothing asks for the first decoder state."""
+    from transformers import T5Config, T5EncoderModel, T5Model
 
     config = T5Config(
         vocab_size=len(tokenizer),
@@ -92,7 +92,7 @@ def tiny_t5(settings: EncoderConfig, tokenizer: PreTrainedTokenizerBase) -> PreT
         eos_token_id=tokenizer.eos_token_id,
     )
     config.decoder_start_token_id = 0
-    return T5Model(config)
+    return T5Model(config) if pooling == "t5" else T5EncoderModel(config)
 
 
 def _pretrained(folder: Path, settings: EncoderConfig, pooling: str, scaled: bool) -> PreTrainedModel:

@@ -155,3 +155,12 @@ def test_the_profile_dpr_from_end_to_end(bench: Bench, tmp_path: Path) -> None:
     assert config["encoder"]["sharing"] == "untied" and config["encoder"]["pooling"] == "cls"
     assert config["negatives"]["sources"] == "bm25+model" and config["train"]["restart"] is True
     assert [s["name"] for s in record["stages"]].count("train") == 1
+
+
+def test_the_tiny_encoder_pools_as_it_is_told(bench: Bench) -> None:
+    record = bench.run("encoder.pooling=mean", "train.episodes=0")
+    assert record["spec"]["config"]["encoder"]["pooling"] == "mean"
+    from mtbench.model.encoder import DualEncoder
+
+    model = DualEncoder.load(bench.stage(record, "warmup") / "model")
+    assert model.pooling == "mean" and not any("decoder" in name for name, _ in model.named_parameters())
