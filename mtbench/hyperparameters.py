@@ -13,10 +13,14 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from mtbench.errors import ConfigError, shown
 from mtbench.per_task import FORMS, PerTask, by_name, read_per_task
+
+Search: TypeAlias = tuple[float, float, str] | list[Any] | Literal["dirichlet"]
+"""``(low, high, "log")`` or ``(low, high, "linear")``, a list of values, or ``dirichlet`` for numbers per task: shares
+that are uniform over the simplex, times K."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,29 @@ class Hyperparameter:
     per_task: bool = False
     """Whether it holds a number per task: its value is the text of :class:`mtbench.per_task.TaskNumbers`, and the
     range is that of each number."""
+    search: Search | None = None
+    """What ``mtbench tune`` draws values from; None: it leaves the default."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for a search range that no value can come from."""
+        if not self._can_search():
+            raise ConfigError(
+                f"hyperparameter {self.name}: search={shown(self.search)}: expected (low, high, 'log' or 'linear') "
+                "with low < high (above 0 for log), a list of values, or 'dirichlet' for numbers per task; each "
+                f"{self.allowed}"
+            )
+
+    def _can_search(self) -> bool:
+        search = self.search
+        if search is None or self.per_task or search == "dirichlet":
+            return search is None or (self.per_task and search == "dirichlet")
+        if isinstance(search, list):
+            return bool(search) and all(isinstance(value, self.kind) and self._in_range(value) for value in search)
+        if not isinstance(search, tuple) or len(search) != 3 or self.kind not in (int, float) or self.choices:
+            return False
+        low, high, scale = search
+        ends = self._in_range(self.kind(low)) and self._in_range(self.kind(high))
+        return ends and low < high and (scale == "linear" or (scale == "log" and low > 0))
 
     @property
     def type_name(self) -> str:
@@ -152,17 +179,21 @@ def hyper(
     nonzero: bool = False,
     since: int = 1,
     per_task: bool = False,
+    search: Search | None = None,
 ) -> Any:
     """Declare a hyperparameter with its default, help and range (``ge``/``gt`` below, ``le``/``lt`` above).
 
     ``per_task``: a number for each task, ``weights: PerTask = hyper("", per_task=True, ge=0)``; the default ``""`` is 1
     for every task, and ``self.per_task("weights")`` gives the K numbers from ``start`` on. The range is each number's.
 
+    ``search``: what ``mtbench tune`` draws from, ``(0.5, 8, "log")``, ``(0, 1, "linear")`` or a list of values; without
+    one it tunes the learning rate alone.
+
     One that is added to a method whose runs have been recorded needs ``since=2``: at its default, which must be the old
     behaviour, it then leaves the ids of those runs as they are.
     """
-    limits = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero, "since": since}
-    limits |= {"per_task": per_task}
+    limits: dict[str, Any] = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "nonzero": nonzero, "since": since}
+    limits |= {"per_task": per_task, "search": search}
     return dataclasses.field(default=default, metadata={"mtbench": limits})
 
 

@@ -45,7 +45,9 @@ class CAGrad(GramWeighting):
     paper = "Liu et al., Conflict-Averse Gradient Descent, NeurIPS 2021"
     rescales = True
 
-    c: float = hyper(0.4, ge=0, help="radius of the ball around the mean gradient, in units of its norm")
+    c: float = hyper(
+        0.4, ge=0, search=(0.1, 0.9, "linear"), help="radius of the ball around the mean gradient, in units of its norm"
+    )
     preference: PerTask = preference_field()
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class CGD(GramWeighting):
     state = ("log_weights",)
 
     rule: Literal["official", "taco"] = hyper("official", help="update rule of the weights")
-    step: float = hyper(0.05, gt=0, help="step size of the weights (rule official)")
+    step: float = hyper(0.05, gt=0, search=(0.005, 0.5, "log"), help="step size of the weights (rule official)")
     prior: float = hyper(0.0, ge=0, help="C of the prior exp(C / sqrt(N_k)); needs task_sizes when not 0")
     floor: float = hyper(1e-5, ge=0, lt=1, help="smallest weight (rule official)")
     loss_power: float = hyper(0.5, ge=0, help="exponent on l_i l_j")

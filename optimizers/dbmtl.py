@@ -31,7 +31,7 @@ class DualBalancing(GradientCombining):
     rescales = True
     shardable = True
 
-    beta: float = hyper(0.9, ge=0, lt=1, help="memory of the averages; 0 keeps none")
+    beta: float = hyper(0.9, ge=0, lt=1, search=(0.1, 0.99, "linear"), help="memory of the averages; 0 keeps none")
     decay: float = hyper(0.0, ge=0, help="the memory is beta / t^decay in step t")
     reset_on_episode: bool = reset_field()
 

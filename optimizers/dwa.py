@@ -24,7 +24,7 @@ class DynamicWeightAverage(LossWeighting):
     paper = "Liu et al., End-To-End Multi-Task Learning With Attention, CVPR 2019"
     state = ("sums", "seen", "steps", "windows")
 
-    temperature: float = hyper(2.0, gt=0, help="T of softmax(r / T)")
+    temperature: float = hyper(2.0, gt=0, search=(0.5, 8, "log"), help="T of softmax(r / T)")
     window: int = hyper(50, ge=1, help="steps whose losses are averaged")
     reset_on_episode: bool = reset_field()
 

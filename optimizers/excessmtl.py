@@ -32,7 +32,7 @@ class ExcessMTL(GradientCombining):
     shardable = True
     weighted_sum = True
 
-    step: float = hyper(0.01, gt=0, help="step size of the shares")
+    step: float = hyper(0.01, gt=0, search=(0.001, 0.1, "log"), help="step size of the shares")
     reference_steps: int = hyper(1, ge=1, help="first excess risks whose mean the later ones are divided by")
     preference: PerTask = preference_field()
     reset_on_episode: bool = reset_field()

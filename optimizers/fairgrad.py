@@ -35,7 +35,13 @@ class FairGrad(GramWeighting):
     paper = "Ban & Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024"
     rescales = True
 
-    alpha: float = hyper(2.0, ge=0.25, le=100, help="fairness: 1 proportional, large values help the worst off")
+    alpha: float = hyper(
+        2.0,
+        ge=0.25,
+        le=100,
+        search=[0.5, 1.0, 2.0, 5.0],
+        help="fairness: 1 proportional, large values help the worst off",
+    )
     max_norm: float = hyper(1.0, ge=0, help="largest norm of the update; 0 leaves it")
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:

@@ -30,8 +30,8 @@ class FAMO(LossWeighting):
     paper = "Liu et al., FAMO: Fast Adaptive Multitask Optimization, NeurIPS 2023"
     state = ("logits", "adam", "largest_loss")
 
-    lr: float = hyper(0.025, gt=0, help="step size of xi")
-    weight_decay: float = hyper(0.01, ge=0, help="gamma, the decay of xi")
+    lr: float = hyper(0.025, gt=0, search=(0.0025, 0.25, "log"), help="step size of xi")
+    weight_decay: float = hyper(0.01, ge=0, search=(0.001, 0.1, "log"), help="gamma, the decay of xi")
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:

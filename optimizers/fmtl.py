@@ -36,7 +36,7 @@ class FlatMTL(MultitaskOptimizer):
     shardable = True
     rescales = True
 
-    rho: float = hyper(0.05, gt=0, help="distance at which the gradient is taken")
+    rho: float = hyper(0.05, gt=0, search=(0.005, 0.5, "log"), help="distance at which the gradient is taken")
 
     def open_step(self, losses: Sequence[float] | None) -> None:
         self._sum: Tensor | None = None

@@ -33,7 +33,7 @@ class GO4Align(LossWeighting):
     state = ("log_shares",)
     rescales = True
 
-    step: float = hyper(1e-4, ge=0, help="step size of the shares")
+    step: float = hyper(1e-4, ge=0, search=(1e-5, 1e-3, "log"), help="step size of the shares")
     groups: int = hyper(2, ge=1, help="number of groups; more than tasks: one each")
     reset_on_episode: bool = reset_field()
 

@@ -38,7 +38,9 @@ class GradDrop(MultitaskOptimizer):
     random = True
     shardable = True
 
-    leak: float = hyper(0.0, ge=0, le=1, help="share of the mean in the update; 1 is naive")
+    leak: float = hyper(
+        0.0, ge=0, le=1, search=(0.0, 0.9, "linear"), help="share of the mean in the update; 1 is naive"
+    )
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:

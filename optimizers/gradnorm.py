@@ -42,8 +42,8 @@ class GradNorm(LossWeighting):
     cost: ClassVar[Cost] = "norms"
     state = ("task_weights", "adam", "first_losses", "first_counts")
 
-    alpha: float = hyper(1.5, ge=0, help="how strongly slow tasks are pulled")
-    lr: float = hyper(0.025, gt=0, help="step size of the weights")
+    alpha: float = hyper(1.5, ge=0, search=(0.1, 3, "log"), help="how strongly slow tasks are pulled")
+    lr: float = hyper(0.025, gt=0, search=(0.0025, 0.25, "log"), help="step size of the weights")
     weight_optimizer: Literal["adam", "sgd"] = hyper("adam", help="what moves the weights")
     layer: Literal["last_block", "all"] = hyper("last_block", help="the parameters W whose gradient norms are compared")
     initial_loss_steps: int = hyper(50, ge=1, help="l(0) is the mean of so many first losses")

@@ -35,7 +35,9 @@ class GradVac(GramWeighting):
     state = ("rho",)
     random = True
 
-    beta: float = hyper(0.01, ge=0, le=1, help="share of the new cosine in the running average")
+    beta: float = hyper(
+        0.01, ge=0, le=1, search=(0.001, 0.1, "log"), help="share of the new cosine in the running average"
+    )
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:

@@ -28,7 +28,7 @@ class GroupDRO(LossWeighting):
     paper = "Sagawa et al., Distributionally Robust Neural Networks for Group Shifts, ICLR 2020"
     state = ("log_shares",)
 
-    step: float = hyper(0.01, gt=0, help="step size of the shares")
+    step: float = hyper(0.01, gt=0, search=(0.001, 0.1, "log"), help="step size of the shares")
     adjustment: float = hyper(0.0, ge=0, help="C of l + C / sqrt(N_k); needs task_sizes when not 0")
     normalize: bool = hyper(False, help="divide the losses by the sum of their sizes")
     preference: PerTask = preference_field()

@@ -30,7 +30,7 @@ class ImplicitDRO(GramWeighting):
     paper = "Yu et al., COCO-DR, EMNLP 2022"
     state = ("log_shares",)
 
-    step: float = hyper(0.1, gt=0, help="step size of the shares")
+    step: float = hyper(0.1, gt=0, search=(0.01, 1, "log"), help="step size of the shares")
     loss_power: float = hyper(0.5, ge=0, help="exponent on l_k l_j")
     memory: float = hyper(1.0, ge=0, le=1, help="exponent on the shares before: 1 keeps them, 0 forgets them")
     floor: float = hyper(1e-5, ge=0, lt=1, help="smallest share")

@@ -27,7 +27,7 @@ class LossBalance(LossWeighting):
     state = ("log_scales",)
     rescales = True
 
-    lr: float = hyper(0.01, gt=0, help="step size of s_k")
+    lr: float = hyper(0.01, gt=0, search=(0.001, 0.1, "log"), help="step size of s_k")
     reset_on_episode: bool = reset_field()
 
     def init_state(self) -> None:

@@ -29,7 +29,9 @@ class MGDA(GramWeighting):
     frozen_task = "with it mgda stops: the shortest vector is 0, and no task learns"
     paper = "Sener & Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018"
 
-    normalize: Literal["none", "l2", "loss", "loss+"] = hyper("none", help="what divides each gradient beforehand")
+    normalize: Literal["none", "l2", "loss", "loss+"] = hyper(
+        "none", search=["none", "l2", "loss", "loss+"], help="what divides each gradient beforehand"
+    )
 
     def weights_from_gram(self, gram: np.ndarray, losses: np.ndarray) -> np.ndarray:
         self.notes["solver_fallbacks"] = 0

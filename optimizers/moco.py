@@ -40,7 +40,9 @@ class MoCo(GradientCombining):
     shardable = True
 
     beta: float = hyper(0.5, gt=0, le=1, help="how fast the tracked gradients follow")
-    gamma: float = hyper(0.1, ge=0, help="step size of the weights, in units of the mean squared norm")
+    gamma: float = hyper(
+        0.1, ge=0, search=(0.01, 1, "log"), help="step size of the weights, in units of the mean squared norm"
+    )
     beta_decay: float = hyper(0.5, ge=0, help="beta is divided by t^beta_decay")
     gamma_decay: float = hyper(0.5, ge=0, help="gamma is divided by t^gamma_decay")
     rho: float = hyper(0.0, ge=0, help="pull of the weights towards uniform")

@@ -46,7 +46,7 @@ class SDMGrad(GradientCombining):
     draws = 3
     shardable = True
 
-    lam: float = hyper(0.3, ge=0, help="pull towards the mean gradient")
+    lam: float = hyper(0.3, ge=0, search=(0.03, 3, "log"), help="pull towards the mean gradient")
     inner_lr: float = hyper(0.2, gt=0, le=10, help="step size of the weights; from about 1 on they do not converge")
     momentum: float = hyper(0.5, ge=0, lt=1, help="momentum of the weights within a step")
     inner_steps: int = hyper(20, ge=1, help="moves of the weights in each step")

@@ -23,7 +23,9 @@ class Static(LossWeighting):
     paper = "Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022 (baseline)"
     conformance: ClassVar[Params] = {"weights": "task0:3"}
 
-    weights: PerTask = hyper("", per_task=True, ge=0, help="of the tasks, divided by their sum; 1 where none is given")
+    weights: PerTask = hyper(
+        "", per_task=True, ge=0, search="dirichlet", help="of the tasks, divided by their sum; 1 where none is given"
+    )
 
     def begin_episode(self) -> None:
         self._shares = normalised(self.per_task("weights"))

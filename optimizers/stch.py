@@ -30,7 +30,12 @@ class SmoothTchebycheff(LossWeighting):
     state = ("sums", "seen", "steps")
     rescales = True
 
-    mu: float = hyper(1.0, gt=0, help="smoothness; at 1 the weights are static after the warm-up, below it they adapt")
+    mu: float = hyper(
+        1.0,
+        gt=0,
+        search=(0.1, 1, "log"),
+        help="smoothness; at 1 the weights are static after the warm-up, below it they adapt",
+    )
     warmup_steps: int = hyper(50, ge=1, help="steps of log losses over which the nadir z is averaged")
     reset_on_episode: bool = reset_field()
 

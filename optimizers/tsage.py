@@ -58,8 +58,10 @@ class TSage(GradientCombining):
     state = ("sensitivities", "updates")
     shardable = True
 
-    tau: float = hyper(2.0, nonzero=True, help="softmax temperature; negative: discourage specialization")
-    beta: float = hyper(0.999, ge=0, lt=1, help="decay of the averaged sensitivities")
+    tau: float = hyper(
+        2.0, nonzero=True, search=(0.25, 8, "log"), help="softmax temperature; negative: discourage specialization"
+    )
+    beta: float = hyper(0.999, ge=0, lt=1, search=[0.9, 0.95, 0.986, 0.999], help="decay of the averaged sensitivities")
     burn_in: float = hyper(0.1, ge=0, lt=1, help="share of the steps that average sensitivities but update by the mean")
     median_over: Literal["all", "nonzero"] = hyper(
         "all", help="the entries whose median (or mean) normalises a task; all: guarded above a quarter of zeros"

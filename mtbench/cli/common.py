@@ -13,6 +13,7 @@ from mtbench.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mtbench.execution.planned import PlannedRuns
     from mtbench.records.record import RunRecord
 
 
@@ -98,3 +99,15 @@ def numbers(text: str, option: str) -> list[int]:
             raise UsageError(f"{option}: {part!r} makes more than {MOST_NUMBERS:,} numbers")
         found += range(first, last + 1)
     return found
+
+
+def show_costed_plan(planned: PlannedRuns, json: bool) -> None:
+    """What would be run, what is shared, and what it will cost."""
+    from mtbench.execution.show import plan_summary, print_plan
+    from mtbench.execution.show_estimate import estimate_summary, print_estimate
+
+    if json:
+        emit_json({**plan_summary(planned), **estimate_summary(planned)})
+    else:
+        print_plan(planned, out_console())
+        print_estimate(planned, out_console())

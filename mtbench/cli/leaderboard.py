@@ -42,6 +42,9 @@ def command(
     downstream: Annotated[
         bool, typer.Option("--downstream", help="Retrieval and the answers of run --reader side by side.")
     ] = False,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="The winners of mtbench tune, each with the same budget.")
+    ] = False,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write every format below RESULTS/leaderboards; update the README."),
@@ -84,6 +87,13 @@ def command(
         _print_answers(folder, suite or "kilt", profile, baseline, published, format)
         return
     check_view(view, protocol)
+    if tuned:
+        given = {"--write": write, "--reference": reference, "--published": published, "--view": view != "board"}
+        unfit = [name for name, value in given.items() if value]
+        if unfit or protocol != "multitask":
+            raise UsageError(f"--tuned is a board of its own: leave {' and '.join(unfit or ['--protocol'])} out")
+        _print_tuned(folder, suite or "kilt", profile, metric, baseline, format)
+        return
     if view == "matrix":
         _print_matrix(
             load_board(folder, suite or "kilt", profile, metric=metric, protocol="per-task"), format, published
@@ -151,6 +161,18 @@ def _print_answers(folder: Path, suite: str, profile: str, baseline: str, publis
         print_answers(found, out_console())
     else:
         typer.echo(render_answers(found, format), nl=False)
+
+
+def _print_tuned(folder: Path, suite: str, profile: str, metric: str | None, baseline: str, format: str) -> None:
+    from mtbench.cli.common import out_console
+    from mtbench.report.tables import print_board, render
+    from mtbench.report.tuned import load_tuned
+
+    board = load_tuned(folder, suite, profile, metric=metric, baseline=baseline)
+    if format == "terminal":
+        print_board(board, out_console())
+    else:
+        typer.echo(render(board, format), nl=False)
 
 
 def _print_layout(folder: Path, name: str, format: str, profile: str, suite: str | None, reference: str | None) -> None:

@@ -18,7 +18,8 @@ from mtbench import interrupts
 from mtbench.errors import DataError, MtbenchError, StoreError
 
 VERBS = (
-    "run", "sweep", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor", "clean",
+    "run", "sweep", "tune", "leaderboard", "compare", "plot", "ls", "info", "prepare", "score", "export", "doctor",
+    "clean",
 )  # fmt: skip
 GROUPS = ("check", "new")
 _WRONG_PATH = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS}

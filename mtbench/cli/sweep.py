@@ -24,7 +24,6 @@ from mtbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mtbench.execution.planned import PlannedRuns
     from mtbench.execution.sweep_plan import Sweep
 
 
@@ -102,7 +101,7 @@ def command(
     request = SweepRequest(matrix, tuple(axes), lines, trials, sampler, execution)
     options = PlanOptions(store, results, "failed" if resume else "missing", until, declared=dry_run)
     if dry_run:
-        _show_plan(plan_sweep(request, options).planned, json)
+        common.show_costed_plan(plan_sweep(request, options).planned, json)
         return 0
     reporter = make_reporter()
     try:
@@ -145,14 +144,3 @@ def _draw(sweep: Sweep, optimizer: str, figure: str | None) -> tuple[str | None,
     except MtbenchError as error:
         return None, f"No figure of {optimizer}: {str(error).splitlines()[0]}"
     return str(path), f"Figure of {optimizer}: {path}"
-
-
-def _show_plan(planned: PlannedRuns, json: bool) -> None:
-    from mtbench.execution.show import plan_summary, print_plan
-    from mtbench.execution.show_estimate import estimate_summary, print_estimate
-
-    if json:
-        common.emit_json({**plan_summary(planned), **estimate_summary(planned)})
-    else:
-        print_plan(planned, common.out_console())
-        print_estimate(planned, common.out_console())

@@ -48,6 +48,8 @@ class RunRequest:
     """The run whose id is ``train.start``, as whoever plans the run has found it among the records."""
     reader: bool = False
     """Whether a reader answers from what is retrieved."""
+    tuned: JsonObject | None = None
+    """How the settings were chosen, where ``mtbench tune`` chose them: stands in the specification as it is."""
 
     def without_reader(self) -> RunRequest:
         """The same for a run behind or beside one with a reader."""
@@ -169,6 +171,8 @@ class ResolvedRun:
             found["protocol"] = self.protocol
         if self.reader is not None:
             found["reader"] = specified_reader(self.config.reader, self.reader, self.optimizer["name"])
+        if self.request.tuned is not None:
+            found["tuned"] = self.request.tuned
         return {**found, "rules": self.rules} if self.rules else found
 
 

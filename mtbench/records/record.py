@@ -90,6 +90,8 @@ class RunSpec(TypedDict):
     reader: NotRequired[JsonObject]
     """The settings of the reader and, as ``model``, its content (an :class:`EncoderSpec`); absent without one."""
     external: NotRequired[bool]
+    tuned: NotRequired[JsonObject]
+    """``trials`` and ``seeds`` of the tuning that chose the settings; absent where a person did."""
 
 
 class TaskResult(TypedDict):

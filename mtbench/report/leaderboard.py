@@ -123,6 +123,10 @@ def _select(readable: Sequence[Loaded], version: int, notes: list[str], keep_lim
     """Records of this version that ran on all queries; what is left out goes to ``notes``."""
     older = sum(i.record["spec"].get("suite_version", 1) != version for i in readable)
     current = [i for i in readable if i.record["spec"].get("suite_version", 1) == version]
+    tuned = [i for i in current if i.record["spec"].get("tuned")]
+    if tuned:
+        current = [i for i in current if not i.record["spec"].get("tuned")]
+        notes.append(f"{_runs(len(tuned))} of tuned methods: leaderboard --tuned.")
     limited = [i for i in current if i.record["spec"].get("limit") is not None and not keep_limited]
     if older:
         notes.append(f"{_runs(older)} of older suite versions left out.")
