@@ -17,6 +17,7 @@ from mtbench.records.record import RunSpec
 from mtbench.report.answering import retrieval_alone
 from mtbench.report.board import DEFAULT_BASELINE, Board
 from mtbench.report.comparing import compare_variants, compare_with
+from mtbench.report.conclusion import conclusion
 from mtbench.report.folding import MULTITASK, fold, wanted
 from mtbench.report.notes import statistics_notes
 from mtbench.report.published import reported_systems
@@ -115,6 +116,7 @@ def build_board(
     board.rows.sort(key=_rank_key)
     if published:
         board.rows += _reported_rows(board)
+    board.notes[:0] = conclusion(board.rows, board.baseline, board.detectable)
     board.notes += statistics_notes(board.rows, board.baseline, board.detectable, board.profile)
     return board
 
