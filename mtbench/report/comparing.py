@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mtbench.errors import UsageError
 from mtbench.report.board import DEFAULT_BASELINE, Board
+from mtbench.report.groups import group_notes
 from mtbench.report.measures import add_measures, missing_references
 from mtbench.report.rows import Row
 from mtbench.report.statistics import Difference, Estimate, correct, detectable_difference, paired_t, pooled_sd, tier
@@ -32,7 +33,7 @@ def compare_variants(board: Board) -> None:
         correct([r.gain for r in rows if r.gain is not None and r.kind != "optimizer"])
         if not variant:
             _detectable(board, rows, tested)
-        notes = add_measures(rows, list(board.tasks))
+        notes = add_measures(rows, list(board.tasks)) + group_notes(rows, base, list(board.tasks))
         board.notes += [note for note in notes if not variant]
         step = base.costs.get("step_ms")
         for row in rows:
