@@ -34,8 +34,9 @@ def add_measures(rows: Sequence[Row], tasks: Sequence[str]) -> list[str]:
         for row in trained:
             if row is not reference and used:
                 row.measures[measure] = _relative_gain(row, reference, used)
-    for row, rank in zip(trained, _mean_ranks(trained, tasks), strict=True):
-        row.mean_rank = rank
+    for row, ranks in zip(trained, _ranks_by_seed(trained, tasks), strict=True):
+        row.mean_rank = sum(map(sum, ranks)) / (len(ranks) * len(tasks)) if ranks else None
+        row.mean_rank_interval = bootstrap_interval(ranks)
     for row in trained:
         losses = {t: d for t, d in row.task_gains.items() if d.difference is not None and d.difference < 0}
         row.worst = min(losses, key=lambda t: losses[t].difference or 0.0, default=None)
@@ -78,18 +79,34 @@ def _relative_gain(row: Row, reference: Row, tasks: Sequence[str]) -> Estimate:
     return estimate(gains) if gains else Estimate(None, reason="no seed in common")
 
 
-def _mean_ranks(rows: Sequence[Row], tasks: Sequence[str]) -> list[float | None]:
-    """The mean of each row's rank (1 is best, equal scores share) over tasks and the seeds that all rows have."""
-    seeds = set.intersection(*(set(r.seeds_done) for r in rows)) if rows else set()
-    if not seeds or len(rows) < 2:
-        return [None] * len(rows)
-    totals = [0.0] * len(rows)
+def _ranks_by_seed(rows: Sequence[Row], tasks: Sequence[str]) -> list[list[list[float]]]:
+    """Each row's ranks (1 is best, equal scores share) by task, for each of the seeds that all rows have; none for a
+    row that is alone."""
+    seeds = sorted(set.intersection(*(set(r.seeds_done) for r in rows))) if rows else []
+    found: list[list[list[float]]] = [[] for _ in rows]
+    if len(rows) < 2 or not tasks:
+        return found
     for seed in seeds:
-        for task in tasks:
-            scores = [r.tasks[task].seeds[seed] for r in rows]
-            for i, rank in enumerate(_ranks(scores)):
-                totals[i] += rank
-    return [total / (len(seeds) * len(tasks)) for total in totals]
+        by_task = [_ranks([r.tasks[task].seeds[seed] for r in rows]) for task in tasks]
+        for i, ranks in enumerate(found):
+            ranks.append([of_task[i] for of_task in by_task])
+    return found
+
+
+def bootstrap_interval(values: Sequence[Sequence[float]], draws: int = 2000) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean of ``values`` (seeds x tasks), both drawn anew with replacement
+    (Efron and Tibshirani 1993, chapter 13): it speaks of other seeds and of other tasks of this kind. None without two
+    seeds. The draws are seeded, so that a table stays the same.
+    """
+    if len(values) < 2:
+        return None
+    import numpy as np
+
+    table, source = np.asarray(values, dtype=float), np.random.default_rng(0)
+    seeds = source.integers(table.shape[0], size=(draws, table.shape[0], 1))
+    tasks = source.integers(table.shape[1], size=(draws, 1, table.shape[1]))
+    low, high = np.quantile(table[seeds, tasks].mean(axis=(1, 2)), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _ranks(scores: Sequence[float]) -> list[float]:

@@ -103,7 +103,9 @@ def _value(row: Row, key: str) -> tuple[float | None, str]:
         measure = row.measures.get(key)
         return (None, "") if measure is None else (measure.mean, _seeds_of(measure))
     if key == "rank":
-        return row.mean_rank, ""
+        if row.mean_rank_interval is None:
+            return row.mean_rank, ""
+        return row.mean_rank, "95 % over tasks and seeds: {:.2f} to {:.2f}".format(*row.mean_rank_interval)
     if key == "worst":
         return (None, "") if row.worst is None else (row.task_gains[row.worst].difference, "")
     if key == "seeds":

@@ -63,6 +63,8 @@ class Row:
     """``delta_m`` and ``delta_m_batch``, fractions of 1; absent where there is no row to take them over."""
     mean_rank: float | None = None
     """Over tasks and seeds, among the rows of one configuration; 1 is best."""
+    mean_rank_interval: tuple[float, float] | None = None
+    """95 % bootstrap interval of ``mean_rank`` over tasks and seeds; None with one seed."""
     worst: str | None = None
     """The task that loses most against the baseline; None if none loses."""
     runs: dict[int, RunRecord] = field(default_factory=dict, repr=False)

@@ -69,7 +69,7 @@ def to_csv(board: Board) -> str:
     fields = ["suite", "profile", "metric", "method", "kind", "optimizer", "params", "variant", *board.tasks]
     fields += ["average", "average_low", "average_high", "best_tier"]
     fields += ["gain", "gain_low", "gain_high", "p", "p_holm", "star"]
-    fields += ["protocol", "delta_m", "delta_m_batch", "mean_rank", "worst"]
+    fields += ["protocol", "delta_m", "delta_m_batch", "mean_rank", "mean_rank_low", "mean_rank_high", "worst"]
     fields += [*(f"{task}:gain" for task in board.tasks), *(f"{task}:p_holm" for task in board.tasks)]
     fields += [*CSV_COSTS, "trials", "seeds_done", "seeds_known", "source", "notes"]
     writer = csv.DictWriter(out, fields, lineterminator="\n")
@@ -101,6 +101,8 @@ def _csv_row(row: Row) -> dict[str, object]:
         "protocol": row.protocol["name"] if row.protocol else "",
         **{name: measure.mean for name, measure in row.measures.items()},
         "mean_rank": row.mean_rank,
+        "mean_rank_low": row.mean_rank_interval[0] if row.mean_rank_interval else None,
+        "mean_rank_high": row.mean_rank_interval[1] if row.mean_rank_interval else None,
         "worst": row.worst,
         **{f"{task}:gain": t.difference for task, t in row.task_gains.items()},
         **{f"{task}:p_holm": t.p_holm for task, t in row.task_gains.items()},
