@@ -31,7 +31,7 @@ def load_tuned(
     """
     suite, profile = suite_name(suite), profile_name(profile)
     loaded = retrieval_alone(load_records(results, suite=suite, profile=profile, summary=True))
-    of_tuning = [item for item in loaded if item.usable and item.record["spec"].get("tuned")]
+    of_tuning = [item for item in loaded if item.usable and _has_budget(item.record["spec"])]
     if not of_tuning:
         raise UsageError(
             f"no tuned runs of the suite {suite!r} in the profile {profile!r} below {results}/runs\n"
@@ -54,6 +54,12 @@ def load_tuned(
         against = build_board(comparable, metric=metric, baseline=SCALARIZATION)
         board.notes.append("Against static tuned: " + "; ".join(filter(None, map(_gain, against.rows))) + ".")
     return board
+
+
+def _has_budget(spec: RunSpec) -> bool:
+    """Whether a record says how it was tuned; one that others wrote may say anything."""
+    told: object = spec.get("tuned")
+    return isinstance(told, dict) and isinstance(told.get("trials"), int) and isinstance(told.get("seeds"), list)
 
 
 def _budget(item: Loaded) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from execution_cases import records_in, tiny_matrix
+from execution_cases import LIMIT, records_in, tiny_matrix
 
 from mtbench.cli.main import main
 from mtbench.errors import ConfigError, UsageError
@@ -120,6 +120,19 @@ def test_from_trials_to_the_board(tmp_path: Path, capsys: pytest.CaptureFixture[
     again = Tuner(request, PlanOptions(store, results))
     assert not again.planned(s for tuned in again.tuned for s in tuned.trials).waiting
 
+    words = ["tune", "-o", "naive,static", "-s", "kilt", "--trials", "2", "--seeds", "0", "--final-seeds", "1,2"]
+    words += ["--store", str(store), "--results", str(results), "--limit", str(LIMIT), "--executor", "local"]
+    words += [word for item in request.matrix.assignments for word in ("--set", item)]
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0  # finished: nothing is computed
+    told = json.loads(capsys.readouterr().out)
+    assert [(m["optimizer"], len(m["trials"])) for m in told["methods"]] == [("naive", 2), ("static", 2)]
+    assert told["methods"][0]["trials"][0]["values"] == {} and told["methods"][0]["average"] is not None
+    assert main([*words, "--dry-run"]) == 0 and " distinct, " in capsys.readouterr().out
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "2 settings and 2 runs for each method" in printed and "leaderboard --tuned --suite kilt" in printed
+
     for path in results.glob("runs/*/*/*/*.json"):  # --limit keeps runs off every board
         record = json.loads(path.read_text())
         record["spec"]["limit"] = None
@@ -132,3 +145,7 @@ def test_from_trials_to_the_board(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(words) == 0
     assert "4 runs of tuned methods: leaderboard --tuned" in capsys.readouterr().out
     assert main([*words, "--tuned", "--published"]) == 2
+    broken = next(results.glob("runs/*/*/naive/naive-s1-*.json"))
+    record = json.loads(broken.read_text())
+    broken.write_text(json.dumps({**record, "spec": {**record["spec"], "tuned": "yes"}}))
+    assert main([*words, "--tuned"]) == 0  # a record that does not say how it was tuned is of no budget
