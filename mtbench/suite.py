@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from mtbench.records.values import Settings
 
-METRICS = ("rprecision_page", "rprecision_passage", "recall@20", "recall@100", "mrr@10", "ndcg@10")
+METRICS = ("rprecision_page", "rprecision_passage", "recall@20", "recall@100", "mrr@10", "ndcg@10", "success@1")
 FAMILIES = ("qa", "fact_checking", "slot_filling", "entity_linking", "dialogue", "ad_hoc")
 
 

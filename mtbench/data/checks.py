@@ -22,7 +22,7 @@ NEAR_LIMIT = 200_000
 """Train queries up to which near duplicates are searched for."""
 KNOWN_PAGES = 0.9
 """Share of the gold pages that the corpus must have."""
-Evaluate = Callable[[Any, Any, Any], dict[str, np.ndarray]]
+Evaluate = Callable[[Any, Any, Any, str], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def check_suite(
 ) -> list[Check]:
     """All checks of a suite, in order; reading stops at the first error of the data, which is then the last check.
 
-    ``evaluate`` is ``mtbench.evaluation``'s ``evaluate_task(ranking, queries, corpus)``; with it the suite's metric
-    is tried on the best possible ranking, on an empty one and on fewer queries.
+    ``evaluate`` is ``mtbench.evaluation``'s ``evaluate_task(ranking, queries, corpus, metric)``; with it the
+    suite's metric is tried on the best possible ranking, on an empty one and on fewer queries.
     """
     checks: list[Check] = []
     try:
@@ -242,7 +242,9 @@ def metric_checks(task: str, metric: str, dev: QuerySplit, evaluate: Evaluate) -
 
     def mean(answered: np.ndarray) -> float:
         shown = np.where(answered[:, None], indices, -1)
-        values = evaluate(_Ranking(shown, np.where(shown >= 0, scores, -np.inf).astype(np.float32)), queries, corpus)
+        values = evaluate(
+            _Ranking(shown, np.where(shown >= 0, scores, -np.inf).astype(np.float32)), queries, corpus, metric
+        )
         return float(np.nanmean(values[metric])) if metric in values else float("nan")
 
     oracle, empty, half = (

@@ -45,12 +45,13 @@ class CorpusLike(Protocol):
     def pages(self) -> np.ndarray: ...
 
 
-def evaluate_task(ranking: RankingLike, queries: QueriesLike, corpus: CorpusLike) -> MetricArrays:
+def evaluate_task(ranking: RankingLike, queries: QueriesLike, corpus: CorpusLike, metric: str = "") -> MetricArrays:
     """All metrics of one task, per query, as fractions of 1: name -> float64 ``(Q,)``, NaN where undefined.
 
     Passage metrics are those of trec_eval (``Rprec``, ``recall``, ``recip_rank`` cut at 10, ``ndcg_cut.10`` with the
     grade as gain); page R-precision is KILT's (Petroni et al., NAACL 2021). A cut-off deeper than the ranking is left
-    out unless the ranking covers the whole corpus: it would be too low without anyone seeing it.
+    out unless the ranking covers the whole corpus: it would be too low without anyone seeing it. ``success@1`` (is the
+    first passage relevant?) is there only if it is ``metric``, the suite's: other suites' records stay as they are.
 
     Raises ValueError if the ranking has not one row per query.
     """
@@ -74,6 +75,8 @@ def evaluate_task(ranking: RankingLike, queries: QueriesLike, corpus: CorpusLike
     if min(10, len(corpus)) <= found.shape[1]:
         scores["mrr@10"] = _reciprocal_rank(grades[:, :10])
         scores["ndcg@10"] = _ndcg(grades[:, :10], relevant, depth=10)
+    if metric == "success@1":
+        scores[metric] = np.asarray((grades[:, :1] > 0).any(axis=1), dtype=np.float64)
     return result | {name: np.where(counted, values, np.nan) for name, values in scores.items()}
 
 

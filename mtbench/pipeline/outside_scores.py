@@ -108,7 +108,7 @@ def _score_run(suite: Suite, task: Task, dev: QuerySplit, file: Path) -> tuple[T
     if task.ignore_identical_ids:
         run = {query: {p: s for p, s in results.items() if p != query} for query, results in run.items()}
     arrays = _as_arrays(run, dev, page_of, size)
-    scores = evaluate_task(arrays, arrays, _Passages(arrays.pages, arrays.size))
+    scores = evaluate_task(arrays, arrays, _Passages(arrays.pages, arrays.size), suite.metric)
     return TaskScores(dev.ids, scores), sum(query not in run for query in dev.ids)
 
 

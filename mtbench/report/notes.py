@@ -13,6 +13,7 @@ METRIC_TITLES = {
     "recall@100": "recall@100",
     "mrr@10": "MRR@10",
     "ndcg@10": "nDCG@10",
+    "success@1": "success@1",
 }
 
 

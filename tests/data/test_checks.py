@@ -96,14 +96,14 @@ DEV = QuerySplit(["a", "b"], ["x", "y"], [{"1": 1}, {"2": 1, "3": 2}], [[["p"], 
 
 
 @pytest.mark.parametrize(
-    "metric", ["rprecision_page", "rprecision_passage", "recall@20", "recall@100", "mrr@10", "ndcg@10"]
+    "metric", ["rprecision_page", "rprecision_passage", "recall@20", "recall@100", "mrr@10", "ndcg@10", "success@1"]
 )
 def test_every_metric_is_tried(metric: str) -> None:
     assert failed(list(metric_checks("t", metric, DEV, evaluate_task))) == {}
 
 
 def test_a_wrong_metric_is_found() -> None:
-    def reversed_order(ranking: object, queries: object, corpus: object) -> dict[str, np.ndarray]:
+    def reversed_order(ranking: object, queries: object, corpus: object, metric: str) -> dict[str, np.ndarray]:
         found = ranking.indices[:, ::-1]  # type: ignore[attr-defined]
         return {"mrr@10": (found[:, :1] >= 0).any(1).astype(float) * 0.5 + 0.1}
 

@@ -138,7 +138,22 @@ def test_cutting_results_off_the_end_never_raises_a_score(seed: int, keep: int) 
 
 
 def test_metric_names_are_the_public_ones_in_their_order() -> None:
-    assert tuple(evaluate_task(*random_task(0))) == METRICS
+    assert tuple(evaluate_task(*random_task(0))) == METRICS[:-1]
+    assert tuple(evaluate_task(*random_task(0), metric="success@1")) == METRICS
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_success_at_one_is_trec_evals_and_only_where_a_suite_ranks_by_it(seed: int) -> None:
+    ranking, queries, corpus = random_task(seed)
+    ours = evaluate_task(ranking, queries, corpus, "success@1")
+    assert "success@1" not in evaluate_task(ranking, queries, corpus, "mrr@10")
+    for i, judged in enumerate(queries.judged):
+        first = ranking.rows[i][:1]
+        if judged:
+            assert ours["success@1"][i] == float(bool(first) and first[0] in judged)
+            assert ours["success@1"][i] == (ours["mrr@10"][i] == 1)
+    one_passage = evaluate_task(FakeRanking([[1], [0], []], 1), FakeQueries([{1: 2}] * 3), corpus, "success@1")
+    assert one_passage["success@1"].tolist() == [1, 0, 0]
 
 
 def test_metrics_without_judgements_are_left_out() -> None:
@@ -147,7 +162,7 @@ def test_metrics_without_judgements_are_left_out() -> None:
     assert list(pages_only) == ["rprecision_page"]
     passages_only = evaluate_task(FakeRanking([[0]], 2), FakeQueries([{0: 1}]), corpus)
     assert "rprecision_page" not in passages_only
-    assert set(passages_only) == set(METRICS[1:])
+    assert set(passages_only) == set(METRICS[1:-1])
 
 
 def test_a_cut_deeper_than_the_ranking_is_left_out_unless_the_corpus_is_smaller() -> None:

@@ -37,7 +37,9 @@ def enter(suite: Suite, files: dict[str, Path], tmp_path: Path, name: str = "sea
 def test_a_run_is_scored_as_trec_eval_and_kilt_do(suite: Suite, systems: Path) -> None:
     scores, unanswered = score_file(suite, suite.task("nq"), systems / "nq.trec")
     assert scores.ids == ["1", "2"] and unanswered == 0
-    assert tuple(scores.per_query) == METRICS
+    assert tuple(scores.per_query) == METRICS[:-1]
+    by_first = score_file(replace(suite, metric="success@1"), suite.task("nq"), systems / "nq.trec")[0]
+    assert by_first.per_query["success@1"].tolist() == [0.0, 0.0]  # the first relevant one is second
     # Query 1: pages 0, 0, 3 are two pages, one of the two gold ones. Query 2: p3 and p11 tie, the larger id is first.
     assert scores.per_query["rprecision_page"].tolist() == [0.5, 0.0]
     assert scores.per_query["rprecision_passage"].tolist() == [0.5, 0.0]

@@ -79,7 +79,7 @@ def _scores(suite: PreparedSuite, parts: list[Part], rankings: list[Ranking]) ->
     for (name, corpus, queries, rows), ranking in zip(parts, rankings, strict=True):
         if len(rows):
             pages = suite.corpora[corpus].pages if by_page else None
-            arrays = evaluate_task(ranking, Subset(queries, rows, pages), suite.corpora[corpus])
+            arrays = evaluate_task(ranking, Subset(queries, rows, pages), suite.corpora[corpus], suite.metric)
             found[name] = TaskScores([queries.ids[int(row)] for row in rows], arrays)
     return found
 
