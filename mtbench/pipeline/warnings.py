@@ -41,7 +41,7 @@ def _frozen_tasks(stage: Stage, built: Built) -> list[RunWarning]:
     journal = _journal(built)
     found: list[RunWarning] = []
     method = stage.settings.get("optimizer", {}).get("name")
-    union = stage.settings["train"].get("mixing") == "union"
+    union = stage.settings.get("train", {}).get("mixing") == "union"
     harm = get_optimizer(method).frozen_task if method else ""
     for task in built.results["summary"]["task_batch_sizes"]:
         since: int | None = None

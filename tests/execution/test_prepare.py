@@ -71,7 +71,9 @@ def test_the_plan_of_official_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     plan = json.loads(capsys.readouterr().out)
     states = {file["path"]: file["state"] for file in plan["files"]}
     assert states["psgs_w100.tsv.gz"] == "missing" and states["triviaqa-rc.tar.gz"] == "there"
-    assert {*states.values()} == {"missing", "there"} and len(states) == 26 and plan["bytes_to_fetch"] == 0
+    tests = {path for path, state in states.items() if state == "optional"}
+    assert len(tests) == 8 and all("test" in path and "without_answers" in path for path in tests)
+    assert {*states.values()} == {"missing", "there", "optional"} and len(states) == 34 and plan["bytes_to_fetch"] == 0
     assert main([*arguments, "--dry-run"]) == 0
     assert "kilt: 1 file must be put into" in capsys.readouterr().out
     assert main(arguments) == 2

@@ -143,11 +143,11 @@ def test_what_cannot_be_is_said(tiny_suite: Path, tmp_path: Path, items: tuple[s
 def test_an_encoder_is_looked_at_once_for_all_parts_of_a_suite(
     tiny_suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mtbench.pipeline import request
+    from mtbench.pipeline import resolver as module
 
     looked: list[str] = []
-    settled = request.settle
-    monkeypatch.setattr(request, "settle", lambda config, *more: looked.append("") or settled(config, *more))
+    settled = module.settle
+    monkeypatch.setattr(module, "settle", lambda config, *more: looked.append("") or settled(config, *more))
     resolver = Resolver(tmp_path)
     for items in ((), ("train.tasks=ask",), ("train.tasks=-ask", "train.budget=batch"), ("train.fusion=uniform",)):
         settings = split_assignments([*SETTINGS, *items])[0]
