@@ -196,13 +196,13 @@ class Resolver:
             found = declared_suite(request.suite, request.profile) if self._declared else None
             if found is None:
                 raise
-            return found[0], NOT_HERE, found[1]
+            return found[0], f"{NOT_HERE}: {found[0].label} {request.profile}", found[1]
         key = suite_fingerprint(suite, self._home)
         return suite, key, suite_facts(suite, key, self._home)
 
     def _not_here(self, request: RunRequest) -> str:
         """What to say of a suite whose data are not here; empty where they are."""
-        if self._suite(request)[1] != NOT_HERE:
+        if not self._suite(request)[1].startswith(NOT_HERE):
             return ""
         command = f"mtbench prepare {request.suite} --profile {request.profile}"
         return f"the data of suite {request.suite} ({to_fetch(request.suite)}): {command}"

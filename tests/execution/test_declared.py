@@ -45,3 +45,12 @@ def test_without_data_nothing_but_a_plan_is_made(capsys: pytest.CaptureFixture[s
     assert "mtbench prepare kilt --profile paper" in capsys.readouterr().err
     assert main(["run", "-o", "tsage", "-s", "./nowhere", "--dry-run"]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_unread_suites_have_no_stage_in_common(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = []
+    for suite in ("kilt", "mixed"):
+        assert main(["run", "-o", "naive", "-s", suite, "--profile", "paper", "--dry-run", "--json"]) == 0
+        runs = json.loads(capsys.readouterr().out)["runs"]
+        keys.append({stage["fingerprint"] for run in runs for stage in run["stages"]})
+    assert not keys[0] & keys[1]
