@@ -17,7 +17,7 @@ def command(
         str,
         typer.Argument(metavar="B", help="The same, or a published system's name, or 'published' for A's counterpart."),
     ],
-    suite: FinishedSuite = "kilt",
+    suite: FinishedSuite = None,
     profile: FinishedProfile = "mini",
     metric: Metric = None,
     tolerance: Annotated[float, typer.Option(help="Points within which a published figure counts as reached.")] = 1.0,
@@ -29,6 +29,7 @@ def command(
 ) -> None:
     """Differences by task with intervals, p-values over seeds and over queries, and the queries that moved most."""
     from mtbench.cli.common import emit_json, out_console
+    from mtbench.records.files import suite_meant
     from mtbench.registry import add_plugin_files
     from mtbench.report.compare import check_published, compare, find_other, find_row
     from mtbench.report.comparison_text import checks_dict, comparison_dict, print_checks, print_comparison
@@ -41,7 +42,9 @@ def command(
     if not 0 <= tolerance <= 100:
         raise UsageError(f"--tolerance is in points, from 0 to 100, got {tolerance}")
     add_plugin_files(plugin or [])
-    board = load_board(results or committed_results(), suite, profile, metric=metric, protocol="all", summary=False)
+    folder = results or committed_results()
+    suite = suite_meant(folder, suite)
+    board = load_board(folder, suite, profile, metric=metric, protocol="all", summary=False)
     row = find_row(board, first)
     other = find_other(board, second, row)
     if isinstance(other, Reported):

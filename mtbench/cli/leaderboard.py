@@ -58,6 +58,7 @@ def command(
 ) -> None:
     """Rank the finished runs of a suite, with intervals, tests and costs."""
     from mtbench.cli.common import err_console, out_console
+    from mtbench.records.files import suite_meant
     from mtbench.report.leaderboard import load_board
     from mtbench.report.tables import print_board, render
     from mtbench.storage.places import committed_results
@@ -79,12 +80,13 @@ def command(
             raise UsageError(f"a layout has its own metrics, rows and file: leave {' and '.join(unfit)} out")
         _print_layout(folder, layout, format, profile, suite, reference)
         return
+    suite = suite_meant(folder, suite)
     if downstream:
         given = {"--metric": metric, "--write": write, "--reference": reference, "--view": view != "board"}
         unfit = [name for name, value in given.items() if value]
         if unfit or protocol != "multitask":
             raise UsageError(f"--downstream has a table of its own: leave {' and '.join(unfit or ['--protocol'])} out")
-        _print_answers(folder, suite or "kilt", profile, baseline, published, format)
+        _print_answers(folder, suite, profile, baseline, published, format)
         return
     check_view(view, protocol)
     if tuned:
@@ -92,16 +94,14 @@ def command(
         unfit = [name for name, value in given.items() if value]
         if unfit or protocol != "multitask":
             raise UsageError(f"--tuned is a board of its own: leave {' and '.join(unfit or ['--protocol'])} out")
-        _print_tuned(folder, suite or "kilt", profile, metric, baseline, format)
+        _print_tuned(folder, suite, profile, metric, baseline, format)
         return
     if view == "matrix":
-        _print_matrix(
-            load_board(folder, suite or "kilt", profile, metric=metric, protocol="per-task"), format, published
-        )
+        _print_matrix(load_board(folder, suite, profile, metric=metric, protocol="per-task"), format, published)
         return
     board = load_board(
         folder,
-        suite or "kilt",
+        suite,
         profile,
         metric=metric,
         baseline=baseline,

@@ -17,7 +17,7 @@ Plugins = Annotated[
 Optimizers = Annotated[str, typer.Option("--optimizer", "-o", help="Names, separated by commas.")]
 SuiteName = Annotated[str, typer.Option("--suite", "-s", help="A name, or a folder with a suite.toml.")]
 Seeds = Annotated[str, typer.Option(help="0,1,2 or 0-4.")]
-Profile = Annotated[str, typer.Option(help="mini, paper, taco-code, or a TOML file.")]
+Profile = Annotated[str, typer.Option(help="mini, finetune, paper, dpr, taco-code, or a TOML file.")]
 Encoder = Annotated[str | None, typer.Option(help="A folder or a hub name instead of the profile's encoder.")]
 Limit = Annotated[int | None, typer.Option(help="At most N train and N dev queries a task; kept off leaderboards.")]
 Address = Annotated[str | None, typer.Option(help="Ray's address: none for a local Ray, auto, or ray://HOST:PORT.")]
@@ -32,7 +32,9 @@ RecordsPlace = Annotated[
 ]
 
 # of verbs that read results
-FinishedSuite = Annotated[str, typer.Option(help="Suite: a name, or NAME@VERSION.")]
+FinishedSuite = Annotated[
+    str | None, typer.Option(help="Suite: a name, or NAME@VERSION; default: the only one with records, or kilt.")
+]
 FinishedProfile = Annotated[str, typer.Option(help="Profile of the runs.")]
 Metric = Annotated[str | None, typer.Option(help="Metric; default: the suite's own.")]
 Baseline = Annotated[str, typer.Option(help="Row that gains are measured against.")]

@@ -14,7 +14,7 @@ def command(
     kind: Annotated[
         str, typer.Option(help="curves, gain, cost, sweep, sensitivity, entropy, commitment or matrix.")
     ] = "gain",
-    suite: FinishedSuite = "kilt",
+    suite: FinishedSuite = None,
     profile: FinishedProfile = "mini",
     optimizer: Annotated[str | None, typer.Option(help="Only this optimizer (sweep needs it).")] = None,
     rows: Annotated[
@@ -33,15 +33,17 @@ def command(
 ) -> None:
     """Draw one figure as png, pdf or svg."""
     from mtbench.cli.common import emit_json, out_console
+    from mtbench.records.files import suite_meant
     from mtbench.registry import add_plugin_files
     from mtbench.report.leaderboard import load_board
     from mtbench.report.plots import FigureRequest, default_path, plot
     from mtbench.storage.places import committed_results, default_results
 
     add_plugin_files(plugin or [])
+    folder = results or committed_results()
     board = load_board(
-        results or committed_results(),
-        suite,
+        folder,
+        suite_meant(folder, suite),
         profile,
         metric=metric,
         baseline=baseline,

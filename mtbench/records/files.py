@@ -128,6 +128,18 @@ def _bad(record: Raw, path: Path, problem: str, kind: Kind) -> Loaded:
     return Loaded(cast("RunRecord", record), path, problem, kind)
 
 
+USUAL_SUITE = "kilt"
+"""Whose board is meant where nobody says it and there are several."""
+
+
+def suite_meant(results: Path, given: str | None) -> str:
+    """The suite that is ``given``, else the only one that has records, else :data:`USUAL_SUITE`."""
+    names = {
+        folder.name.rpartition("@")[0] for place in (results, results / LOCAL) for folder in _folders(place / "runs")
+    }
+    return given or (names.pop() if len(names) == 1 else USUAL_SUITE)
+
+
 def _record_files(results: Path, suite: str | None, profile: str | None) -> Iterator[Path]:
     for suite_folder in [*_folders(results / "runs"), *_folders(results / LOCAL / "runs")]:
         if suite not in (None, suite_folder.name, suite_folder.name.rpartition("@")[0]):

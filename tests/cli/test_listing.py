@@ -64,3 +64,13 @@ def test_settings_as_a_profile_has_them(capsys: pytest.CaptureFixture[str]) -> N
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "paper: 960; default 64" in lines["train.batch_size"] and "paper:" not in lines["bm25.k1"]
     assert main(["ls", "settings", "--profile", "papre"]) == 2
+
+
+def test_the_only_suite_with_records_is_meant(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", "--results", str(results), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suite"].startswith("toy")
+    assert main(["compare", "tsage", "naive", "--results", str(results), "--json"]) == 0
+    assert "tsage" in capsys.readouterr().out
+    write_all(results, [make_record("naive", 0, suite="other")])
+    assert main(["leaderboard", "--results", str(results)]) != 0
+    assert "kilt" in capsys.readouterr().err  # of several the usual one, which is not there
