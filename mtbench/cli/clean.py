@@ -9,6 +9,7 @@ import typer
 
 from mtbench.cli import common
 from mtbench.cli.options import Json
+from mtbench.errors import UsageError
 
 
 def command(
@@ -24,13 +25,29 @@ def command(
     leftovers: Annotated[
         bool, typer.Option("--leftovers", help="Only work that was interrupted, and damaged folders.")
     ] = False,
+    records: Annotated[
+        str | None, typer.Option(help="failed: delete the records of failed runs, and nothing in the store.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
     json: Json = False,
 ) -> None:
-    """Free the stored stages of given runs. Records are never deleted."""
-    from mtbench.execution.cleaning import CleanRequest, clean
+    """Free the stored stages of given runs, or delete the records of failed ones (--records failed), no others."""
+    from mtbench.execution.cleaning import CleanRequest, clean, clean_records
     from mtbench.storage.places import committed_results
 
+    if records is not None:
+        if runs or stage or everything or leftovers:
+            raise UsageError(
+                "--records deletes records and no stages: leave run ids, --stage, --all and --leftovers out"
+            )
+        gone = clean_records(records, results or committed_results(), dry_run)
+        if json:
+            common.emit_json({"records": gone})
+        else:
+            typer.echo(f"{'would delete' if dry_run else 'deleted'} {len(gone)} records of failed runs")
+            for run in gone:
+                typer.echo(f"  {run}")
+        return
     freed = clean(
         CleanRequest(runs or [], stage, everything, leftovers), results or committed_results(), store, dry_run
     )

@@ -1,4 +1,4 @@
-"""Deleting stored stages that records no longer need."""
+"""Deleting stored stages that records no longer need, and records of runs that failed."""
 
 from __future__ import annotations
 
@@ -75,6 +75,16 @@ def clean(request: CleanRequest, results: Path, store: str | None, dry_run: bool
                     target.remove(name, key)
                     _check_gone(target.folder(name, key))
     return freed
+
+
+def clean_records(status: str, results: Path, dry_run: bool) -> list[str]:
+    """Delete the records of failed runs; their ids. UsageError for another status: those records say something."""
+    if status != "failed":
+        raise UsageError(f"--records {status}: only the records of failed runs are deleted: --records failed")
+    gone = [item for item in load_records(results, summary=True) if item.usable and item.record["status"] == status]
+    for item in gone if not dry_run else ():
+        item.path.unlink(missing_ok=True)
+    return [item.record["run_id"] for item in gone]
 
 
 def _is_there(store: Store, name: str, key: str, alone: bool) -> bool:

@@ -74,3 +74,15 @@ def test_the_only_suite_with_records_is_meant(results: Path, capsys: pytest.Capt
     write_all(results, [make_record("naive", 0, suite="other")])
     assert main(["leaderboard", "--results", str(results)]) != 0
     assert "kilt" in capsys.readouterr().err  # of several the usual one, which is not there
+
+
+def test_records_of_failed_runs_can_be_deleted_and_no_others(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(path.name for path in results.rglob("*.json"))
+    assert main(["clean", "--records", "failed", "--results", str(results), "--dry-run"]) == 0
+    assert "would delete 1 records of failed runs\n  cgd-s0-" in capsys.readouterr().out
+    assert sorted(path.name for path in results.rglob("*.json")) == before
+    assert main(["clean", "--records", "failed", "--results", str(results)]) == 0
+    left = sorted(path.name for path in results.rglob("*.json"))
+    assert left == [name for name in before if not name.startswith("cgd")]
+    assert main(["clean", "--records", "complete", "--results", str(results)]) == 2
+    assert main(["clean", "--records", "failed", "--all", "--results", str(results)]) == 2
