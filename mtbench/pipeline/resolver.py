@@ -21,6 +21,7 @@ from mtbench.pipeline.request import ResolvedRun, RunRequest, described, naive
 from mtbench.pipeline.settling import Settled, settle, unread
 from mtbench.pipeline.step_rules import step_warnings
 from mtbench.protocols.spec import STARTS
+from mtbench.protocols.tasks import ALL, tasks_text, trained_tasks
 from mtbench.records.identity import run_id
 from mtbench.records.record import BASELINES, OptimizerSpec
 from mtbench.records.values import Params
@@ -74,7 +75,7 @@ class Resolver:
             missing.append(f"the reader {reader.path}: {remedy}")
         found = self._settle(config, encoder, suite, given)
         part = settle_part(found.config, suite, request.protocol, method is None)
-        config, parent = part.config, self._parent(request, part)
+        config, parent = _one_way(part.config, suite), self._parent(request, part)
         if parent is not None and config.train.start == "leave-one-out":
             optimizer = parent.optimizer
         else:
@@ -252,3 +253,13 @@ def _of_steps(optimizer: OptimizerSpec, config: Config, part: TrainedPart) -> li
     if optimizer["name"] in BASELINES:
         return []
     return step_warnings(get_optimizer(optimizer["name"]), config.train, len(part.tasks))
+
+
+def _one_way(config: Config, suite: Suite) -> Config:
+    """``negatives.tasks`` as specifications write it; ``all`` where nothing is mined."""
+    negatives = config.negatives
+    if negatives.tasks == ALL:
+        return config
+    text = tasks_text(trained_tasks(negatives.tasks, suite, "negatives.tasks"), suite)
+    text = ALL if negatives.sources == "bm25" else text
+    return config.model_copy(update={"negatives": negatives.model_copy(update={"tasks": text})})

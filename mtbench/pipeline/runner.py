@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from mtbench import interrupts
 from mtbench.errors import MtbenchError, RunError, is_mistake
+from mtbench.evaluation.scores import SCORES_FILE
 from mtbench.pipeline import stages
 from mtbench.pipeline.assemble import Stages, begin, complete
 from mtbench.pipeline.context import Context, Listener
@@ -19,7 +21,7 @@ from mtbench.pipeline.plan import Plan, Stage
 from mtbench.records.errors import describe_error
 from mtbench.records.files import as_stored, write_record
 from mtbench.records.identity import record_path, timestamp
-from mtbench.records.record import RunRecord, Status
+from mtbench.records.record import RunRecord, StageEntry, Status
 from mtbench.storage.atomic import write_text
 from mtbench.storage.manifest import Results
 from mtbench.storage.store import Built, Store
@@ -62,6 +64,7 @@ def run_plan(
     try:
         build_demanded(context, plan.until(until), built)
         complete(record, plan, context, built)
+        _carry_over(record, plan, earlier)
     except KeyboardInterrupt:
         _end(write, results, _stopped(record, plan, context, built), "interrupted")
         raise
@@ -78,8 +81,8 @@ def run_plan(
     return Outcome(_end(write, results, record, "complete" if whole else "interrupted"))
 
 
-READ_FOR_RECORD = {"warmup": ("journal.json",), "train": ("journal.json",)}
-"""Files of stages that the record is made of, beside their manifests."""
+READ_FOR_RECORD = {"warmup": ("journal.json",), "train": ("journal.json",), "evaluate": (SCORES_FILE,)}
+"""Files of stages that the record is made of or points to, beside their manifests."""
 
 
 def build_demanded(context: Context, stages: Sequence[Stage], built: Stages) -> None:
@@ -125,6 +128,23 @@ def build_stage(context: Context, stage: Stage) -> Built:
     built = context.store.build(stage.name, stage.key, stage.content, compute)
     context.listener.stage_finished(stage, built.reused, time.monotonic() - began)
     return built
+
+
+def _carry_over(record: RunRecord, plan: Plan, earlier: str | None) -> None:
+    """What the earlier record says of stages that are gone and that nothing needed: what they cost stays known."""
+    before: dict[str, StageEntry] = {}
+    try:
+        before = {s["fingerprint"]: s for s in json.loads(earlier or "{}").get("stages", [])}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return  # half-written, or no record
+    now, cost = {s["fingerprint"]: s for s in record["stages"]}, record["cost"]
+    missing = [before[s.key] for s in plan.stages if s.key in before and s.key not in now]
+    for entry in missing:
+        entry["reused"] = True
+        now[entry["fingerprint"]] = entry
+        cost["seconds"][entry["name"]] = round(cost["seconds"].get(entry["name"], 0.0) + entry["seconds"], 3)
+        cost["total_seconds"] = round(cost["total_seconds"] + entry["seconds"], 3)
+    record["stages"] = [now[s.key] for s in plan.stages if s.key in now]
 
 
 def _stopped(record: RunRecord, plan: Plan, context: Context, built: Stages) -> RunRecord:

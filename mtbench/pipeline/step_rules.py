@@ -57,6 +57,15 @@ def _check_sampling(method: type[MultitaskOptimizer], train: TrainConfig) -> Non
 
 def step_warnings(method: type[MultitaskOptimizer], train: TrainConfig, num_tasks: int) -> list[tuple[str, str]]:
     """Code and message of what a step's settings do to a method."""
+    if train.mixing == "union" and method.name not in ("naive", "static"):
+        return [
+            (
+                "absent-tasks",
+                "train.mixing=union: a task of which a batch has no query has the loss 0 and the gradient 0 in that "
+                f"step, and {method.name} is given them: a method that weighs tasks by losses or norms takes such a "
+                "task for one that is solved or that does not move",
+            )
+        ]
     alone = train.tasks_per_step == 1 < num_tasks
     if alone and method.cost in ("gram", "elementwise") and method.draws == 1:
         return [

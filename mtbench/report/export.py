@@ -107,7 +107,7 @@ def export_model(record: RunRecord, target: Path, store: Store) -> list[Path]:
     from mtbench.model.tokenizer import load_tokenizer
     from mtbench.report.encoder_export import export_encoder
 
-    trained = [stage for stage in record["stages"] if stage["name"] in ("warmup", "train")]
+    trained = [stage for stage in record["stages"] if stage["name"] in ("warmup", "train", "fuse")]
     if not trained:
         raise UsageError(f"run {record['run_id']} trained no encoder, so there is none to export")
     checkpoint = _stage_folder(record, trained[-1]["name"], store) / "model"

@@ -33,6 +33,7 @@ from mtbench.retrieval.encode import Encoder, open_shards
 from mtbench.retrieval.ranking import Ranking
 from mtbench.retrieval.search import search
 from mtbench.retrieval.vectors import Vectors
+from mtbench.storage.manifest import MANIFEST
 from mtbench.storage.store import Store
 from mtbench.suite import Task
 
@@ -86,16 +87,24 @@ class _Searching:
 
     @classmethod
     def of(cls, record: RunRecord, folder: StageFolder) -> _Searching:
-        trained = [stage["name"] for stage in record["stages"] if stage["name"] in ("warmup", "train", "fuse")]
+        stages = [stage for stage in record["stages"] if stage["name"] in ("warmup", "train", "fuse")]
+        trained = [stage["name"] for stage in stages]
         if not trained:
             raise UsageError(f"run {record['run_id']} trained no encoder that could rank test queries")
+        vectors = folder("encode")
+        made = json.loads((vectors / MANIFEST).read_text(encoding="utf-8"))["content"]["inputs"].get("model")
+        if made != stages[-1]["fingerprint"]:
+            raise UsageError(
+                f"run {record['run_id']} (status: {record['status']}) has no vectors of its last model\n"
+                "  Give its command again without --until."
+            )
         config = build_config(record["spec"]["config"], f"run {record['run_id']}")
         place, prepared = folder(trained[-1]) / "model", folder("prepare")
         tokenizer, model = load_tokenizer(str(prepared / "tokenizer")), DualEncoder.load(place).to(device())
         encoder = Encoder(model, int(tokenizer.pad_token_id or 0), config.search.encode_tokens, trained=True)
         saved = json.loads((place / SETTINGS_FILE).read_text(encoding="utf-8"))
         suite, tokens = PreparedSuite.open(prepared / "data"), TokenEncoder.of(tokenizer)
-        return cls(suite, config, encoder, tokens, separator(tokenizer), saved, folder("encode"))
+        return cls(suite, config, encoder, tokens, separator(tokenizer), saved, vectors)
 
     def corpus(self, task: Task) -> PreparedCorpus:
         """The passages that the task's dev queries search."""

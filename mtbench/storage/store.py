@@ -95,7 +95,8 @@ class Store:
         except (ValueError, OSError):
             manifest = None
         if manifest is None or not _intact(folder, manifest, files):
-            self._set_aside(folder)
+            if (folder / MANIFEST).is_file():  # else another process has freed it meanwhile
+                self._set_aside(folder)
             return None
         return Built(folder, True, manifest)
 
@@ -109,18 +110,21 @@ class Store:
 
     def free(self, name: str, key: str, found: Results | None = None) -> int:
         """Delete the files of a finished stage and keep what is known of it, with ``found`` beside; the bytes freed."""
-        folder = self.folder(name, key)
-        built = self.glance(name, key)
+        folder, built = self.folder(name, key), self.glance(name, key)
+        gone = self.root / "work" / f"freed-{name}-{key}-{time.time_ns()}"
+        gone.parent.mkdir(parents=True, exist_ok=True)
         if built is None:
             return 0
-        write_json(folder / FREED, built.manifest.as_json(found or {}))
-        (folder / MANIFEST).unlink()  # before the files: from here on it is not finished
+        try:
+            os.replace(folder, gone)  # whole, so that nobody finds a part of it; clean --leftovers knows the place
+        except FileNotFoundError:
+            return 0  # another process was first
         self._verified.discard(folder)
-        size = 0
-        for file in _files(folder):
-            if file.name != FREED or file.parent != folder:
-                size += file.stat().st_size
-                file.unlink()
+        folder.mkdir(exist_ok=True)
+        if not self.has(name, key):
+            write_json(folder / FREED, built.manifest.as_json(found or {}))
+        size = sum(file.stat().st_size for file in _files(gone))
+        shutil.rmtree(gone, ignore_errors=True)
         return size
 
     def build(
@@ -164,7 +168,7 @@ class Store:
     def _finish(self, name: str, key: str, work: Path) -> Path:
         """Rename the whole ``work`` to its place; where another process was first (a lease lost), its stage stays."""
         target = self.folder(name, key)
-        if not self.has(name, key):
+        if (target / FREED).is_file() and not self.has(name, key):
             shutil.rmtree(target, ignore_errors=True)  # what is known of one that was freed
         move_folder(work, target, stands=lambda: self.has(name, key))
         sync_folder(target.parent)

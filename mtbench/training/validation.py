@@ -46,7 +46,7 @@ class Pool:
             places = np.searchsorted(self.passages, relevant)
             best = query[places].max()
             others = np.delete(query, places)
-            found.append(1.0 / (1 + int((others >= best).sum())))
+            found.append(1.0 / (1 + int((~(others < best)).sum())))  # what is no number comes last
         return float(np.mean(found))
 
 
@@ -77,7 +77,7 @@ class Validator:
         self.curve["mean"].append(round(mean, 6))
         for name, score in zip(self.pools, scores.tolist(), strict=True):
             self.curve["mrr"][name].append(None if math.isnan(score) else round(score, 6))
-        if self.keep_best and round(mean, 6) > best:
+        if self.keep_best and torch.isfinite(self.theta).all() and round(mean, 6) > best:
             self.best, self.curve["kept"] = self.theta.detach().clone(), done
 
     def finish(self) -> None:

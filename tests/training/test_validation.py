@@ -44,6 +44,7 @@ def test_the_mean_reciprocal_rank_in_the_pool() -> None:
     assert found.passages.tolist() == [2, 4, 5, 7, 9]
     assert found.score(along_a_line(1.0)) == pytest.approx((1 + 1 / 5) / 2)
     assert found.score(along_a_line(-1.0)) == pytest.approx((1 / 2 + 1) / 2)
+    assert found.score(along_a_line(float("nan"))) == pytest.approx((1 / 4 + 1 / 5) / 2)
     assert found.score(along_a_line(0.0)) == pytest.approx((1 / 4 + 1 / 5) / 2)  # of equal ones the relevant come last
 
 
