@@ -20,12 +20,26 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
     Byte-pair merges, because their training is deterministic (the library's unigram and word-piece trainers are not).
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import normalizers
+
+    lower = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    return byte_pair_tokenizer(texts, vocabulary, normalizer=lower)
+
+
+def byte_pair_tokenizer(
+    texts: Iterable[str], vocabulary: int, *, normalizer: Any = None, decoder: Any = None
+) -> PreTrainedTokenizerFast:
+    """Byte pairs of words between spaces and punctuation, an end token behind every text; ``normalizer`` and
+    ``decoder``: those of the library."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    if decoder is not None:
+        tokenizer.decoder = decoder
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=2
     )

@@ -17,11 +17,11 @@ import torch
 from mtbench.config import ReaderConfig
 from mtbench.errors import ConfigError
 from mtbench.model.loading import from_pretrained, quiet
+from mtbench.model.tokenizer import byte_pair_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>", "[START_ENT]", "[END_ENT]")
 BUCKETS, DISTANCE = 32, 128
 """Of T5's relative positions."""
 NEAR = ((-3, -1), (-8, -3), (1, 4))
@@ -35,26 +35,9 @@ _REMEDY = "Give a folder or hub name of a sequence-to-sequence model (T5, BART) 
 
 def train_reader_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer that gives texts back as they were, but for spaces: answers are compared by the letter."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import decoders
 
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), show_progress=False, min_frequency=2
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        additional_special_tokens=["[START_ENT]", "[END_ENT]"],
-    )
+    return byte_pair_tokenizer(texts, vocabulary, decoder=decoders.Metaspace())
 
 
 def tiny_reader(settings: ReaderConfig, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
