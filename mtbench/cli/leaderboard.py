@@ -18,7 +18,8 @@ _FORMATS = ("terminal", "md", "csv", "tex", "html", "json")
 
 def command(
     suite: Annotated[
-        str | None, typer.Option(help="Suite; default: the only one with records, or kilt; with --layout the layout's own.")
+        str | None,
+        typer.Option(help="Suite; default: the only one with records, or kilt; with --layout the layout's own."),
     ] = None,
     profile: FinishedProfile = "mini",
     metric: Metric = None,
